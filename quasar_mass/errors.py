@@ -1,0 +1,77 @@
+"""The one family of errors. Each is a single sentence: what was expected, what was found, what to do next."""
+
+from os import PathLike
+
+
+class QuasarMassError(Exception):
+    """Something a user can put right, said in one sentence.
+
+    Parameters
+    ----------
+    where : str or path
+        The offending file, table, row or key.
+    expected, got, do : str
+        What was expected there, what was found instead, and what to do about it.
+
+    Attributes
+    ----------
+    where, expected, got, do : str
+        The same four, for programs.
+    """
+
+    def __init__(self, where: str | PathLike, *, expected: str, got: str, do: str) -> None:
+        self.where, self.expected, self.got, self.do = str(where), expected, got, do
+        super().__init__(f"{where}: expected {expected}, got {got}; {do}.")
+
+    def __reduce__(self):
+        """Travel between processes whole (exceptions with keyword arguments do not by themselves)."""
+        return _again, (type(self), self.__dict__)
+
+
+def _again(kind: type, attributes: dict) -> QuasarMassError:
+    error = kind.__new__(kind)
+    error.__dict__.update(attributes)
+    Exception.__init__(error, f"{error.where}: expected {error.expected}, got {error.got}; {error.do}.")
+    return error
+
+
+class FileError(QuasarMassError):
+    """A file is missing, truncated, unreadable, or not the kind of file it should be."""
+
+
+class TableError(QuasarMassError):
+    """A table lacks a column or a row, or holds values that contradict its contract."""
+
+
+class SurveyError(QuasarMassError):
+    """A survey folder is not in the state a command needs."""
+
+
+class ModelError(QuasarMassError):
+    """A model file cannot be used, or does not fit the data it is given."""
+
+
+class SpectrumError(QuasarMassError):
+    """One spectrum cannot be used.
+
+    Attributes
+    ----------
+    reason : str
+        The short reason that the rejects table and the prediction table carry; one of `REASONS`.
+    """
+
+    REASONS = (
+        "missing file",
+        "unreadable file",
+        "not the spectrum named",
+        "no redshift",
+        "invalid values",
+        "no good pixels",
+        "does not cover the window",
+    )
+
+    def __init__(self, where: str | PathLike, *, reason: str, expected: str, got: str, do: str) -> None:
+        if reason not in self.REASONS:
+            raise ValueError(f"reason must be one of {self.REASONS}, got {reason!r}")
+        self.reason = reason
+        super().__init__(where, expected=expected, got=got, do=do)
