@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Get a survey: simulate it, or fetch and build it from the Chen+ 2019 and DR16Q catalogues and the SDSS spectra.
+
+From a shell, `python get_Chen_data.py VERB --help`; from Python or the notebook, `get_Chen_data(creating=...)`.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from quasar_mass import cli
+from quasar_mass.survey import SIMULATED_FOLDER, STEP, Survey, default_survey
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+CREATING = ("Load", "Create dataframes", "Download", "Simulate")
+
+
+def get_Chen_data(
+    creating: str = "Load", survey: str | os.PathLike | None = None, *, step: float = STEP, quiet: bool = False
+) -> "tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray, np.ndarray, pd.Series, pd.Series, pd.Series]":
+    """Give a survey's tables, split by object into training, validation and test sets.
+
+    Parameters
+    ----------
+    creating : {"Load", "Create dataframes", "Download", "Simulate"}
+        "Load" reads the two Parquet tables; "Create dataframes" first builds them from the catalogues and the spectrum
+        files; "Download" first fetches those; "Simulate" first simulates the survey and builds it, unless it is there.
+    survey : path, optional
+        The survey's folder. Default: ``data`` if its tables or catalogues are there, else ``data/simulated``.
+    step : float
+        Grid step in dex for what is built.
+    quiet : bool
+        No progress bars.
+
+    Returns
+    -------
+    quasars : DataFrame
+        One row per object, index OBJECT.
+    spectra : DataFrame
+        One row per spectrum, index (OBJECT, EPOCH), with a column ``flux`` of arrays.
+    X_train, X_val, X_test : ndarray of float32, shape (n, n_pixels, 1)
+        Luminosity density on the common rest-frame grid.
+    y_train, y_val, y_test : Series of float32, index (OBJECT, EPOCH)
+        log10(M_BH / M_Sun), the Chen+ label of the object.
+    """
+    from quasar_mass import dataset
+    from quasar_mass.errors import SurveyError
+
+    if creating not in CREATING:
+        raise SurveyError("creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them")
+    chosen = Survey(survey) if survey else (Survey(SIMULATED_FOLDER) if creating == "Simulate" else default_survey())
+    if creating == "Download":
+        raise SurveyError(
+            "creating='Download'",
+            expected="the survey's files on disk",
+            got="no downloader in this version",
+            do="run: python get_Chen_data.py fetch all, follow the commands it prints, then use 'Create dataframes'",
+        )
+    if creating == "Simulate":
+        _simulate_if_needed(chosen, step, quiet)
+    if creating == "Create dataframes":
+        _build(chosen, step=step, jobs=_cores(), quiet=quiet)
+    data = dataset.load(chosen)
+    spectra = data.spectra.assign(flux=list(data.flux))
+    parts = [data.part(split) for split in ("training", "validation", "test")]
+    return data.quasars, spectra, *(X for X, _ in parts), *(y for _, y in parts)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
+    """Simulate and build a survey unless its tables are there on this grid already."""
+    from quasar_mass import tables
+    from quasar_mass.simulation import simulate
+
+    if not survey.about().get("complete"):
+        simulate(survey, jobs=_cores(), quiet=quiet)
+    built = survey.spectra.exists() and survey.quasars.exists() and survey.rejects.exists()
+    if not (built and tables.read_about(survey.spectra)["grid"]["step"] == step):
+        _build(survey, step=step, jobs=_cores(), quiet=quiet)
+
+
+def _build(survey: Survey, **options: object) -> None:
+    """Build and print the cut-by-cut table of counts."""
+    from quasar_mass.build import build
+
+    report = build(survey, **options)
+    print(f"{'cut':<60} {'objects':>9} {'spectra':>9}")
+    for cut in report.cuts:
+        print(f"{cut['cut']:<60} {cut['objects']:>9,} {cut.get('spectra', ''):>9}")
+    for reason, number in report.rejects.items():
+        print(f"rejected, {reason}: {number:,} spectra")
+    print(f"\n{report.objects:,} objects and {report.spectra:,} spectra ({survey.kind}) in {survey.quasars.parent}")
+
+
+def status(options) -> None:
+    """Say what a survey has, what it lacks, and what to type next."""
+    from quasar_mass import tables
+
+    survey = options.survey
+    about = survey.about()
+    print(f"survey {survey.folder} ({about['kind']})")
+    if about["kind"] == "simulated":
+        state = "complete" if about.get("complete") else "INCOMPLETE"
+        print(f"  simulated with --objects {about.get('objects')} --seed {about.get('seed')}, {state}")
+    spectra = survey.folder / "spectra"
+    plates = sum(1 for entry in os.scandir(spectra) if entry.is_dir()) if spectra.is_dir() else 0
+    for name, path in (("Chen+ 2019 table", survey.chen), ("DR16Q catalogue", survey.dr16q)):
+        print(f"  {name:<20} {_size(path)}")
+    print(f"  {'spectrum files':<20} {f'{plates:,} plates' if plates else 'missing'}")
+    for name, path in (("quasars.parquet", survey.quasars), ("spectra.parquet", survey.spectra)):
+        print(f"  {name:<20} {_size(path)}")
+    inputs = survey.chen.exists() and survey.dr16q.exists() and plates
+    where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
+    if survey.spectra.exists() and survey.quasars.exists():
+        cut = tables.read_about(survey.spectra)["cuts"][-1:]
+        for row in cut:
+            print(f"  {row['objects']:,} objects, {row['spectra']:,} spectra on the grid")
+        print("next: make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate" + where)
+    elif about["kind"] == "simulated" and not about.get("complete"):
+        print(f"next: python get_Chen_data.py simulate{where}")
+    elif inputs:
+        print(f"next: python get_Chen_data.py build{where}")
+    else:
+        print(f"next: python get_Chen_data.py simulate, or, for the sky, python get_Chen_data.py fetch all{where}")
+
+
+def _size(path) -> str:
+    return f"{path.stat().st_size / 1e6:,.1f} MB" if path.exists() else "missing"
+
+
+def simulate(options) -> None:
+    """Simulate a survey."""
+    from quasar_mass.simulation import simulate as run
+
+    about = run(options.survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
+    print(
+        f"simulated survey in {options.survey.folder}: {about['objects']:,} objects, {about['spectra']:,} spectra,"
+        f" seed {about['seed']}\nnext: python get_Chen_data.py build --survey {options.survey.folder}"
+    )
+
+
+def fetch(options) -> None:
+    """Print what to download for the real survey, from where, and how."""
+    from quasar_mass.fetch import plan
+
+    print("Downloading is not automated yet. What to fetch, and how:\n")
+    for item in plan(options.what, options.survey):
+        print(f"{item.name} ({item.size})\n  from {item.address}\n  to   {item.target}\n  {item.command}\n")
+    print(f'then: python get_Chen_data.py build --survey "{options.survey.folder}"')
+
+
+def build(options) -> None:
+    """Build the tables."""
+    _build(
+        options.survey,
+        step=options.step,
+        jobs=options.jobs,
+        extinction=not options.no_extinction,
+        quiet=options.quiet,
+    )
+
+
+def convert(options) -> None:
+    """Convert one of the reference's files."""
+    from quasar_mass.convert import convert as run
+
+    print(run(options.file, options.survey, quiet=options.quiet))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    top, add = cli.parser(__doc__.splitlines()[0])
+    me = "python get_Chen_data.py"
+    add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
+
+    verb = add("simulate", simulate, help="simulate a survey: catalogues and spectra", example=f"{me} simulate --objects 500")
+    verb.set_defaults(survey=Survey(SIMULATED_FOLDER))
+    verb.add_argument("--objects", type=cli.positive, default=2500, metavar="N", help="quasars (default 2500)")
+    verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
+    verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
+
+    verb = add("fetch", fetch, help="print addresses, sizes and commands to get the real survey", example=f"{me} fetch all")
+    verb.set_defaults(survey=Survey("data"))
+    verb.add_argument("what", choices=("catalogs", "tables", "spectra", "all"), help="which part")
+
+    verb = add("build", build, help="catalogues and spectrum files to the Parquet tables", example=f"{me} build --jobs 4")
+    verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
+    verb.add_argument("--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)")
+    verb.add_argument("--no-extinction", action="store_true", help="leave Galactic extinction in, as the reference does")
+
+    verb = add("convert", convert, help="the reference's own Parquet files into ours", example=f"{me} convert spectra.parquet")
+    verb.set_defaults(survey=Survey("data"))
+    verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
+    return cli.run(top, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,359 @@
+"""The published catalogues: Chen+ 2019 and DR16Q readers, their join, and the selection, one commented cut per line."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+
+from quasar_mass.errors import FileError, TableError
+from quasar_mass.spectrum import colour_excess
+from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, epoch_name
+
+# The labels this project needs and the bytes they are known to stand at, 1-based and inclusive.
+CHEN_COLUMNS = {
+    "SDSS": (1, 18),
+    "Plate": (20, 24),
+    "MJD": (26, 30),
+    "Fiber": (32, 35),
+    "ZVI": (37, 42),
+    "logMBH-Hb": (91, 94),
+    "logMBH-Ha-2": (108, 111),
+    "logMBH-MgII-2": (113, 117),
+    "logMBH-CIV-2": (119, 123),
+}
+_BYTE_LINE = re.compile(r"\s*(?:(\d+)\s*-)?\s*(\d+)\s+([AIFE][\d.]+)\s+(\S+)\s+(\S+)")  # start - end format units label
+_RULE = re.compile(r"\s*(-{6,}|={7,})\s*")  # a delimiter of the machine-readable format
+
+# The columns of DR16Q that are used; the other 170 are never touched.
+DR16Q_COLUMNS = ("SDSS_NAME", "RA", "DEC", "PLATE", "MJD", "FIBERID", "Z", "ZWARNING", "BAL_PROB", "SN_MEDIAN_ALL")
+DR16Q_ARRAYS = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "EXTINCTION")
+_CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
+
+FETCH = "fetch it again (python get_Chen_data.py fetch catalogs)"
+
+
+def read_chen(path: Path) -> pd.DataFrame:
+    """Read the Chen+ 2019 machine-readable table.
+
+    The byte-by-byte header is parsed at run time and must put the nine needed columns where they are known to be; a
+    byte-order mark, CRLF line ends, trailing blanks and lines that lost theirs are all survived.
+
+    Parameters
+    ----------
+    path : Path
+        ``apjsab41fet1_mrt.txt``.
+
+    Returns
+    -------
+    DataFrame
+        Columns SDSS (text), Plate, MJD, Fiber (int64), ZVI and the four masses (float64; 0 = not measured, blanks NaN).
+
+    Raises
+    ------
+    FileError
+        If the file is missing, not a machine-readable table, or a row cannot be read.
+    TableError
+        If a needed column is not declared at its bytes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(path, expected="the Chen+ 2019 table", got="no such file", do=FETCH)
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
+    # the header is short; decoding the data rows one by one would be most of the work
+    rules = [number for number, line in enumerate(lines[:2000]) if line[:10].strip()[:6] in (b"------", b"======")]
+    rules = [number for number in rules if _RULE.fullmatch(lines[number].decode("latin-1"))]
+    title = next((n for n, line in enumerate(lines[:2000]) if b"byte-by-byte description" in line.lower()), None)
+    if title is None or not rules or rules[-1] < title:
+        raise FileError(
+            path,
+            expected="an AAS machine-readable table with a byte-by-byte description",
+            got=f"{len(lines):,} lines that begin {lines[0][:40].decode('latin-1')!r}",
+            do=FETCH,
+        )
+    _check_header([line.decode("utf-8", "replace") for line in lines[title : rules[-1]]], path)
+
+    first = rules[-1] + 1
+    rows = [line for line in lines[first:] if line.strip()]
+    numbers = [number for number, line in enumerate(lines[first:], start=first + 1) if line.strip()]
+    if not rows:
+        raise FileError(path, expected="data rows after the header", got="none", do=FETCH)
+    width = max(end for _, end in CHEN_COLUMNS.values())
+    text = np.array([row[:width].ljust(width) for row in rows], dtype=f"S{width}").view("S1").reshape(len(rows), width)
+
+    def cells(label: str) -> np.ndarray:
+        start, end = CHEN_COLUMNS[label]
+        return np.char.strip(np.ascontiguousarray(text[:, start - 1 : end]).view(f"S{end - start + 1}")[:, 0])
+
+    table = {}
+    for label in CHEN_COLUMNS:
+        raw = cells(label)
+        try:
+            if label == "SDSS":
+                table[label] = np.char.decode(raw, "ascii")
+            elif label in ("Plate", "MJD", "Fiber"):
+                table[label] = raw.astype(np.int64)
+            else:
+                table[label] = np.where(raw == b"", b"nan", raw).astype(np.float64)
+        except ValueError:
+            bad = next(n for n, cell in enumerate(raw) if not _readable(cell, label))
+            raise FileError(
+                f"{path}, line {numbers[bad]}",
+                expected=f"{label} in bytes {CHEN_COLUMNS[label][0]}-{CHEN_COLUMNS[label][1]}",
+                got=repr(raw[bad].decode("latin-1")),
+                do=FETCH,
+            ) from None
+    return pd.DataFrame(table)
+
+
+def _readable(cell: bytes, label: str) -> bool:
+    """Whether one cell can be what its column should hold."""
+    try:
+        if label == "SDSS":
+            cell.decode("ascii")
+        elif label in ("Plate", "MJD", "Fiber"):
+            int(cell)
+        else:
+            float(cell or b"nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    """Assert that the nine columns stand at their bytes; a label spelled otherwise at the same bytes is accepted."""
+    declared = {}
+    for line in header:
+        match = _BYTE_LINE.match(line)
+        if match:
+            start, end, _, _, label = match.groups()
+            declared[int(start or end), int(end)] = label
+    for label, (start, end) in CHEN_COLUMNS.items():
+        if (start, end) not in declared:
+            elsewhere = next((f"{s}-{e}" for (s, e), name in declared.items() if name == label), "nowhere")
+            raise TableError(
+                path,
+                expected=f"column {label} declared at bytes {start}-{end}",
+                got=f"{label} {elsewhere}",
+                do="use the table as published with the article, or adapt CHEN_COLUMNS to the new layout",
+            )
+
+
+@dataclass
+class Catalogue:
+    """The part of DR16Q that a list of spectra touches.
+
+    Attributes
+    ----------
+    objects : DataFrame
+        One row per DR16Q object that owns at least one of the spectra asked for: `DR16Q_COLUMNS` and EBV.
+    epochs : DataFrame
+        One row per spectrum of those objects, primary first: ``row`` (into `objects`), plate, mjd, fiberid.
+    n_rows : int
+        Rows of the whole catalogue.
+    """
+
+    objects: pd.DataFrame
+    epochs: pd.DataFrame
+    n_rows: int = field(default=0)
+
+
+def spectrum_key(plate: np.ndarray, mjd: np.ndarray, fiberid: np.ndarray) -> np.ndarray:
+    """One int64 per (plate, mjd, fiberid): two catalogues name the same spectrum exactly where these are equal."""
+    plate, mjd, fiberid = (np.asarray(part, dtype=np.int64) for part in (plate, mjd, fiberid))
+    return (plate << 36) | (mjd << 16) | fiberid
+
+
+def read_dr16q(path: Path, wanted: np.ndarray) -> Catalogue:
+    """Read the rows of DR16Q that own one of the wanted spectra, among primary and duplicates.
+
+    The file is memory-mapped and walked once in pieces, so the real one (1.7 GB) needs no such memory. A duplicate slot
+    counts where its plate is positive, so an object with all 74 slots used keeps them all.
+
+    Parameters
+    ----------
+    path : Path
+        ``DR16Q_v4.fits``.
+    wanted : ndarray of int64
+        Keys of spectra (`spectrum_key`).
+
+    Returns
+    -------
+    Catalogue
+
+    Raises
+    ------
+    FileError
+        If the file is missing, truncated or not a FITS table.
+    TableError
+        If a needed column is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(path, expected="the DR16Q catalogue", got="no such file", do=FETCH)
+    try:
+        hdus = fits.open(path, memmap=True)
+    except (OSError, ValueError, fits.VerifyError) as error:
+        raise FileError(path, expected="a FITS file", got=str(error).splitlines()[0], do=FETCH) from error
+    with hdus:
+        try:
+            table = hdus[1]
+            declared = (table.header["NAXIS1"], table.header["NAXIS2"], table.fileinfo()["datLoc"])
+        except (IndexError, KeyError, OSError, ValueError, TypeError) as error:
+            got = f"{type(error).__name__}: {error}"
+            raise FileError(path, expected="a binary table in HDU 1", got=got, do=FETCH) from error
+        needed, size = declared[0] * declared[1] + declared[2], path.stat().st_size
+        if size < needed:
+            raise FileError(path, expected=f"{needed:,} bytes for its {declared[1]:,} rows", got=f"{size:,}", do=FETCH)
+        names = {name.upper(): name for name in table.columns.names}
+        missing = [name for name in (*DR16Q_COLUMNS, *DR16Q_ARRAYS) if name not in names]
+        if missing:
+            raise TableError(path, expected="DR16Q's columns", got=f"no {', '.join(missing)}", do=FETCH)
+        objects, epochs, offset = [], [], 0
+        for start in range(0, declared[1], _CHUNK):
+            rows = table.data[start : start + _CHUNK]
+            found = _owners(rows, names, wanted, offset)
+            objects.append(found[0])
+            epochs.append(found[1])
+            offset += len(found[0])
+    return Catalogue(pd.concat(objects, ignore_index=True), pd.concat(epochs, ignore_index=True), declared[1])
+
+
+def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of one piece of DR16Q, the objects that own a wanted spectrum, and all their spectra."""
+
+    def column(name: str) -> np.ndarray:
+        values = np.asarray(rows.field(names[name]))
+        return values.astype(values.dtype.newbyteorder("="))  # FITS is big-endian, pandas wants the machine's order
+
+    primary = [column(name)[:, None] for name in ("PLATE", "MJD", "FIBERID")]
+    others = [column(f"{name}_DUPLICATE").reshape(len(rows), -1) for name in ("PLATE", "MJD", "FIBERID")]
+    plate, mjd, fiberid = (np.concatenate(pair, axis=1).astype(np.int64) for pair in zip(primary, others, strict=True))
+    used = plate > 0
+    keys = np.where(used, spectrum_key(plate, mjd, fiberid), -1)
+    owner = np.isin(keys, wanted).any(axis=1)
+
+    objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
+    objects["SDSS_NAME"] = objects["SDSS_NAME"].map(lambda name: _text(name).strip())
+    objects["EBV"] = colour_excess(column("EXTINCTION")[owner][:, 1])
+    row, slot = np.nonzero(used[owner])
+    parts = (part[owner][row, slot] for part in (plate, mjd, fiberid))
+    epochs = pd.DataFrame(dict(zip(("plate", "mjd", "fiberid"), parts, strict=True)))
+    epochs.insert(0, "row", row + offset)
+    return objects, epochs.drop_duplicates(ignore_index=True)
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode("latin-1") if isinstance(name, bytes) else str(name)
+
+
+@dataclass
+class Selection:
+    """What the cuts leave.
+
+    Attributes
+    ----------
+    quasars : DataFrame
+        One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT.
+    epochs : DataFrame
+        One row per spectrum of them, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
+    cuts : list of dict
+        ``{"cut": what was asked for, "objects": how many are left}`` in the order of the cuts.
+    """
+
+    quasars: pd.DataFrame
+    epochs: pd.DataFrame
+    cuts: list[dict]
+
+
+def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
+    """Join the two catalogues and apply the selection of the published run, without its faults.
+
+    Parameters
+    ----------
+    chen : DataFrame
+        From `read_chen`.
+    dr16q : Path
+        The DR16Q catalogue.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    TableError
+        If a cut leaves nothing.
+    """
+    cuts = []
+
+    def keep(table: pd.DataFrame, mask: np.ndarray | pd.Series, cut: str) -> pd.DataFrame:
+        kept = table[np.asarray(mask)]
+        cuts.append({"cut": cut, "objects": len(kept)})
+        if kept.empty:
+            raise TableError(
+                "the selection",
+                expected=f"objects left after the cut '{cut}'",
+                got=f"none of {len(table):,}",
+                do="check that both catalogues are of the same survey",
+            )
+        return kept
+
+    table = chen.assign(key=spectrum_key(chen["Plate"], chen["MJD"], chen["Fiber"]))
+    table = keep(table, np.ones(len(table), bool), "rows of the Chen+ 2019 table")
+    # a row that names the same spectrum again adds nothing; the first one counts
+    table = keep(table, ~table.duplicated("key"), "one row per spectrum")
+    # the label: a mass from at least one line (0 = not measured)
+    measured = (table[list(LABEL_COLUMNS)] > 0).to_numpy()
+    table = keep(table, measured.any(axis=1), "a mass from Hb, Ha, Mg II or C IV")
+    # the measured spectrum is the primary or one of the duplicates of a DR16Q object
+    catalogue = read_dr16q(dr16q, table["key"].to_numpy())
+    epochs = catalogue.epochs
+    epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
+    epochs = epochs.drop_duplicates("key")  # a spectrum two objects claim stays with the first, or it could join two splits
+    owner = epochs.set_index("key")["row"]
+    table = keep(table, table["key"].isin(owner.index), "spectrum among the DR16Q primary and duplicate spectra")
+    table = table.assign(row=owner.loc[table["key"]].to_numpy())
+    # two measured spectra of one object: the table's first one is its label
+    table = keep(table, ~table.duplicated("row"), "one label per DR16Q object")
+    table = table.set_index("row").join(catalogue.objects)
+    # the pipeline had no doubt about its redshift
+    table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
+    # C IV to Mg II in the spectrograph's range
+    low, high = REDSHIFT_RANGE
+    table = keep(table, (table["Z"] >= low) & (table["Z"] < high), f"{low} <= Z < {high}")
+    # visual and catalogue redshift agree, on both sides
+    difference = table["ZVI"] - table["Z"]
+    sigma = float(difference.std(ddof=0))
+    table = keep(table, difference.abs() <= REDSHIFT_SIGMAS * sigma, f"|ZVI - Z| within {REDSHIFT_SIGMAS:g} sd")
+    return Selection(*_tables(table, epochs), cuts)
+
+
+def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the selected rows the tables' columns and order."""
+    masses = table[list(LABEL_COLUMNS)].fillna(0.0)
+    first = (masses > 0).to_numpy().argmax(axis=1)
+    quasars = pd.DataFrame({"OBJECT": table["SDSS_NAME"], "ZVI": table["ZVI"]})
+    quasars[list(LABEL_COLUMNS)] = masses
+    quasars["LMBH"] = masses.to_numpy()[np.arange(len(table)), first]
+    quasars["LABEL_LINE"] = np.array(LABEL_LINES)[first]
+    named = zip(table["Plate"], table["MJD"], table["Fiber"], strict=True)
+    quasars["CHEN EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    for column in ("Z", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):
+        quasars[column] = table[column].astype(np.float64)
+    # DR16Q's names are unique; should they not be, later steps must still not mix two objects
+    repeated = quasars["OBJECT"].duplicated(keep=False)
+    if repeated.any():
+        name = quasars.loc[repeated, "OBJECT"].iloc[0]
+        raise TableError(
+            "DR16Q", expected="one row per SDSS_NAME", got=f"{name} {int((quasars['OBJECT'] == name).sum())} times", do=FETCH
+        )
+    epochs = epochs[epochs["row"].isin(quasars.index)].copy()
+    epochs["OBJECT"] = quasars["OBJECT"].loc[epochs["row"]].to_numpy()
+    named = zip(epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)
+    epochs["EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    epochs["LABEL_EPOCH"] = epochs["EPOCH"].to_numpy() == quasars["CHEN EPOCH"].loc[epochs["row"]].to_numpy()
+    epochs = epochs.drop(columns=["row", "key"]).sort_values(["OBJECT", "EPOCH"], ignore_index=True)
+    return quasars.set_index("OBJECT").sort_index(), epochs

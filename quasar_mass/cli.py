@@ -1,0 +1,93 @@
+"""What the two scripts share: verbs, common options, and errors as one sentence."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from quasar_mass.errors import QuasarMassError
+from quasar_mass.survey import Survey, default_survey
+
+
+def parser(description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
+    """A parser with verbs.
+
+    Parameters
+    ----------
+    description : str
+        Of the script.
+
+    Returns
+    -------
+    parser : ArgumentParser
+    add : callable
+        ``add(name, function, help, example)`` adds a verb with the options common to all, ``--survey`` and ``--quiet``.
+    """
+    top = argparse.ArgumentParser(description=description)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def add(name: str, function: Callable, *, help: str, example: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_argument(
+            "--survey",
+            metavar="DIR",
+            type=Survey,
+            default=None,
+            help="the survey's folder (default: data if its tables or catalogues are there, else data/simulated)",
+        )
+        verb.add_argument("--quiet", action="store_true", help="no progress, only the result")
+        verb.set_defaults(function=function)
+        return verb
+
+    return top, add
+
+
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return number
+
+
+def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
+    """Run the verb that was asked for.
+
+    Returns
+    -------
+    int
+        Exit status: 0 on success; 1 after a failure, said in one sentence on standard error; 130 after Ctrl-C.
+        (argparse itself exits with 2 on wrong usage.)
+    """
+    options = top.parse_args(arguments)
+    if options.survey is None:
+        options.survey = default_survey()
+    try:
+        options.function(options)
+        sys.stdout.flush()
+    except QuasarMassError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing more to say
+        return 0
+    except OSError as error:
+        # disk full, no permission, a file that vanished: the system's own word for it, and the file
+        where = error.filename or "the system"
+        return _fail(f"{where}: expected to read or write it, got {error.strerror or error}; put that right and run again.")
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; the same command goes on from here.", 130)
+    return 0
+
+
+def _fail(sentence: str, status: int = 1) -> int:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    return status

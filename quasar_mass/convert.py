@@ -1,0 +1,240 @@
+"""The reference's own Parquet files into this project's tables, in bounded memory."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quasar_mass import __version__, tables
+from quasar_mass.dataset import split_objects
+from quasar_mass.errors import FileError, SurveyError, TableError
+from quasar_mass.files import progress, sha256
+from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
+
+# The wide file holds one column per wavelength and, as fastparquet writes it, one row group for all rows. It is read
+# in blocks of rows, each gathered from groups of columns; these two bound the memory to some 600 MB.
+_ROWS, _COLUMNS = 8192, 256
+
+
+def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
+    """Turn one of the reference's Parquet files into the table of the same name of a survey.
+
+    ``quasars.parquet`` must come first: the wide ``spectra.parquet`` knows neither labels nor redshifts. A file that
+    lies where our own table goes is kept beside it as ``*_reference.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+        The reference's ``quasars.parquet`` or ``spectra.parquet``, under any name.
+    survey : Survey
+        Where the table goes; must not be a simulated one.
+    quiet : bool
+        No progress bar.
+
+    Returns
+    -------
+    str
+        One line that says what was written.
+
+    Raises
+    ------
+    FileError, TableError, SurveyError
+        If the file is not one of the two, or is damaged, or the survey is not the place for it.
+    """
+    path = Path(path)
+    if survey.kind != "sdss":
+        raise SurveyError(
+            survey.folder,
+            expected="a survey of the sky",
+            got="a simulated one",
+            do="name the folder of the real survey, for example --survey data",
+        )
+    if not path.is_file():
+        raise FileError(path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
+    if tables.METADATA in (schema.metadata or {}):
+        raise TableError(path, expected="a file of the reference", got="a table of this project already", do="use it as it is")
+    try:
+        if set(tables.REFERENCE_COLUMNS) <= set(schema.names):
+            return _convert_quasars(path, survey)
+        if len(_wavelength_columns(schema)) > 100:
+            return _convert_spectra(path, schema, survey, quiet)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
+    missing = ", ".join(sorted(set(tables.REFERENCE_COLUMNS) - set(schema.names)))
+    raise TableError(
+        path,
+        expected="the reference's quasars.parquet, or its spectra.parquet with one column per log10 wavelength",
+        got=f"{len(schema.names)} columns, without {missing}",
+        do="check which file this is",
+    )
+
+
+def _text(values: pd.Series | pd.Index) -> list[str]:
+    """The reference kept its names as bytes."""
+    return [value.decode("ascii") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _about(path: Path, **more: object) -> dict:
+    return {
+        "format": 1,
+        "kind": "sdss",
+        "survey": {"kind": "sdss"},
+        "version": __version__,
+        "inputs": {path.name: sha256(path)},
+        "split_seed": SPLIT_SEED,
+        "cuts": [],
+        "rejects": {},
+        "origin": "converted from the reference's own file",
+        **more,
+    }
+
+
+def _make_room(path: Path, target: Path) -> Path:
+    """Move a downloaded file out of the way of the table that takes its place; never overwrite one."""
+    if not (target.exists() and os.path.samefile(path, target)):
+        return path
+    kept = target.with_name(f"{target.stem}_reference{target.suffix}")
+    if kept.exists():
+        raise FileError(kept, expected="this name to be free for the downloaded file", got="a file", do="move it away")
+    os.rename(path, kept)
+    return kept
+
+
+def _convert_quasars(path: Path, survey: Survey) -> str:
+    frame = pq.read_table(path).to_pandas().reset_index()
+    if "OBJECT" not in frame:
+        raise TableError(path, expected="index or column OBJECT", got=", ".join(frame.columns[:5]), do="check which file this is")
+    frame["OBJECT"] = _text(frame["OBJECT"])
+    frame["CHEN EPOCH"] = _text(frame["CHEN EPOCH"])
+    frame = frame.set_index("OBJECT")
+    if frame.index.has_duplicates:
+        name = frame.index[frame.index.duplicated()][0]
+        raise TableError(path, expected="one row per OBJECT", got=f"{name} more than once", do="fetch it again")
+    if not (np.isfinite(frame["LMBH"]).all() and (frame["N_EPOCHS"] >= 1).all()):
+        raise TableError(path, expected="a finite LMBH and at least one epoch in every row", got="others", do="fetch it again")
+    measured = (frame[list(LABEL_COLUMNS)] > 0).to_numpy()
+    frame["LABEL_LINE"] = np.where(measured.any(axis=1), np.array(LABEL_LINES)[measured.argmax(axis=1)], None)
+    for column in ("RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):  # what the reference dropped
+        frame[column] = np.nan
+    frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
+    about = _about(path)
+    about["build"] = _build_name(frame)
+    _make_room(path, survey.quasars)
+    tables.write_quasars(survey.quasars, frame.sort_index(), about)
+    return f"{len(frame):,} quasars (sdss) in {survey.quasars}"
+
+
+def _build_name(quasars: pd.DataFrame) -> str:
+    """A converted pair of tables belongs together if it speaks of the same objects with the same labels."""
+    text = quasars.sort_index()[["LMBH", "Z"]].to_csv()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _wavelength_columns(schema: pa.Schema) -> list[str]:
+    """Columns whose names are log10 wavelengths, ascending."""
+    found = []
+    for name in schema.names:
+        try:
+            value = float(name)
+        except ValueError:
+            continue
+        if 3.0 < value < 4.5:
+            found.append((value, name))
+    return [name for _, name in sorted(found)]
+
+
+def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool) -> str:
+    try:
+        quasars = tables.read_quasars(survey.quasars)
+        build = tables.read_about(survey.quasars)["build"]
+    except FileError as error:
+        raise SurveyError(
+            survey.quasars,
+            expected="the converted quasars.parquet before the spectra",
+            got="none",
+            do="convert the reference's quasars.parquet first",
+        ) from error
+    columns = _wavelength_columns(schema)
+    found = np.array([float(name) for name in columns])
+    step = float(np.median(np.diff(found)))
+    if found[0] > WINDOW[0] + step or found[-1] < WINDOW[1] - step or not np.allclose(np.diff(found), step, rtol=0.02):
+        raise TableError(
+            path,
+            expected=f"an even grid over log10 wavelength {WINDOW[0]}-{WINDOW[1]}",
+            got=f"{found[0]}-{found[-1]} in steps of {step:.3g}",
+            do="fetch it again",
+        )
+    grid = Grid(round(step, 7))
+    index = pq.read_table(path, columns=[name for name in ("OBJECT", "EPOCH") if name in schema.names]).to_pandas()
+    index = index.reset_index()
+    if not {"OBJECT", "EPOCH"} <= set(index):
+        raise TableError(path, expected="index levels OBJECT and EPOCH", got=", ".join(map(str, index.columns)), do="fetch it again")
+    names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
+    known = names["OBJECT"].isin(quasars.index)
+    rejects = [
+        {"OBJECT": row.OBJECT, "EPOCH": row.EPOCH, "REASON": "no label", "DETAIL": f"not in {survey.quasars.name}"}
+        for row in names[~known].itertuples()
+    ]
+
+    def stream() -> Iterator[dict]:
+        with pq.ParquetFile(path) as file:
+            for start in progress(range(0, len(names), _ROWS), total=-(-len(names) // _ROWS), what="wide table", unit="blocks", quiet=quiet):
+                keep = known.to_numpy()[start : start + _ROWS]
+                block = names.iloc[start : start + _ROWS][keep]
+                wide = _block(file, columns, start, min(_ROWS, len(names) - start))[keep]
+                if not np.isfinite(wide).all():
+                    bad = block["EPOCH"].iloc[int(np.argmin(np.isfinite(wide).all(axis=1)))]
+                    raise TableError(f"{path}, {bad}", expected="finite flux", got="NaN or infinity", do="fetch it again")
+                flux = np.empty((len(block), grid.size), dtype=np.float32)
+                for row in range(len(block)):
+                    flux[row] = np.interp(grid.log_wavelength, found, wide[row])
+                yield {
+                    "OBJECT": block["OBJECT"].tolist(),
+                    "EPOCH": block["EPOCH"].tolist(),
+                    "LABEL_EPOCH": (block["EPOCH"].to_numpy() == quasars["CHEN EPOCH"].loc[block["OBJECT"]].to_numpy()),
+                    "Z": quasars["Z"].loc[block["OBJECT"]].to_numpy(),
+                    "SN": [None] * len(block),
+                    "N_BAD": [None] * len(block),
+                    "EBV": [None] * len(block),
+                    "RUN2D": [""] * len(block),
+                    "FLAGS": [tables.FLAG_NO_EXTINCTION] * len(block),
+                    "flux": flux,
+                }
+
+    about = _about(
+        path,
+        grid=tables.describe_grid(grid),
+        flux_unit=tables.FLUX_UNIT,
+        cosmology="Planck15 (astropy)",
+        extinction_corrected=False,
+        rejects={"no label": len(rejects)} if rejects else {},
+        build=build,
+    )
+    # on this system an open file may be renamed: the stream reads the kept one
+    source = path
+    path = _make_room(source, survey.spectra)
+    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, lambda: about)
+    tables.write_rejects(survey.rejects, rejects, about)
+    return f"{n_spectra:,} spectra (sdss, step {grid.step:g}) in {survey.spectra}; {len(rejects):,} without a label"
+
+
+def _block(file: pq.ParquetFile, columns: list[str], start: int, count: int) -> np.ndarray:
+    """A block of rows of the wide table, float32, shape (count, n_wavelengths)."""
+    block = np.empty((count, len(columns)), dtype=np.float32)
+    for left in range(0, len(columns), _COLUMNS):
+        some = columns[left : left + _COLUMNS]
+        # a Parquet column chunk can only be decoded from its start, so each block decodes the columns again; slower
+        # than one pass, but the memory does not grow with the file
+        piece = file.read(columns=some, use_threads=False).slice(start, count)
+        for offset, name in enumerate(some):
+            block[:, left + offset] = piece.column(name).to_numpy()
+    return block

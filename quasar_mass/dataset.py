@@ -1,0 +1,122 @@
+"""From the Parquet tables to training, validation and test sets, split by object."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass import tables
+from quasar_mass.errors import TableError
+from quasar_mass.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A survey in memory.
+
+    Attributes
+    ----------
+    quasars : DataFrame
+        One row per object, index OBJECT.
+    spectra : DataFrame
+        One row per spectrum, index (OBJECT, EPOCH), without the flux; with the object's LMBH, LABEL_LINE, N_EPOCHS
+        and SPLIT beside it.
+    flux : ndarray of float32, shape (n_spectra, grid.size)
+        Luminosity density in the tables' unit, row by row as in `spectra`.
+    grid : Grid
+        Its wavelengths.
+    about : dict
+        The metadata of spectra.parquet: survey kind, units, cosmology, counts at each cut, checksums.
+    """
+
+    quasars: pd.DataFrame
+    spectra: pd.DataFrame
+    flux: np.ndarray
+    grid: Grid
+    about: dict
+
+    @property
+    def kind(self) -> str:
+        """``"simulated"`` or ``"sdss"``."""
+        return self.about["kind"]
+
+    def part(self, split: str) -> tuple[np.ndarray, pd.Series]:
+        """One split's network input and labels.
+
+        Parameters
+        ----------
+        split : {"training", "validation", "test"}
+
+        Returns
+        -------
+        X : ndarray of float32, shape (n, grid.size, 1)
+        y : Series of float32, index (OBJECT, EPOCH)
+            The label LMBH = log10(M_BH / M_Sun) of the object.
+        """
+        rows = (self.spectra["SPLIT"] == split).to_numpy()
+        return self.flux[rows][..., None], self.spectra.loc[rows, "LMBH"].astype(np.float32)
+
+
+def load(survey: Survey) -> Dataset:
+    """Load a survey's two tables into memory.
+
+    Raises
+    ------
+    FileError, TableError
+        If a table is missing or damaged, the two are not of one build, or a value is not finite.
+    """
+    about = tables.read_about(survey.spectra)
+    partner = tables.read_about(survey.quasars)
+    if about["build"] != partner["build"]:
+        raise TableError(
+            survey.spectra,
+            expected=f"the same build as {survey.quasars.name} ({partner['build'][:8]})",
+            got=about["build"][:8],
+            do="run: python get_Chen_data.py build, or convert both files",
+        )
+    quasars = tables.read_quasars(survey.quasars)
+    grid = tables.read_grid(about)
+    flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
+    rows, filled = [], 0
+    for frame, block in tables.iterate_spectra(survey.spectra):
+        if not np.isfinite(block).all():
+            bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
+            raise TableError(f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again")
+        flux[filled : filled + len(block)] = block
+        filled += len(block)
+        rows.append(frame)
+    spectra = pd.concat(rows, ignore_index=True)
+    unknown = ~spectra["OBJECT"].isin(quasars.index)
+    if unknown.any():
+        name = spectra.loc[unknown, "OBJECT"].iloc[0]
+        raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
+    spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
+    return Dataset(quasars, spectra.set_index(["OBJECT", "EPOCH"]), flux, grid, about)
+
+
+def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:
+    """Assign every object to training (70 %), validation (20 %) or test (10 %).
+
+    Objects are shuffled within strata of N_EPOCHS (1, 2, 3, 4-59, 60 and more), the strata laid end to end, and the
+    parts dealt out in a repeating shuffled pattern of ten: each stratum is shared out as evenly as whole objects
+    allow, and the totals are exact.
+
+    Parameters
+    ----------
+    n_epochs : Series of int, index OBJECT
+        Spectra per object. The result does not depend on the order of the rows.
+    seed : int
+        Of the shuffles.
+
+    Returns
+    -------
+    Series of str, index as given
+    """
+    random = np.random.default_rng(seed)
+    ordered = n_epochs.sort_index()
+    stratum = np.digitize(ordered.to_numpy(), EPOCH_BINS)
+    order = np.lexsort((random.permutation(len(ordered)), stratum))
+    pattern = random.permutation(np.repeat(SPLITS, SPLIT_TENTHS))
+    assigned = np.empty(len(ordered), dtype=object)
+    assigned[order] = np.resize(pattern, len(ordered))
+    return pd.Series(assigned, index=ordered.index, name="SPLIT", dtype="str").reindex(n_epochs.index)

@@ -1,0 +1,506 @@
+"""EasyAI: build, train in stages, evaluate, predict, save and load a Keras network, the same way every time.
+
+Keras stands underneath in plain sight as `EasyAI.model`. What this wrapper adds: seeds and determinism before anything
+is built, training that resumes exactly where it stopped, and a model file that describes itself.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import quasar_mass
+from quasar_mass import evaluation, model_file, network
+from quasar_mass.errors import ModelError, TableError
+
+HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
+BIG_BATCH = 512  # spectra per step where nothing is learnt: the result is the same, the steps are fewer
+FIRST_LEARNING_RATE = 1e-3  # of a network that is saved before it was trained; each stage sets its own
+
+
+class EasyAI:
+    """A regression network that takes spectra and gives one number each.
+
+    Parameters
+    ----------
+    layers : sequence of keras.Layer
+        The last one gives one value per spectrum. They are rebuilt from their configuration, since a Keras layer
+        draws its random numbers when it is made, which is before the seed could be set here.
+    input_shape : tuple of int
+        Of one spectrum, for example ``(grid.size, 1)``.
+    seed : int
+        Of everything random. The same seed, data and versions give the same network, to the bit.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The network itself, compiled.
+    seed : int
+    history : DataFrame
+        One row per training epoch, all stages: stage, training_epoch, loss, val_loss, rmse, val_rmse.
+    about : dict or None
+        What the file this was loaded from says of it; empty if it was not loaded, None if that file says nothing.
+
+    Raises
+    ------
+    ModelError
+        If the layers cannot be rebuilt, do not fit the input or each other, or do not end in one value.
+    """
+
+    def __init__(self, layers: Sequence, input_shape: tuple, seed: int = 42) -> None:
+        keras = _deterministic_keras(seed)
+        try:
+            rebuilt = [layer.__class__.from_config(layer.get_config()) for layer in layers]
+            model = keras.Sequential([keras.Input(tuple(input_shape), name="spectrum"), *rebuilt], name="easyai")
+        except Exception as error:  # Keras raises every kind
+            raise ModelError(
+                "the layers",
+                expected=f"layers that can be rebuilt from their configuration and take {tuple(input_shape)}",
+                got=f"{type(error).__name__} ({str(error).strip().splitlines()[0].rstrip('.:')})",
+                do="change the layers (no Lambda) or the input shape",
+            ) from error
+        self._adopt(model, "the layers", seed, about={})
+        self._compile(FIRST_LEARNING_RATE)
+
+    def _adopt(self, model, where, seed: int, about: dict | None) -> None:
+        if isinstance(model.input_shape, list) or model.output_shape != (None, 1):
+            raise ModelError(
+                where,
+                expected="one input and one output value per spectrum",
+                got=f"inputs {model.input_shape}, outputs {model.output_shape}",
+                do="end with Dense(1)",
+            )
+        self.model, self.seed, self.about = model, seed, about
+        known = about or {}
+        self.history = pd.DataFrame(known.get("history", []), columns=list(HISTORY))
+        self._stages = list(known.get("stages", []))
+        self._versions = known.get("versions") or (versions() if about == {} else None)
+
+    # --- training -------------------------------------------------------------------------------------------------
+    def train(
+        self,
+        training: tuple,
+        validation: tuple,
+        *,
+        stages: Sequence = network.STAGES,
+        checkpoints: str | os.PathLike | None = None,
+        batch_size: int = network.BATCH_SIZE,
+        quiet: bool = False,
+    ) -> pd.DataFrame:
+        """Train in stages; each ends with its best validation weights, from which the next one starts.
+
+        Stopped at any moment and started again with the same arguments, it goes on after the last finished training
+        epoch and ends with the very weights it would have had. An interrupted call leaves this network as it was.
+
+        Parameters
+        ----------
+        training, validation : (spectra, labels)
+            Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). An array
+            mapped from disk is read batch by batch.
+        stages : sequence of network.Stage
+            Name, learning rate and number of training epochs of each.
+        checkpoints : path, optional
+            Folder for `<stage>-<fingerprint>-last.h5` and `-best.h5`. The fingerprint covers the network, its weights,
+            the data, the stage, batch size, seed and versions: no other training's files are touched.
+        batch_size : int
+            Spectra per step.
+        quiet : bool
+            Print nothing.
+
+        Returns
+        -------
+        DataFrame
+            The rows of `history` that this call trained or found finished.
+
+        Raises
+        ------
+        TableError
+            If spectra or labels are empty, not finite, or differ in number.
+        ModelError
+            If the spectra do not fit the network, or the loss is no longer finite.
+        """
+        keras = _deterministic_keras(self.seed)
+        training = self._checked(training, "the training set")
+        validation = self._checked(validation, "the validation set")
+        data = _digest(training + validation) if checkpoints is not None else None
+        before = _snapshot(self.model), self.model.optimizer
+        records, rows = [], []
+        try:
+            for stage in stages:
+                self._compile(stage.learning_rate)
+                files = None
+                if checkpoints is not None:
+                    files = _Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
+                found = self._train_stage(keras, stage, training, validation, files, batch_size, quiet)
+                rows += found
+                best = min(found, key=lambda row: row["val_loss"], default=None)
+                records.append(
+                    {"name": stage.name, "learning_rate": stage.learning_rate, "training_epochs": stage.training_epochs}
+                    | ({"best_training_epoch": best["training_epoch"], "val_rmse": best["val_rmse"]} if best else {})
+                )
+        except BaseException:
+            # Half-trained weights would start another training, which no checkpoint belongs to.
+            self._compile(before[1])
+            _restore(self.model, before[0])
+            raise
+        self._stages += records
+        self._versions = versions()
+        trained = pd.DataFrame(rows, columns=list(HISTORY))
+        self.history = pd.concat([self.history, trained], ignore_index=True) if len(self.history) else trained.copy()
+        return trained
+
+    def _train_stage(self, keras, stage, training, validation, files, batch_size: int, quiet: bool) -> list[dict]:
+        def say(text: str) -> None:
+            if not quiet:
+                print(f"{stage.name}  {text}", flush=True)
+
+        rows, best = files.resume(self.model, say) if files else ([], None)
+        best_loss = min((row["val_loss"] for row in rows), default=np.inf)
+        to_validate = _batches(keras, *validation, BIG_BATCH)
+        width = len(str(stage.training_epochs))
+        for epoch in range(len(rows) + 1, stage.training_epochs + 1):
+            began = time.monotonic()
+            # The order is a function of seed, stage and training epoch alone, so that it needs no memory.
+            name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
+            order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training[0]))
+            shuffled = _batches(keras, *training, batch_size, order)
+            logs = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
+            row = {"stage": stage.name, "training_epoch": epoch}
+            row |= {key: float(logs[key][-1]) for key in HISTORY[2:]}
+            if not np.isfinite(row["val_loss"]):
+                raise ModelError(
+                    f"stage {stage.name}, training epoch {epoch}",
+                    expected="a finite validation loss",
+                    got=f"{row['val_loss']}",
+                    do="lower the learning rate or look at the spectra",
+                )
+            rows.append(row)
+            improved = row["val_loss"] < best_loss
+            if improved:
+                best, best_loss = _snapshot(self.model), row["val_loss"]
+            if files:
+                files.write(self.model, rows, improved)
+            say(
+                f"training epoch {epoch:{width}}/{stage.training_epochs}  loss {row['loss']:.4f}  validation RMSE "
+                f"{row['val_rmse']:.4f} dex  {'(best)' if improved else '':6}  {time.monotonic() - began:.1f} s"
+            )
+        if best is not None:
+            _restore(self.model, best)
+        return rows
+
+    def _compile(self, optimizer) -> None:
+        """Loss and metric as objects: a file compiled with their names is one that Keras refuses to load."""
+        keras = model_file.import_keras()
+        if isinstance(optimizer, float):
+            optimizer = keras.optimizers.Nadam(learning_rate=optimizer)
+        self.model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.MeanSquaredError(),
+            metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
+        )
+        optimizer.build(self.model.trainable_variables)
+
+    def _fingerprint(self, stage, batch_size: int, data: str) -> str:
+        """SHA-256 of everything the course of a stage depends on."""
+        keras = model_file.import_keras()
+        start = _snapshot(self.model)
+        what = {
+            "network": self.model.get_config(),
+            "stage": [stage.name, stage.learning_rate, stage.training_epochs],
+            "batch_size": batch_size,
+            "seed": self.seed,
+            "data": data,
+            "start": _digest(start["weights"] + start["random"]),
+            "versions": [keras.__version__, *_backend()],
+        }
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+    # --- use ------------------------------------------------------------------------------------------------------
+    def predict(self, spectra, batch_size: int = BIG_BATCH) -> np.ndarray:
+        """Predict the mass of each spectrum.
+
+        Parameters
+        ----------
+        spectra : array_like, shape (n, pixels) or (n, pixels, 1)
+            In the tables' units; the network scales them itself.
+        batch_size : int
+            Spectra per step.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            log10(M_BH / M_Sun).
+
+        Raises
+        ------
+        TableError
+            If values are not finite.
+        ModelError
+            If the spectra do not fit the network.
+        """
+        spectra = self._checked_spectra(spectra, "the spectra")
+        if len(spectra) == 0:
+            return np.empty(0)
+        batches = _batches(model_file.import_keras(), spectra, None, batch_size)
+        return self.model.predict(batches, verbose=0).reshape(-1).astype(np.float64)
+
+    def evaluate(self, test: tuple) -> dict:
+        """The scores of the predictions for (spectra, labels), as `evaluation.scores` gives them."""
+        spectra, label = self._checked(test, "the test set")
+        return evaluation.scores(label, self.predict(spectra))
+
+    def summary(self) -> None:
+        """Print the layers, their shapes and parameters."""
+        self.model.summary()
+
+    # --- files ----------------------------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike, about: dict | None = None) -> None:
+        """Write network, optimizer and description to one `.h5`, which `keras.models.load_model` opens as well.
+
+        Parameters
+        ----------
+        path : path
+            Ends in `.h5`.
+        about : dict, optional
+            What a user of the file must know (grid, units, label, survey, ...); added to what the file this was loaded
+            from said. Versions, seed, stages, history and the number of parameters come on top. No time stamps: the
+            same network gives the same bytes.
+
+        Raises
+        ------
+        ModelError
+            If `about` is not JSON or too long, or the path does not end in `.h5`.
+        """
+        facts = {
+            "versions": self._versions,
+            "seed": self.seed,
+            "stages": self._stages,
+            "history": self.history.to_dict("records"),
+            "parameters": self.model.count_params(),
+        }
+        model_file.save(self.model, path, {**(self.about or {}), **(about or {}), **facts})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "EasyAI":
+        """A network from a file of `save`, or from any Keras `.h5` that takes spectra and gives one number.
+
+        Raises
+        ------
+        ModelError
+            If the file cannot be used.
+        """
+        # The file is looked at before TensorFlow is imported: a wrong path fails at once.
+        seed = (model_file.read_about(path) or {}).get("seed", 42)
+        _deterministic_keras(seed)
+        model, about = model_file.load(path)
+        ann = cls.__new__(cls)
+        ann._adopt(model, path, seed, about)
+        if not model.compiled:
+            ann._compile(FIRST_LEARNING_RATE)
+        return ann
+
+    # --- checks ---------------------------------------------------------------------------------------------------
+    def _checked(self, pair: tuple, what: str) -> tuple[np.ndarray, np.ndarray]:
+        spectra, label = pair
+        spectra = self._checked_spectra(spectra, what)
+        label = _as_float32(label, f"the labels of {what}").reshape(-1)
+        if len(spectra) != len(label) or len(label) == 0:
+            raise TableError(
+                what,
+                expected="one label per spectrum, and at least one",
+                got=f"{len(spectra)} spectra and {len(label)} labels",
+                do="pass matching arrays",
+            )
+        _check_finite(label, f"the labels of {what}")
+        return spectra, label
+
+    def _checked_spectra(self, spectra, what: str) -> np.ndarray:
+        spectra = _as_float32(spectra, what)
+        shape = self.model.input_shape[1:]
+        if spectra.ndim == len(shape) and shape[-1] == 1:
+            spectra = spectra[..., np.newaxis]
+        fits = spectra.ndim == 1 + len(shape) and all(
+            want in (None, got) for want, got in zip(shape, spectra.shape[1:], strict=True)
+        )
+        if not fits:
+            raise ModelError(
+                what,
+                expected=f"shape (n, {', '.join(map(str, shape))}), as the network takes it",
+                got=str(spectra.shape),
+                do="put the spectra on the network's grid",
+            )
+        _check_finite(spectra, what)
+        return spectra
+
+
+class _Checkpoints:
+    """The two files of one stage of one training: its last training epoch and its best one."""
+
+    def __init__(self, folder: Path, stage, fingerprint: str) -> None:
+        self.stage, self.fingerprint = stage, fingerprint
+        self.last = folder / f"{stage.name}-{fingerprint[:8]}-last.h5"
+        self.best = folder / f"{stage.name}-{fingerprint[:8]}-best.h5"
+
+    def resume(self, model, say) -> tuple[list[dict], dict | None]:
+        """Put the model where the last finished training epoch left it; the rows so far, and the best state."""
+        if not self.last.exists():
+            return [], None
+        try:
+            last, rows = self._read(self.last, model)
+            best, _ = self._read(self.best, model)
+        except ModelError as error:
+            say(f"starts anew: {error}")
+            return [], None
+        _restore(model, last)
+        finished = len(rows) == self.stage.training_epochs
+        say(f"{'all' if finished else 'the first'} {len(rows)} training epochs taken from {self.last}")
+        return rows, best
+
+    def write(self, model, rows: list[dict], improved: bool) -> None:
+        """Write the state after a training epoch; the best one first, so that `last` never refers to what is not."""
+        snapshot = _snapshot(model)
+        state = {
+            "fingerprint": self.fingerprint,
+            "history": rows,
+            "random": [value.tolist() for value in snapshot["random"]],
+            "u_product": snapshot["u_product"],
+        }
+        for path in [self.best, self.last] if improved else [self.last]:
+            model_file.save(model, path, {"checkpoint": state})
+
+    def _read(self, path: Path, model) -> tuple[dict, list[dict]]:
+        loaded, about = model_file.load(path)
+        state = (about or {}).get("checkpoint", {})
+        snapshot = _snapshot(loaded) | {
+            "random": [np.asarray(value) for value in state.get("random", [])],
+            "u_product": state.get("u_product"),
+        }
+        same_variables = len(snapshot["optimizer"]) == len(model.optimizer.variables)
+        if state.get("fingerprint") != self.fingerprint or not same_variables:
+            raise ModelError(path, expected="this training's checkpoint", got="another file", do="let it be replaced")
+        return snapshot, state["history"]
+
+
+def versions() -> dict:
+    """The versions that decide a network's numbers: Python, Keras, its backend, NumPy and this package."""
+    keras = model_file.import_keras()
+    backend, version = _backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        backend: version,
+        "numpy": np.__version__,
+        "quasar_mass": quasar_mass.__version__,
+    }
+
+
+def _backend() -> tuple[str, str]:
+    import importlib
+
+    name = model_file.import_keras().backend.backend()
+    return name, importlib.import_module(name).__version__
+
+
+def _deterministic_keras(seed: int):
+    """Keras, with every seed set and only deterministic operations allowed."""
+    keras = model_file.import_keras()
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    return keras
+
+
+def _snapshot(model) -> dict:
+    """All of a model's state: weights, random generators (Dropout has one), optimizer."""
+    return {
+        "weights": model.get_weights(),
+        "random": [np.asarray(variable) for variable in _random_variables(model)],
+        "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
+        # Keras 3.15's Nadam keeps this product outside its variables: neither a file nor set_weights restores it.
+        "u_product": float(u) if (u := getattr(model.optimizer, "_u_product", None)) is not None else None,
+    }
+
+
+def _restore(model, snapshot: dict) -> None:
+    model.set_weights(snapshot["weights"])
+    for variable, value in zip(_random_variables(model), snapshot["random"], strict=True):
+        variable.assign(value)
+    for variable, value in zip(model.optimizer.variables, snapshot["optimizer"], strict=True):
+        variable.assign(value)
+    if snapshot["u_product"] is not None:
+        model.optimizer._u_product.assign(snapshot["u_product"])
+
+
+def _random_variables(model) -> list:
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+@functools.cache
+def _batches_class(keras):
+    class Batches(keras.utils.PyDataset):
+        """Batches of arrays in a given order, copied out one at a time."""
+
+        def __init__(self, spectra, label, batch_size, order):
+            super().__init__()
+            self.spectra, self.label, self.batch_size, self.order = spectra, label, batch_size, order
+
+        def __len__(self):
+            return -(-len(self.spectra) // self.batch_size)
+
+        def __getitem__(self, i):
+            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            if self.order is not None:
+                rows = self.order[rows]
+            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows, np.newaxis])
+
+    return Batches
+
+
+def _batches(keras, spectra: np.ndarray, label: np.ndarray | None, batch_size: int, order: np.ndarray | None = None):
+    # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
+    return _batches_class(keras)(spectra, label, batch_size, order)
+
+
+def _as_float32(values, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
+
+
+def _check_finite(values: np.ndarray, what: str) -> None:
+    bad = [row + np.flatnonzero(~np.isfinite(piece).reshape(len(piece), -1).all(axis=1)) for row, piece in _pieces(values)]
+    bad = np.concatenate(bad) if bad else np.empty(0, dtype=int)
+    if bad.size:
+        raise TableError(
+            what,
+            expected="finite values",
+            got=f"NaN or infinite ones in {bad.size} of {len(values)} rows (the first is row {bad[0]})",
+            do="leave those rows out",
+        )
+
+
+def _digest(arrays: Sequence[np.ndarray]) -> str:
+    """SHA-256 of arrays: shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        for _, piece in _pieces(np.atleast_1d(array)):
+            digest.update(np.ascontiguousarray(piece).data)
+    return digest.hexdigest()
+
+
+def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+    """Some rows at a time, so that an array mapped from disk need not fit into memory."""
+    for row in range(0, len(array), size):
+        yield row, array[row : row + size]

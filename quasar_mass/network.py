@@ -1,0 +1,79 @@
+"""The network and its two training stages, as constants: convolutions that read lines, LSTMs that relate them.
+
+The architecture is the published one, with the input scaling added as its first layer, so that the saved network
+takes luminosity densities in the tables' units.
+"""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training at one learning rate, which ends with its best validation weights.
+
+    Parameters
+    ----------
+    name : str
+        Names its checkpoints and its lines of output.
+    learning_rate : float
+        Of the Nadam optimizer, which starts afresh in each stage.
+    training_epochs : int
+        Passes through the training set.
+    """
+
+    name: str
+    learning_rate: float
+    training_epochs: int
+
+
+# Stage one finds the minimum, stage two settles in it (the published run's rates and lengths).
+STAGES = (Stage("intermediate", 1e-3, 20), Stage("final", 1e-5, 10))
+BATCH_SIZE = 32  # spectra per step, as published; 128 trains at the same speed per spectrum and fewer steps
+
+# Luminosity density of a typical pixel in the tables' units, (flux / 1e-17 erg/s/cm2/A) (D_L / Mpc)^2 1e-9. Dividing by
+# it gives the first convolution numbers near one, which its initial weights are made for.
+TYPICAL_LUMINOSITY_DENSITY = 0.4
+# The last layer starts at a typical label, log10(M_BH / M_Sun): otherwise the first training epoch climbs from zero.
+TYPICAL_MASS = 8.5
+# The first convolution in dex, so that it sees the same stretch of spectrum whatever the grid's step: 50 and 30 pixels
+# at 1e-4, the published 100 and 60 at 5e-5.
+KERNEL_WIDTH = 5e-3
+STRIDE_WIDTH = 3e-3
+
+
+def layers(step: float = 1e-4) -> list:
+    """The layers of the mass network, for an input of shape (grid.size, 1).
+
+    Parameters
+    ----------
+    step : float
+        The grid's step in dex per pixel; the first convolution scales with it.
+
+    Returns
+    -------
+    list of keras.Layer
+        Unbuilt, with fixed names; about 540,000 parameters in all. The output, of shape (n, 1), is
+        log10(M_BH / M_Sun).
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes concern nobody here
+    from keras import initializers
+    from keras import layers as k  # not at the top: it takes seconds, and constants need none of it
+
+    return [
+        k.Rescaling(scale=1.0 / TYPICAL_LUMINOSITY_DENSITY, name="scale"),
+        k.Conv1D(
+            32,
+            kernel_size=max(1, round(KERNEL_WIDTH / step)),
+            strides=max(1, round(STRIDE_WIDTH / step)),
+            activation="relu",
+            name="lines",
+        ),
+        k.Conv1D(64, kernel_size=25, activation="relu", name="profiles"),
+        k.BatchNormalization(name="normalization"),
+        k.Conv1D(128, kernel_size=25, strides=5, activation="relu", name="complexes"),
+        k.LSTM(128, return_sequences=True, name="sequence"),
+        k.LSTM(128, name="state"),
+        k.Dense(128, activation="relu", name="dense"),
+        k.Dense(1, bias_initializer=initializers.Constant(TYPICAL_MASS), name="mass"),
+    ]

@@ -1,0 +1,238 @@
+"""The Parquet tables of a survey: their columns, their metadata, how they are written and read."""
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from quasar_mass.errors import FileError, TableError
+from quasar_mass.files import whole
+from quasar_mass.survey import Grid
+
+METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
+ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
+
+FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
+MANY_BAD = 0.10  # share of replaced pixels above which a spectrum is flagged; chosen here
+FLAG_NO_EXTINCTION = "no extinction known"
+FLAG_MANY_BAD = "many bad pixels"
+
+# quasars.parquet: the reference's columns under its names, then what its selection knew and dropped.
+REFERENCE_COLUMNS = (
+    "ZVI",
+    "logMBH-Hb",
+    "logMBH-Ha-2",
+    "logMBH-MgII-2",
+    "logMBH-CIV-2",
+    "LMBH",
+    "CHEN EPOCH",
+    "Z",
+    "N_EPOCHS",
+)
+QUASAR_COLUMNS = (*REFERENCE_COLUMNS, "LABEL_LINE", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB", "SPLIT")
+
+REJECT_SCHEMA = pa.schema(
+    [("OBJECT", pa.string()), ("EPOCH", pa.string()), ("REASON", pa.string()), ("DETAIL", pa.string())]
+)
+
+
+def spectra_schema(grid: Grid) -> pa.Schema:
+    """Columns of spectra.parquet; one spectrum a row, its flux one fixed-size list of float32."""
+    return pa.schema(
+        [
+            ("OBJECT", pa.string()),
+            ("EPOCH", pa.string()),  # plate-mjd-fiber
+            ("LABEL_EPOCH", pa.bool_()),  # the spectrum the label was measured on
+            ("Z", pa.float64()),
+            ("SN", pa.float32()),  # median flux / error per good pixel of the window; null where errors are unknown
+            ("N_BAD", pa.int32()),  # pixels of the window replaced by interpolation; null where unknown
+            ("EBV", pa.float32()),  # E(B-V) of SFD98 that was corrected for; null: not corrected
+            ("RUN2D", pa.string()),  # the reduction
+            ("FLAGS", pa.string()),  # empty, or what to mind, separated by "; "
+            ("flux", pa.list_(pa.float32(), grid.size)),
+        ]
+    )
+
+
+def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:
+    """Add what is known about a table to its schema, beside what stands there (pandas' own notes, say)."""
+    text = json.dumps(about, sort_keys=True).encode()
+    return schema.with_metadata({**(schema.metadata or {}), METADATA: text})
+
+
+def write_quasars(path: Path, quasars: pd.DataFrame, about: dict) -> None:
+    """Write quasars.parquet (one row per object, index OBJECT) whole or not at all."""
+    table = pa.Table.from_pandas(quasars[list(QUASAR_COLUMNS)])
+    with whole(path) as temporary:
+        pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, compression="zstd")
+
+
+def write_rejects(path: Path, rejects: list[dict], about: dict) -> None:
+    """Write rejects.parquet: OBJECT, EPOCH, REASON, DETAIL of every spectrum that is not in spectra.parquet."""
+    table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
+    with whole(path) as temporary:
+        pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, compression="zstd")
+
+
+def write_spectra(path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict]) -> int:
+    """Write spectra.parquet from a stream of batches, whole or not at all.
+
+    Rows are gathered into row groups of `ROW_GROUP` whatever the size of the batches, so the file does not depend on
+    how the work was cut up.
+
+    Parameters
+    ----------
+    path : Path
+        Final name.
+    batches : iterable of dict
+        Column name to list or array; ``flux`` of shape (rows, grid.size).
+    grid : Grid
+        The grid of the fluxes.
+    finish : callable
+        Called once the stream has ended; gives the schema metadata, which may hold counts of what went through.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    schema = spectra_schema(grid)
+    plain = [name for name in schema.names if name != "flux"]
+    written, pending = 0, []
+    with (
+        whole(path) as temporary,
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression="zstd",
+            use_dictionary=plain,
+            use_byte_stream_split=["flux.list.element"],  # the bytes of like weight together: half the size, lossless
+            write_statistics=plain,
+        ) as writer,
+    ):
+
+        def flush(everything: bool) -> None:
+            nonlocal pending, written
+            table = pa.concat_tables(pending) if pending else schema.empty_table()
+            while table.num_rows >= ROW_GROUP or (everything and table.num_rows):
+                group = table.slice(0, ROW_GROUP)
+                writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP)
+                written += group.num_rows
+                table = table.slice(ROW_GROUP)
+            pending = [table] if table.num_rows else []
+
+        for batch in batches:
+            columns = {name: batch[name] for name in plain}
+            flux = pa.array(np.ascontiguousarray(batch["flux"], dtype=np.float32).reshape(-1))
+            columns["flux"] = pa.FixedSizeListArray.from_arrays(flux, grid.size)
+            pending.append(pa.table(columns, schema=schema))
+            if sum(part.num_rows for part in pending) >= ROW_GROUP:
+                flush(everything=False)
+        flush(everything=True)
+        # pyarrow fixes the schema when it opens a file; the counts are known only now, so it is put there anew
+        final = with_metadata(schema, finish())
+        arrow_schema = base64.b64encode(final.serialize().to_pybytes())
+        writer.add_key_value_metadata({**final.metadata, b"ARROW:schema": arrow_schema})
+    return written
+
+
+def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> dict:
+    """Metadata of one of our tables, without reading its rows.
+
+    Raises
+    ------
+    FileError
+        If it is missing, not Parquet, or not one of our tables.
+    """
+    schema = _schema(path, hint)
+    about = (schema.metadata or {}).get(METADATA)
+    if about is None:
+        raise FileError(
+            path,
+            expected="a table of this project",
+            got="a Parquet file of another origin",
+            do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
+        )
+    return json.loads(about)
+
+
+def _schema(path: Path, hint: str) -> pa.Schema:
+    if not Path(path).is_file():
+        raise FileError(path, expected="a table", got="no such file", do=hint)
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do=hint) from error
+
+
+def read_quasars(path: Path) -> pd.DataFrame:
+    """Read quasars.parquet of this project; index OBJECT (text)."""
+    read_about(path)
+    frame = _rows(path)
+    missing = [name for name in QUASAR_COLUMNS if name not in frame]
+    if missing or frame.index.name != "OBJECT":
+        got = f"no {', '.join(missing)}" if missing else f"index {frame.index.name}"
+        raise TableError(path, expected="the columns of quasars.parquet, index OBJECT", got=got, do="build it again")
+    return frame
+
+
+def read_rejects(path: Path) -> pd.DataFrame:
+    """Read rejects.parquet."""
+    return _rows(path)
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    try:
+        return pq.read_table(path).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again") from error
+
+
+def read_grid(about: dict) -> Grid:
+    """The grid a table's metadata declares."""
+    return Grid(step=about["grid"]["step"])
+
+
+def describe_grid(grid: Grid) -> dict:
+    """The grid as tables and model files carry it."""
+    return {"start": grid.start, "step": grid.step, "size": grid.size, "axis": "log10(rest wavelength / Angstrom)"}
+
+
+def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Stream spectra.parquet.
+
+    Parameters
+    ----------
+    path : Path
+        A spectra.parquet of this project.
+    rows : int
+        Rows at a time.
+
+    Yields
+    ------
+    DataFrame, ndarray of float32 (n, grid.size)
+        All columns but the flux, and the flux.
+    """
+    grid = read_grid(read_about(path))
+    expected = spectra_schema(grid)
+    found = pq.read_schema(path)
+    wrong = [name for name in expected.names if name not in found.names or found.field(name).type != expected.field(name).type]
+    if wrong:
+        raise TableError(path, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again")
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
+                yield batch.drop_columns(["flux"]).to_pandas(), flux
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again") from error
+
+
+def count_spectra(path: Path) -> int:
+    """Rows of spectra.parquet, from its footer alone."""
+    return pq.read_metadata(path).num_rows
