@@ -120,3 +120,36 @@ def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:
     assigned = np.empty(len(ordered), dtype=object)
     assigned[order] = np.resize(pattern, len(ordered))
     return pd.Series(assigned, index=ordered.index, name="SPLIT", dtype="str").reindex(n_epochs.index)
+
+
+def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
+    """What a model trained on a survey must say of it, for `EasyAI.save`.
+
+    Parameters
+    ----------
+    about : dict
+        Metadata of spectra.parquet (`tables.read_about`).
+    quasars, spectra : DataFrame
+        As `Dataset` has them.
+    """
+    training = spectra[spectra["SPLIT"] == "training"]
+    noise = training["SN"].dropna()
+    tenths = dict(zip(SPLITS, SPLIT_TENTHS, strict=True))
+    return {
+        "kind": about["kind"],
+        "survey": about["survey"],
+        "tables": about["build"],
+        "grid": about["grid"],
+        "flux_unit": about["flux_unit"],
+        "cosmology": about["cosmology"],
+        "extinction_corrected": about["extinction_corrected"],
+        "label": "LMBH = log10(M_BH / M_Sun), single-epoch virial mass as the Chen+ 2019 table gives it",
+        "split": {"by": "object", "seed": about["split_seed"], "tenths": tenths},
+        "trained_on": {
+            "objects": int((quasars["SPLIT"] == "training").sum()),
+            "spectra": len(training),
+            "redshift": [float(training["Z"].min()), float(training["Z"].max())],
+            "sn": [float(noise.min()), float(noise.max())] if len(noise) else None,
+            "label": [float(training["LMBH"].min()), float(training["LMBH"].max())],
+        },
+    }

@@ -353,8 +353,8 @@ class _Checkpoints:
         if not self.last.exists():
             return [], None
         try:
-            last, rows = self._read(self.last, model)
-            best, _ = self._read(self.best, model)
+            last, rows = self._read(self.last)
+            best, _ = self._read(self.best)
         except ModelError as error:
             say(f"starts anew: {error}")
             return [], None
@@ -365,27 +365,20 @@ class _Checkpoints:
 
     def write(self, model, rows: list[dict], improved: bool) -> None:
         """Write the state after a training epoch; the best one first, so that `last` never refers to what is not."""
-        snapshot = _snapshot(model)
         state = {
             "fingerprint": self.fingerprint,
             "history": rows,
-            "random": [value.tolist() for value in snapshot["random"]],
-            "u_product": snapshot["u_product"],
+            "random": [value.tolist() for value in _snapshot(model)["random"]],  # not in a `.h5`
         }
         for path in [self.best, self.last] if improved else [self.last]:
             model_file.save(model, path, {"checkpoint": state})
 
-    def _read(self, path: Path, model) -> tuple[dict, list[dict]]:
+    def _read(self, path: Path) -> tuple[dict, list[dict]]:
         loaded, about = model_file.load(path)
         state = (about or {}).get("checkpoint", {})
-        snapshot = _snapshot(loaded) | {
-            "random": [np.asarray(value) for value in state.get("random", [])],
-            "u_product": state.get("u_product"),
-        }
-        same_variables = len(snapshot["optimizer"]) == len(model.optimizer.variables)
-        if state.get("fingerprint") != self.fingerprint or not same_variables:
+        if state.get("fingerprint") != self.fingerprint:
             raise ModelError(path, expected="this training's checkpoint", got="another file", do="let it be replaced")
-        return snapshot, state["history"]
+        return _snapshot(loaded) | {"random": [np.asarray(value) for value in state["random"]]}, state["history"]
 
 
 def versions() -> dict:
@@ -425,7 +418,7 @@ def _snapshot(model) -> dict:
         "weights": model.get_weights(),
         "random": [np.asarray(variable) for variable in _random_variables(model)],
         "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
-        # Keras 3.15's Nadam keeps this product outside its variables: neither a file nor set_weights restores it.
+        # Keras 3.15's Nadam keeps this product outside its variables.
         "u_product": float(u) if (u := getattr(model.optimizer, "_u_product", None)) is not None else None,
     }
 
@@ -461,7 +454,7 @@ def _batches_class(keras):
             rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
             if self.order is not None:
                 rows = self.order[rows]
-            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows, np.newaxis])
+            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
 
     return Batches
 
@@ -479,8 +472,8 @@ def _as_float32(values, what: str) -> np.ndarray:
 
 
 def _check_finite(values: np.ndarray, what: str) -> None:
-    bad = [row + np.flatnonzero(~np.isfinite(piece).reshape(len(piece), -1).all(axis=1)) for row, piece in _pieces(values)]
-    bad = np.concatenate(bad) if bad else np.empty(0, dtype=int)
+    rows = [np.isfinite(piece).reshape(len(piece), -1).all(axis=1) for piece in _pieces(values)]
+    bad = np.flatnonzero(~np.concatenate(rows)) if rows else np.empty(0, dtype=int)
     if bad.size:
         raise TableError(
             what,
@@ -495,12 +488,12 @@ def _digest(arrays: Sequence[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype}".encode())
-        for _, piece in _pieces(np.atleast_1d(array)):
+        for piece in _pieces(np.atleast_1d(array)):
             digest.update(np.ascontiguousarray(piece).data)
     return digest.hexdigest()
 
 
-def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
     """Some rows at a time, so that an array mapped from disk need not fit into memory."""
     for row in range(0, len(array), size):
-        yield row, array[row : row + size]
+        yield array[row : row + size]

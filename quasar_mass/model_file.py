@@ -8,6 +8,9 @@ import contextlib
 import json
 import logging
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +18,19 @@ from quasar_mass.errors import ModelError
 from quasar_mass.files import whole
 
 ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
+# Keras 3.15 writes its optimizer's state under the first name; where it finds one there, it builds an optimizer for no
+# variables at all: the state is lost, and `fit` fails. Under the second name, plain Keras starts a fresh optimizer,
+# which works, and `load` restores the state.
+KERAS_OPTIMIZER, OPTIMIZER = "optimizer_weights", "quasar_mass_optimizer"
 ABOUT_LIMIT = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
 ENDINGS = (".h5", ".hdf5")  # the only ones by which Keras knows the format
+KERAS_NOTES = (
+    "saving your model as an HDF5 file",
+    "the compiled metrics have yet to be built",
+    "Error in loading the saved optimizer state",
+)
+# What TensorFlow 2.21 writes to standard error when imported, whatever TF_CPP_MIN_LOG_LEVEL says.
+STARTUP_NOTE = re.compile(rb"I0000 |WARNING: All log messages before absl::InitializeLog|To enable the following instr")
 
 
 def import_keras():
@@ -28,13 +42,15 @@ def import_keras():
         `keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras  # not at the top: it takes seconds, and `read_about` needs none of it
-
+    with contextlib.nullcontext() if "keras" in sys.modules else _without_startup_notes():
+        import keras  # not at the top: it takes seconds, and `read_about` needs none of it
     return keras
 
 
 def save(model, path: str | os.PathLike, about: dict) -> None:
     """Write a model with its optimizer's state and its description; whole or not at all.
+
+    Plain Keras opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
 
     Parameters
     ----------
@@ -67,10 +83,14 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
     import h5py
 
     with whole(path) as temporary:
-        with _without_legacy_warning():
+        with _without_keras_warnings():
             model.save(temporary)
         with h5py.File(temporary, "r+") as file:
             file.attrs[ATTRIBUTE] = text
+            if KERAS_OPTIMIZER in file:
+                file.move(KERAS_OPTIMIZER, OPTIMIZER)
+                if (u_product := getattr(model.optimizer, "_u_product", None)) is not None:
+                    file[OPTIMIZER].attrs["u_product"] = float(u_product)
 
 
 def read_about(path: str | os.PathLike) -> dict | None:
@@ -138,7 +158,7 @@ def load(path: str | os.PathLike, compile: bool = True) -> tuple:
     path : path
         A `.h5` written by `save`, or any Keras 3 model saved as `.h5`.
     compile : bool
-        Whether to restore loss, metrics and optimizer too.
+        Whether to restore loss, metrics and the optimizer with its state too.
 
     Returns
     -------
@@ -154,7 +174,10 @@ def load(path: str | os.PathLike, compile: bool = True) -> tuple:
     about = read_about(path)
     keras = import_keras()
     try:
-        model = keras.models.load_model(path, compile=compile)
+        with _without_keras_warnings():
+            model = keras.models.load_model(path, compile=compile)
+        if model.compiled:
+            _restore_optimizer(model, path)
     except Exception as error:  # Keras raises every kind, depending on what in the file it cannot use
         raise ModelError(
             path,
@@ -187,16 +210,61 @@ def _first_line(error: Exception) -> str:
     return lines[0].split(". ")[0].rstrip(".:")[:200]
 
 
-@contextlib.contextmanager
-def _without_legacy_warning() -> Iterator[None]:
-    """Drop the one warning that `.h5` is Keras's older format: it is the format this project promises."""
+def _restore_optimizer(model, path: Path) -> None:
+    """Give a loaded model the optimizer state its file holds; a fresh state where it holds none that fits."""
+    import h5py
 
-    def other(record: logging.LogRecord) -> bool:
-        return "saving your model as an HDF5 file" not in record.getMessage()
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    optimizer.build(model.trainable_variables)
+    model.optimizer = optimizer
+    with h5py.File(path, "r") as file:
+        group = file.get(OPTIMIZER, file.get(KERAS_OPTIMIZER))
+        if group is None or "weight_names" not in group.attrs:
+            return
+        values = [group[name][()] for name in group.attrs["weight_names"]]
+        u_product = group.attrs.get("u_product")
+    if [value.shape for value in values] != [variable.shape for variable in optimizer.variables]:
+        return
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        variable.assign(value)
+    # Keras 3.15's Nadam keeps this product outside its variables, so that it has to travel by itself.
+    if u_product is not None and hasattr(optimizer, "_u_product"):
+        optimizer._u_product.assign(u_product)
+
+
+@contextlib.contextmanager
+def _without_keras_warnings() -> Iterator[None]:
+    """Drop Keras's warnings about what is meant to be so: the `.h5` format, and the optimizer restored here."""
+
+    def concerns_the_user(record: logging.LogRecord) -> bool:
+        return not any(note in record.getMessage() for note in KERAS_NOTES)
 
     logger = logging.getLogger("absl")
-    logger.addFilter(other)
+    logger.addFilter(concerns_the_user)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(concerns_the_user)
+
+
+@contextlib.contextmanager
+def _without_startup_notes() -> Iterator[None]:
+    """Hold back what is written to the standard error descriptor (the notes come from C++), then pass on the rest."""
+    try:
+        sys.stderr.flush()
+        original = os.dup(2)
+    except (AttributeError, OSError, ValueError):  # a process without standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            rest = b"".join(line for line in held if not STARTUP_NOTE.match(line))
+            if rest:
+                os.write(2, rest)

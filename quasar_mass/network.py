@@ -4,7 +4,6 @@ The architecture is the published one, with the input scaling added as its first
 takes luminosity densities in the tables' units.
 """
 
-import os
 from dataclasses import dataclass
 
 
@@ -56,10 +55,10 @@ def layers(step: float = 1e-4) -> list:
         Unbuilt, with fixed names; about 540,000 parameters in all. The output, of shape (n, 1), is
         log10(M_BH / M_Sun).
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes concern nobody here
-    from keras import initializers
-    from keras import layers as k  # not at the top: it takes seconds, and constants need none of it
+    from quasar_mass.model_file import import_keras  # here: Keras takes seconds, and the constants need none of it
 
+    keras = import_keras()
+    k = keras.layers
     return [
         k.Rescaling(scale=1.0 / TYPICAL_LUMINOSITY_DENSITY, name="scale"),
         k.Conv1D(
@@ -75,5 +74,5 @@ def layers(step: float = 1e-4) -> list:
         k.LSTM(128, return_sequences=True, name="sequence"),
         k.LSTM(128, name="state"),
         k.Dense(128, activation="relu", name="dense"),
-        k.Dense(1, bias_initializer=initializers.Constant(TYPICAL_MASS), name="mass"),
+        k.Dense(1, bias_initializer=keras.initializers.Constant(TYPICAL_MASS), name="mass"),
     ]

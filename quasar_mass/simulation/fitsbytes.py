@@ -1,0 +1,141 @@
+"""FITS by the byte: header blocks and binary-table rows, without building an object for every card of every file.
+
+A survey has thousands of files that differ in a few cards and in their numbers alone; this writes one in well under a
+millisecond. The result is plain FITS (FITS Standard 4.0, sections 3.3, 4.2 and 7.3); the tests read it with astropy.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+BLOCK = 2880  # bytes: every header and every data unit fills whole blocks
+CARDS = BLOCK // 80  # header cards per block
+_TYPES = {"A": "S", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}  # TFORM to NumPy
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a binary table, as a line of ``columns/*.txt`` gives it: name, TFORM, then TDIM or TZERO if any."""
+
+    name: str
+    form: str
+    dim: str = ""
+    zero: int = 0
+
+    @property
+    def field(self) -> tuple:
+        """The column's entry in a NumPy structured dtype."""
+        count, code = int(self.form[:-1] or 1), self.form[-1]
+        if code == "A":
+            return self.name, f"S{count}"
+        return (self.name, _TYPES[code]) if count == 1 else (self.name, _TYPES[code], (count,))
+
+
+@functools.cache
+def columns(name: str) -> tuple[Column, ...]:
+    """The columns of a published table: ``dr16q``, ``spall`` (a spec file's HDU 2) or ``spzline`` (its HDU 3)."""
+    found = []
+    for line in (Path(__file__).parent / "columns" / f"{name}.txt").read_text(encoding="ascii").splitlines():
+        label, form, *rest = line.split()
+        dim = next((word for word in rest if word.startswith("(")), "")
+        zero = next((int(word[6:]) for word in rest if word.startswith("TZERO=")), 0)
+        found.append(Column(label, form, dim, zero))
+    return tuple(found)
+
+
+@functools.cache
+def row_type(name: str) -> np.dtype:
+    """The NumPy dtype of a table's rows: packed and big-endian, as they lie in the file."""
+    return np.dtype([column.field for column in columns(name)])
+
+
+def card(key: str, value, comment: str = "") -> bytes:
+    """One header card of 80 bytes in fixed format.
+
+    Parameters
+    ----------
+    key : str
+        At most 8 characters; ``"COMMENT"`` makes a commentary card of `value`.
+    value : bool, int, float or str
+        What it says. A string may not hold quotes (none here does).
+    comment : str
+        Cut where the card ends.
+    """
+    if key in ("COMMENT", ""):
+        return f"{key:<8}{value}"[:80].ljust(80).encode("ascii")
+    if isinstance(value, bool):
+        text = f"{'T' if value else 'F':>20}"
+    elif isinstance(value, str):
+        text = f"'{value:<8}'".ljust(20)
+    elif isinstance(value, (float, np.floating)):
+        digits = f"{value:.12G}"
+        text = f"{digits if '.' in digits or 'E' in digits else digits + '.0':>20}"
+    else:
+        text = f"{value:>20d}"
+    line = f"{key:<8}= {text}"
+    return (f"{line} / {comment}" if comment else line)[:80].ljust(80).encode("ascii")
+
+
+def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
+    """Cards closed by END and filled with blanks to whole blocks.
+
+    Parameters
+    ----------
+    cards : list of bytes
+        From `card`.
+    blocks : int
+        Fill with blank cards before END up to so many blocks, as room to add keywords.
+    """
+    blank = max(0, blocks * CARDS - len(cards) - 1)
+    text = b"".join(cards) + b" " * (80 * blank) + b"END".ljust(80)
+    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+
+
+def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
+    """The header block of a binary table extension.
+
+    Parameters
+    ----------
+    name : str
+        As in `columns`.
+    rows : int
+        Number of rows.
+    extname : str
+        Name of the extension, if it has one.
+    """
+    return _table_header(columns(name), row_type(name).itemsize, rows, extname)
+
+
+def binary_table(layout: tuple[Column, ...], width: int, rows: int, extname: str = "") -> list[bytes]:
+    """The cards of a binary table extension: the mandatory ones and the columns'."""
+    cards = [
+        card("XTENSION", "BINTABLE", "binary table extension"),
+        card("BITPIX", 8, "8-bit bytes"),
+        card("NAXIS", 2, "2-dimensional table"),
+        card("NAXIS1", width, "bytes per row"),
+        card("NAXIS2", rows, "number of rows"),
+        card("PCOUNT", 0, "no variable-length arrays"),
+        card("GCOUNT", 1, "one group"),
+        card("TFIELDS", len(layout), "number of columns"),
+    ]
+    if extname:
+        cards.append(card("EXTNAME", extname))
+    for number, column in enumerate(layout, start=1):
+        cards += [card(f"TTYPE{number}", column.name), card(f"TFORM{number}", column.form)]
+        if column.dim:
+            cards.append(card(f"TDIM{number}", column.dim))
+        if column.zero:
+            cards += [card(f"TSCAL{number}", 1), card(f"TZERO{number}", column.zero)]
+    return cards
+
+
+@functools.lru_cache(maxsize=256)
+def _table_header(layout: tuple[Column, ...], width: int, rows: int, extname: str) -> bytes:
+    return header(binary_table(layout, width, rows, extname))
+
+
+def fill(data: bytes) -> bytes:
+    """A data unit filled with zeros to whole blocks."""
+    return data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")

@@ -1,0 +1,229 @@
+"""Which objects a simulated survey has: their places, redshifts, epochs, and the cut each is made to meet.
+
+Most objects are of the kind the selection keeps. A few per cent are made to fail each of its cuts, so that no cut goes
+untested and the table of counts is not trivial; those that fall out before their spectra are needed have no files.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# --- kinds of objects: name, share of the main kind, has spectrum files. The shares are chosen here. -----------------
+EXTRA_KINDS = (
+    ("nearer", 0.03, False),  # Z below 1.2
+    ("farther", 0.03, False),  # Z of 1.8 and more
+    ("uncovered", 0.02, True),  # 1.2 <= Z < 1.463: passes the redshift cut, the spectrum does not cover the window
+    ("warning", 0.01, False),  # ZWARNING != 0
+    ("zvi above", 0.0015, False),  # ZVI - Z beyond 3 standard deviations
+    ("zvi below", 0.0015, False),
+    ("unlabelled", 0.01, False),  # 0.00 in all lines
+    ("unmatched", 0.005, False),  # no DR16Q row
+    ("other epoch", 0.005, False),  # a DR16Q row, but without the epoch that was measured
+    ("catalogue only", 0.05, False),  # a DR16Q row, none in the mass table
+)
+EXTRAS_FROM = 20  # objects: a smaller survey has the main kind alone
+
+# --- redshifts: quasars per 0.01 between these edges, measured on the published table (1.55-1.80; below it 780, the
+# count at 1.50-1.55, for there the window's start leaves the spectrum) ------------------------------------------------
+REDSHIFT_EDGES = (1.463, 1.55, 1.60, 1.65, 1.70, 1.75, 1.80)
+REDSHIFT_COUNTS = (780, 876, 1023, 1076, 1051, 1034)
+REDSHIFT_ERROR = 200.0  # km/s: of Z against the true redshift; chosen here
+ZVI_SAME, ZVI_SCATTER = 0.27, 3.5e-4  # share of ZVI that agree with Z to 4 decimals, and the others' scatter (measured:
+# standard deviation 7.9e-4 with long tails, Student's t of 3 degrees of freedom)
+ZVI_OFF = (0.015, 0.035)  # of the "zvi" kinds
+
+# --- epochs: shares of objects measured on the published table ---------------------------------------------------------
+REPEATS = ((2, 0.0540), (3, 0.0037), (9, 0.0025))  # number of spectra, share
+MONITORED = 0.004  # objects of the SDSS Reverberation Mapping field
+MONITORED_EPOCHS = (60, 75)
+ALL_SLOTS_FROM = 500  # objects: from here on one monitored object has 75, and so uses all 74 duplicate slots
+MONITORED_PLATES = (7338, 7339, 7340)  # Shen et al. 2015 (ApJS 216, 4), as is the field's centre
+MONITORED_FIELD = (213.704, 53.083, 1.5)  # RA, Dec, radius in degrees
+MONITORED_MJD = (56_660, 57_934)  # first and last night; chosen here within the survey's years
+OTHER_EPOCH_MEASURED = 0.10  # share of repeated objects whose mass was not measured on the primary; chosen here
+
+# --- plates: typical ones measured on the published table (median 7855; from 3688 to 10000) ------------------------------
+PLATES = (7950, 480)  # mean and scatter of most plates' numbers
+RARE_PLATES = (0.03, 3688, 10_700)  # share of plates anywhere in this range
+FIXED_PLATES = (3688, 10_000)  # in every survey: the first one, and one of five digits
+PLATE_MJD = ((3688, 10_000), (55_273, 57_520))  # plates and nights, between which MJD runs linearly
+SPECTRA_PER_PLATE = 50
+FIBRES = 1000
+
+# --- Galactic extinction: chosen here ------------------------------------------------------------------------------------
+EBV = (0.03, 0.25)  # E(B-V)_SFD: median in magnitudes, scatter in dex
+
+
+@dataclass(frozen=True)
+class Target:
+    """One object, before anything about its light is drawn.
+
+    Attributes
+    ----------
+    index : int
+        Its number: with the survey's seed, all its randomness.
+    kind : str
+        ``"main"`` or one of `EXTRA_KINDS`.
+    name : str
+        SDSS designation, 18 characters.
+    ra, dec, ebv, z, zvi : float
+        Position (degrees), E(B-V)_SFD (mag), the catalogue's redshift and the mass table's.
+    zwarning : int
+        Of the catalogue's redshift.
+    epochs : tuple of (plate, mjd, fiberid)
+        Its spectra, in order of time.
+    has_files : bool
+        Whether its spectra are written.
+    monitored : bool
+        Whether it lies in the monitored field.
+    """
+
+    index: int
+    kind: str
+    name: str
+    ra: float
+    dec: float
+    ebv: float
+    z: float
+    zvi: float
+    zwarning: int
+    epochs: tuple
+    has_files: bool
+    monitored: bool
+
+
+def targets(objects: int, seed: int) -> list[Target]:
+    """All objects of a survey.
+
+    Parameters
+    ----------
+    objects : int
+        Objects of the main kind.
+    seed : int
+        The survey's.
+    """
+    rng = np.random.default_rng([seed, objects, 1])  # for what ties objects together: plates and fibres
+    kinds = _kinds(objects)
+    counts = _epoch_counts(objects) + [1] * (len(kinds) - objects)
+    slots = _Slots(rng, sum(count for count in counts if count < MONITORED_EPOCHS[0]))
+    found = []
+    for index, ((kind, has_files), count) in enumerate(zip(kinds, counts, strict=True)):
+        monitored = count >= MONITORED_EPOCHS[0]
+        epochs = slots.monitored(count) if monitored else slots.ordinary(count)
+        found.append(_target(index, kind, has_files, epochs, monitored, np.random.default_rng([seed, index, 2])))
+    return found
+
+
+def _kinds(objects: int) -> list[tuple[str, bool]]:
+    kinds = [("main", True)] * objects
+    if objects >= EXTRAS_FROM:
+        for kind, share, has_files in EXTRA_KINDS:
+            kinds += [(kind, has_files)] * max(1, round(share * objects))
+    return kinds
+
+
+def _epoch_counts(objects: int) -> list[int]:
+    """Number of spectra of each object of the main kind: the monitored first, then other repeats, then single ones."""
+    monitored = round(MONITORED * objects)
+    low, high = MONITORED_EPOCHS
+    counts = [low + 7 * n % (high - low) for n in range(monitored)]
+    if monitored and objects >= ALL_SLOTS_FROM:
+        counts[0] = high
+    for spectra, share in REPEATS:
+        counts += [spectra] * round(share * objects)
+    return counts + [1] * (objects - len(counts))
+
+
+class _Slots:
+    """Hands out fibres so that no two spectra share plate, MJD and fibre."""
+
+    def __init__(self, rng: np.random.Generator, spectra: int) -> None:
+        self.rng = rng
+        self.plates = self._draw_plates(max(12, -(-spectra // SPECTRA_PER_PLATE)))
+        self.fibres = {plate: iter(rng.permutation(FIBRES) + 1) for plate in (*self.plates, *MONITORED_PLATES)}
+        nights = np.linspace(*MONITORED_MJD, MONITORED_EPOCHS[1]).astype(int)
+        self.visits = [(MONITORED_PLATES[n % len(MONITORED_PLATES)], int(mjd)) for n, mjd in enumerate(nights)]
+
+    def _draw_plates(self, wanted: int) -> list[int]:
+        plates = dict.fromkeys(FIXED_PLATES)
+        while len(plates) < wanted:
+            share, first, last = RARE_PLATES
+            rare = self.rng.random() < share
+            plate = self.rng.integers(first, last + 1) if rare else round(self.rng.normal(*PLATES))
+            if int(plate) not in MONITORED_PLATES and first <= plate <= last:
+                plates[int(plate)] = None
+        return list(plates)
+
+    def ordinary(self, count: int) -> tuple:
+        """Spectra on as many different plates, one night each."""
+        plates = sorted(self.rng.choice(self.plates, count, replace=False).tolist())
+        return tuple((plate, round(float(_night(plate))), int(next(self.fibres[plate]))) for plate in plates)
+
+    def monitored(self, count: int) -> tuple:
+        """Spectra of some of the nights on which the monitored field was observed, always with the same fibres."""
+        fibre = {plate: int(next(self.fibres[plate])) for plate in MONITORED_PLATES}
+        chosen = np.sort(self.rng.choice(len(self.visits), count, replace=False))
+        return tuple((*self.visits[n], fibre[self.visits[n][0]]) for n in chosen)
+
+
+def _night(plate: int) -> float:
+    (first, last), (start, end) = PLATE_MJD
+    return start + (plate - first) * (end - start) / (last - first)
+
+
+def _target(index: int, kind: str, has_files: bool, epochs: tuple, monitored: bool, rng) -> Target:
+    ra, dec = _position(rng, monitored)
+    z = _redshift(rng, kind)
+    offset = 0.0 if rng.random() < ZVI_SAME else float(np.clip(ZVI_SCATTER * rng.standard_t(3), -0.003, 0.003))
+    if kind.startswith("zvi"):
+        offset = float(rng.uniform(*ZVI_OFF)) * (1 if kind == "zvi above" else -1)
+    return Target(
+        index=index,
+        kind=kind,
+        name=designation(ra, dec),
+        ra=ra,
+        dec=dec,
+        ebv=float(min(EBV[0] * 10.0 ** (EBV[1] * rng.standard_normal()), 0.5)),
+        z=z,
+        zvi=round(z + offset, 4),
+        zwarning=4 if kind == "warning" else 0,  # SMALL_DELTA_CHI2
+        epochs=epochs,
+        has_files=has_files,
+        monitored=monitored,
+    )
+
+
+def _position(rng: np.random.Generator, monitored: bool) -> tuple[float, float]:
+    if monitored:
+        ra, dec, radius = MONITORED_FIELD
+        distance, angle = radius * np.sqrt(rng.random()), 2.0 * np.pi * rng.random()
+        dec += distance * np.sin(angle)
+        return float(ra + distance * np.cos(angle) / np.cos(np.radians(dec))), float(dec)
+    # Anywhere in the northern cap and the equator; plates are not places here.
+    return float(rng.uniform(0.0, 360.0)), float(np.degrees(np.arcsin(rng.uniform(-0.10, 0.87))))
+
+
+def _redshift(rng: np.random.Generator, kind: str) -> float:
+    if kind == "nearer":
+        z = rng.uniform(0.3, 1.2)
+    elif kind == "farther":
+        z = rng.uniform(1.8, 2.4)
+    elif kind == "uncovered":
+        z = rng.uniform(1.2, REDSHIFT_EDGES[0])
+    else:
+        cumulative = np.append(0.0, np.cumsum(np.diff(REDSHIFT_EDGES) * REDSHIFT_COUNTS))
+        z = np.interp(rng.random() * cumulative[-1], cumulative, REDSHIFT_EDGES)
+    return float(np.floor(z * 1e6) / 1e6)  # six decimals, and never rounded up to the upper edge
+
+
+def designation(ra: float, dec: float) -> str:
+    """SDSS name ``hhmmss.ss+ddmmss.s`` of a position in degrees: truncated, as the IAU asks, not rounded."""
+    hundredths = int(ra / 15.0 * 360_000) % 8_640_000
+    tenths = int(abs(dec) * 36_000)
+    hours, rest = divmod(hundredths, 360_000)
+    minutes, seconds = divmod(rest, 6000)
+    degrees, arc = divmod(tenths, 36_000)
+    arcmin, arcsec = divmod(arc, 600)
+    sign = "-" if dec < 0 else "+"
+    east = f"{hours:02d}{minutes:02d}{seconds / 100:05.2f}"
+    return f"{east}{sign}{degrees:02d}{arcmin:02d}{arcsec / 10:04.1f}"

@@ -1,0 +1,178 @@
+"""The main job on a tiny survey, as a person runs it: the two scripts and the notebook, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+HOME = Path(__file__).resolve().parents[2]
+OBJECTS = 80
+
+
+def run(*arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess:
+    """Run a command of the repository and check its exit status."""
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=HOME, capture_output=True, text=True, timeout=900)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("main_job") / "survey"
+    run("get_Chen_data.py", "simulate", "--survey", folder, "--objects", OBJECTS, "--quiet")
+    run("get_Chen_data.py", "build", "--survey", folder, "--quiet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def notebook(survey):
+    """The notebook, executed with one training epoch a stage; its results and models beside the survey."""
+    base = survey.parent
+    parameters = {
+        "SURVEY": survey,
+        "RESULTS": base / "results",
+        "MODELS": base / "models",
+        "CHECKPOINTS": base / "checkpoints",
+    }
+    options = [part for name, value in parameters.items() for part in ("-r", name, value)]
+    options += ["-p", "INTERMEDIATE_EPOCHS", "1", "-p", "FINAL_EPOCHS", "1", "-k", "python3", "--no-progress-bar"]
+    run("-m", "papermill", "Quasar_mass_ML.ipynb", base / "executed.ipynb", *options)
+    return base
+
+
+def test_status_says_what_is_there_and_what_to_type_next(survey, tmp_path):
+    text = run("get_Chen_data.py", "status", "--survey", survey).stdout
+    assert "simulated" in text
+    assert "next:" in text
+    empty = run("get_Chen_data.py", "status", "--survey", tmp_path).stdout
+    assert "missing" in empty
+    assert "simulate" in empty
+
+
+def test_every_selected_spectrum_is_a_row_of_the_spectra_or_of_the_rejects(survey):
+    spectra = pd.read_parquet(survey / "bigger_data" / "spectra.parquet", columns=["OBJECT", "EPOCH"])
+    rejects = pd.read_parquet(survey / "bigger_data" / "rejects.parquet")
+    quasars = pd.read_parquet(survey / "bigger_data" / "quasars.parquet")
+    files = {path.name[5:-5] for path in (survey / "spectra").rglob("spec-*.fits")}
+    assert set(spectra["EPOCH"]) | set(rejects["EPOCH"]) <= files
+    assert not set(spectra["EPOCH"]) & set(rejects["EPOCH"])
+    assert quasars["N_EPOCHS"].sum() == len(spectra)
+    assert set(quasars.index) == set(spectra["OBJECT"])
+
+
+def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(notebook):
+    executed = nbformat.read(notebook / "executed.ipynb", as_version=4)
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 6
+    for name in ("Best_ANN_intermediate_stage.h5", "Best_ANN_final_stage.h5"):
+        assert (notebook / "models" / name).stat().st_size < 10e6
+    assert len(list((notebook / "results" / "figures").glob("*.png"))) == 6
+    summary = json.loads((notebook / "results" / "summary.json").read_text())
+    assert summary["kind"] == "simulated"
+    assert np.isfinite(summary["test"]["rmse"])
+
+
+def test_models_open_with_plain_keras_compiled_and_predict_from_the_tables_units(notebook, survey):
+    import keras
+
+    from quasar_mass import dataset
+    from quasar_mass.easyai import EasyAI
+    from quasar_mass.survey import Survey
+
+    X, _ = dataset.load(Survey(survey)).part("validation")
+    for name in ("Best_ANN_intermediate_stage.h5", "Best_ANN_final_stage.h5"):
+        path = notebook / "models" / name
+        model = keras.models.load_model(path)
+        assert model.compiled
+        wrapped = EasyAI.load(path)
+        assert wrapped.about["kind"] == "simulated"
+        assert wrapped.about["grid"]["size"] == X.shape[1]
+        np.testing.assert_allclose(model.predict(X, verbose=0)[:, 0], wrapped.predict(X), atol=1e-5)
+
+
+def test_evaluate_for_machines_agrees_with_the_notebook(notebook, survey):
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    done = run("quasar_analysis.py", "evaluate", "--survey", survey, "--model", model, "--json")
+    found = json.loads(done.stdout)
+    assert (found["survey_kind"], found["model_kind"]) == ("simulated", "simulated")
+    first = found["results"][0]
+    assert first["group"] == "per spectrum"
+    summary = json.loads((notebook / "results" / "summary.json").read_text())
+    assert first["rmse"] == pytest.approx(summary["test"]["rmse"], abs=1e-6)
+    assert "RMSE" in (notebook / "results" / "summary.txt").read_text()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "fits", "ecsv", "csv"])
+def test_predictions_of_a_survey_open_in_astropy(notebook, survey, tmp_path, ending):
+    model, output = notebook / "models" / "Best_ANN_final_stage.h5", tmp_path / f"masses.{ending}"
+    run("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--output", output, "--quiet")
+    table = Table.read(output)
+    spectra = pd.read_parquet(survey / "bigger_data" / "spectra.parquet", columns=["EPOCH"])
+    assert [str(epoch).strip() for epoch in table["EPOCH"]] == spectra["EPOCH"].tolist()
+    assert np.isfinite(np.asarray(table["LMBH"], dtype=float)).all()
+    assert {str(kind).strip() for kind in table["SURVEY_KIND"]} == {"simulated"}
+
+
+def test_a_file_and_its_row_of_the_table_get_the_same_mass(notebook, survey, tmp_path):
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    run("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--output", tmp_path / "t.csv", "--quiet")
+    row = pd.read_csv(tmp_path / "t.csv").iloc[3]
+    plate = row["EPOCH"].split("-")[0]
+    file = survey / "spectra" / plate / f"spec-{row['EPOCH']}.fits"
+    run("quasar_analysis.py", "predict", file, "--model", model, "--output", tmp_path / "f.csv")
+    assert pd.read_csv(tmp_path / "f.csv")["LMBH"][0] == pytest.approx(row["LMBH"], abs=1e-4)
+
+
+def test_one_mass_per_object_is_the_mean_of_its_spectra(notebook, survey, tmp_path):
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    common = ("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--quiet", "--output")
+    run(*common, tmp_path / "s.parquet")
+    run(*common, tmp_path / "o.parquet", "--per-object")
+    spectra, objects = pd.read_parquet(tmp_path / "s.parquet"), pd.read_parquet(tmp_path / "o.parquet")
+    expected = spectra.groupby("OBJECT")["LMBH"].mean()
+    np.testing.assert_allclose(objects.set_index("OBJECT")["LMBH"], expected.loc[objects["OBJECT"]])
+
+
+def test_bad_files_get_a_reason_and_the_good_ones_their_mass(notebook, survey, tmp_path):
+    good = sorted((survey / "spectra").rglob("spec-*.fits"))[:2]
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(good[0].read_bytes()[:100_000])
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    output = tmp_path / "out.ecsv"
+    run("quasar_analysis.py", "predict", *good, broken, tmp_path / "none.fits", "--model", model, "--output", output)
+    table = Table.read(output)
+    assert list(table["LMBH"].mask) == [False, False, True, True]
+    assert ["unreadable" in str(table["REASON"][2]), "missing" in str(table["REASON"][3])] == [True, True]
+    alone = run("quasar_analysis.py", "predict", broken, "--model", model, "--output", tmp_path / "no.csv", status=1)
+    assert alone.stderr.count("\n") == 1
+    assert alone.stderr.startswith("error: ")
+    assert not (tmp_path / "no.csv").exists()
+
+
+@pytest.mark.skipif("QUASAR_MASS_REAL_DATA" not in os.environ, reason="QUASAR_MASS_REAL_DATA is not set")
+def test_real_spectra_of_the_sky_are_predicted_or_refused_with_a_reason(notebook, tmp_path):
+    real = Path(os.environ["QUASAR_MASS_REAL_DATA"]) / "sdss"
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    done = run("quasar_analysis.py", "predict", real, "--model", model, "--output", tmp_path / "sky.csv", "--quiet")
+    assert "SIMULATED" in done.stdout  # the model never saw the sky, and says so
+    table = pd.read_csv(tmp_path / "sky.csv")
+    assert len(table) == len(list(real.rglob("*.fits")))
+    assert table["LMBH"].notna().sum() >= 3
+    assert table.loc[table["LMBH"].isna(), "REASON"].str.contains("does not cover the window").all()
+
+
+def test_committed_notebook_was_run_top_to_bottom_on_the_simulated_survey():
+    book = nbformat.read(HOME / "Quasar_mass_ML.ipynb", as_version=4)
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert "parameters" in book.cells[1].metadata["tags"]
