@@ -318,7 +318,7 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     table = table.assign(row=owner.loc[table["key"]].to_numpy())
     # two measured spectra of one object: the table's first one is its label
     table = keep(table, ~table.duplicated("row"), "one label per DR16Q object")
-    table = table.set_index("row").join(catalogue.objects)
+    table = table.set_index("row").join(catalogue.objects.drop(columns=["PLATE", "MJD", "FIBERID"]))
     # the pipeline had no doubt about its redshift
     table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
     # C IV to Mg II in the spectrograph's range

@@ -252,7 +252,7 @@ class EasyAI:
         return self.model.predict(batches, verbose=0).reshape(-1).astype(np.float64)
 
     def evaluate(self, test: tuple) -> dict:
-        """The scores of the predictions for (spectra, labels), as `evaluation.scores` gives them."""
+        """Score the predictions for (spectra, labels), as `evaluation.scores` does."""
         spectra, label = self._checked(test, "the test set")
         return evaluation.scores(label, self.predict(spectra))
 
@@ -289,7 +289,7 @@ class EasyAI:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "EasyAI":
-        """A network from a file of `save`, or from any Keras `.h5` that takes spectra and gives one number.
+        """Load a network from a file of `save`, or from any Keras `.h5` that takes spectra and gives one number.
 
         Raises
         ------
@@ -382,7 +382,7 @@ class _Checkpoints:
 
 
 def versions() -> dict:
-    """The versions that decide a network's numbers: Python, Keras, its backend, NumPy and this package."""
+    """Give the versions that decide a network's numbers: Python, Keras, its backend, NumPy and this package."""
     keras = model_file.import_keras()
     backend, version = _backend()
     return {
@@ -494,6 +494,6 @@ def _digest(arrays: Sequence[np.ndarray]) -> str:
 
 
 def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
-    """Some rows at a time, so that an array mapped from disk need not fit into memory."""
+    """Yield some rows at a time, so that an array mapped from disk need not fit into memory."""
     for row in range(0, len(array), size):
         yield array[row : row + size]

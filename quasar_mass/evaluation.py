@@ -52,7 +52,7 @@ def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
 
 
 def results(spectra: pd.DataFrame) -> pd.DataFrame:
-    """The scores of a set of spectra, and of the groups in it that behave differently.
+    """Score a set of spectra, and the groups in it that behave differently.
 
     A label is measured on one spectrum of its object, and its error is a function of that very spectrum's noise:
     the label's epoch and the other epochs are told apart. So are the lines the labels come from, and, after the mean

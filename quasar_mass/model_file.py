@@ -94,7 +94,7 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
 
 
 def read_about(path: str | os.PathLike) -> dict | None:
-    """The description a model file carries; reads only that, without TensorFlow.
+    """Read the description a model file carries, and only that, without TensorFlow.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def read_about(path: str | os.PathLike) -> dict | None:
 
 
 def load(path: str | os.PathLike, compile: bool = True) -> tuple:
-    """A model and its description.
+    """Load a model and its description.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _plain(value):
 
 
 def _first_line(error: Exception) -> str:
-    """The first sentence of a message, so that an error stays one sentence."""
+    """Cut a message to its first sentence, so that an error stays one sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].split(". ")[0].rstrip(".:")[:200]
 

@@ -42,7 +42,7 @@ STRIDE_WIDTH = 3e-3
 
 
 def layers(step: float = 1e-4) -> list:
-    """The layers of the mass network, for an input of shape (grid.size, 1).
+    """Make the layers of the mass network, for an input of shape (grid.size, 1).
 
     Parameters
     ----------

@@ -11,7 +11,8 @@ Vestergaard & Peterson 2006 in this form.
 
 Such masses are rough. Beyond the measurement error they carry a systematic scatter of 0.3-0.5 dex (Shen 2013,
 BASI 41, 61): two lines of the same quasar disagree by 0.44 dex (standard deviation over the 15,377 quasars of
-Chen et al. at 1.46 < z < 1.80 that have both Mg II and C IV). Nothing that learns from them can be better than they are.
+Chen et al. at 1.46 < z < 1.80 that have both Mg II and C IV). Nothing that learns from them can be
+better than they are.
 """
 
 from dataclasses import dataclass

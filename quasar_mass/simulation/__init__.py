@@ -27,9 +27,7 @@ NOTE = (
 )
 
 
-def simulate(
-    survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs: int = 1, quiet: bool = False
-) -> dict:
+def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs: int = 1, quiet: bool = False) -> dict:
     """Simulate a survey into a folder.
 
     The same `objects`, `seed` and version give the same bytes, whatever `jobs` is and however often the run was
@@ -73,8 +71,8 @@ def simulate(
     spectra = sum(len(target.epochs) for target in targets if target.has_files)
     about = recipe | {"complete": False, "spectra": spectra, "note": NOTE}
     _write_card(survey, about)  # first, so that a folder cut short never passes for the sky
-    work = progress(_records(survey, seed, targets, jobs), total=len(targets), what="Simulate", unit="quasars", quiet=quiet)
-    records = list(work)
+    made = _records(survey, seed, targets, jobs)
+    records = list(progress(made, total=len(targets), what="Simulate", unit="quasars", quiet=quiet))
     published.write_masses(survey, records)
     published.write_quasars(survey, records)
     published.write_truth(survey, records, seed=seed)
@@ -96,7 +94,7 @@ def _checked(what: str, value: int, least: int, most: int) -> int:
 
 
 def _already_there(survey: Survey, recipe: dict) -> dict | None:
-    """The card of a complete survey of this recipe, None if there is work to do; an error if it is another survey."""
+    """Give the card of a complete survey of this recipe, None if there is work to do; refuse another survey."""
     if not survey.card.exists():
         inputs = (survey.chen, survey.dr16q, survey.quasars, survey.spectra, survey.folder / "spectra")
         found = next((path for path in inputs if path.exists()), None)

@@ -35,7 +35,7 @@ class Column:
 
 @functools.cache
 def columns(name: str) -> tuple[Column, ...]:
-    """The columns of a published table: ``dr16q``, ``spall`` (a spec file's HDU 2) or ``spzline`` (its HDU 3)."""
+    """Give the columns of a published table: ``dr16q``, ``spall`` (a spec file's HDU 2) or ``spzline`` (its HDU 3)."""
     found = []
     for line in (Path(__file__).parent / "columns" / f"{name}.txt").read_text(encoding="ascii").splitlines():
         label, form, *rest = line.split()
@@ -47,12 +47,12 @@ def columns(name: str) -> tuple[Column, ...]:
 
 @functools.cache
 def row_type(name: str) -> np.dtype:
-    """The NumPy dtype of a table's rows: packed and big-endian, as they lie in the file."""
+    """Give the NumPy dtype of a table's rows: packed and big-endian, as they lie in the file."""
     return np.dtype([column.field for column in columns(name)])
 
 
 def card(key: str, value, comment: str = "") -> bytes:
-    """One header card of 80 bytes in fixed format.
+    """Write one header card of 80 bytes in fixed format.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def card(key: str, value, comment: str = "") -> bytes:
 
 
 def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
-    """Cards closed by END and filled with blanks to whole blocks.
+    """Close cards by END and fill them with blanks to whole blocks.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
 
 
 def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
-    """The header block of a binary table extension.
+    """Write the header block of a binary table extension.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
 
 
 def binary_table(layout: tuple[Column, ...], width: int, rows: int, extname: str = "") -> list[bytes]:
-    """The cards of a binary table extension: the mandatory ones and the columns'."""
+    """Write the cards of a binary table extension: the mandatory ones and the columns'."""
     cards = [
         card("XTENSION", "BINTABLE", "binary table extension"),
         card("BITPIX", 8, "8-bit bytes"),
@@ -137,5 +137,5 @@ def _table_header(layout: tuple[Column, ...], width: int, rows: int, extname: st
 
 
 def fill(data: bytes) -> bytes:
-    """A data unit filled with zeros to whole blocks."""
+    """Fill a data unit with zeros to whole blocks."""
     return data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")

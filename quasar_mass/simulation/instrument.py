@@ -18,7 +18,7 @@ from quasar_mass.survey import BRIGHTSKY, EXTINCTION_V, R_V
 
 # --- BOSS's pixels: wavelength 10^(k * 1e-4) Angstrom, k an integer ---------------------------------------------------
 FIRST, LAST = 35_515, 40_153  # the widest span of k in 81 DR16 files (measured): 3560-10359 A
-FIRST_QUANTILES = ((0.0, 0.2, 0.6, 0.75, 1.0), (35_515, 35_521, 35_533, 35_560, 35_571))  # of plates' first pixels;
+FIRST_QUANTILES = ((0.0, 0.2, 0.45, 0.59, 0.60, 1.0), (35_515, 35_521, 35_527, 35_531, 35_565, 35_571))  # first pixels:
 # from which redshift on published quasars reach the window's start, 1.463-1.50, says how plates are distributed
 PIXELS = (4574, 4624)  # fewest and most pixels per file (measured)
 LAST_FROM = 40_135  # smallest last pixel (measured)
@@ -57,13 +57,13 @@ SKY_LINES = np.array(
 SKY_LINE_WIDTH = 1.2  # pixels: standard deviation of a line's image (measured on isolated lines)
 PHOTON_SHARE = 0.5  # of the sky's variance, the rest being read-out: about what bright spectra of one plate show
 
-# --- exposures: chosen here ---------------------------------------------------------------------------------------------
+# --- exposures: chosen here ------------------------------------------------------------------------------------------
 EXPOSURES = ((4, 5, 6, 8), (0.40, 0.40, 0.15, 0.05))  # of 900 s each, and how often
 TYPICAL_EXPOSURES = 5  # at which SKY holds: 4500 s
 NIGHT_SCATTER = 0.08  # dex: moon, clouds and seeing, from plate to plate
 FIBRE_SCATTER = 0.04  # dex: from fibre to fibre
 
-# --- masks ----------------------------------------------------------------------------------------------------------------
+# --- masks -----------------------------------------------------------------------------------------------------------
 NODATA, COMBINEREJ, BADFLUXFACTOR = 1 << 24, 1 << 25, 1 << 26  # SPPIXMASK bits
 BRIGHTSKY_FROM = 7200.0  # Angstrom: pixels at 5577 and 6300 A do not carry the flag (measured)
 BRIGHTSKY_BOOST = 1.75  # noise over the noise beside it from which on a pixel is flagged: gives the measured 4.9 %
@@ -116,13 +116,13 @@ class Observation:
 
 @functools.cache
 def pixels() -> np.ndarray:
-    """log10(wavelength / Angstrom) of all pixels that any plate has, shape (LAST - FIRST + 1,)."""
+    """Give log10(wavelength / Angstrom) of all pixels that any plate has, shape (LAST - FIRST + 1,)."""
     return 1e-4 * np.arange(FIRST, LAST + 1)
 
 
 @functools.cache
 def extinction_curve() -> np.ndarray:
-    """Galactic extinction in magnitudes per E(B-V)_SFD on `pixels`: Fitzpatrick 1999 at R_V = 3.1."""
+    """Give the Galactic extinction in magnitudes per E(B-V)_SFD on `pixels`: Fitzpatrick 1999 at R_V = 3.1."""
     from astropy import units  # not at the top: half a second each
     from dust_extinction.parameter_averages import F99
 
@@ -131,7 +131,7 @@ def extinction_curve() -> np.ndarray:
 
 @functools.lru_cache(maxsize=4096)
 def conditions(seed: int, plate: int, mjd: int, half: int) -> Conditions:
-    """How half a plate (its first or second spectrograph) was observed; drawn from a generator of its own."""
+    """Draw how half a plate (its first or second spectrograph) was observed, from a generator of its own."""
     rng = np.random.default_rng([seed, plate, mjd, half])
     first = round(float(np.interp(rng.random(), *FIRST_QUANTILES)))
     shortest, longest = first + PIXELS[0] - 1, first + PIXELS[1] - 1
@@ -191,7 +191,7 @@ def observe(rng: np.random.Generator, light: np.ndarray, where: Conditions) -> O
 
 @functools.cache
 def _sky() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Noise, brightness, line-spread width and the lines' variance (over the smooth one), all on `pixels`."""
+    """Give noise, brightness, line-spread width and the lines' variance (over the smooth one), all on `pixels`."""
     nodes = np.log10(SKY[:, 0])
     noise = 10.0 ** np.interp(pixels(), nodes, np.log10(SKY[:, 1]))
     brightness, wdisp = (np.interp(pixels(), nodes, SKY[:, n]) for n in (2, 3))

@@ -14,7 +14,7 @@ from quasar_mass import virial
 from quasar_mass.simulation.quasars import Quasar
 
 # Error of a mass in dex: a floor, and a part that falls with the median S/N per pixel. Chosen here.
-ERRORS = {"MgII": (0.06, 0.35), "CIV": (0.08, 0.50), "Hb": (0.08, 0.40), "Ha": (0.08, 0.40)}
+ERRORS = {"MgII": (0.06, 0.35), "CIV": (0.08, 0.42), "Hb": (0.08, 0.40), "Ha": (0.08, 0.40)}
 
 CIV_FROM = 1.566  # redshift from which C IV masses exist (measured: none below, 96 % above)
 NO_CIV = ((1.566, 1.80), (0.045, 0.018))  # share without C IV mass against redshift (measured)
@@ -71,7 +71,7 @@ def measure(
     fwhm = quasar.fwhm | {"Hb": quasar.fwhm["MgII"], "Ha": quasar.fwhm["MgII"]}  # all low ionization
     drawn = {}
     for n, (line, (floor, slope)) in enumerate(ERRORS.items()):
-        error = noise[n] * np.hypot(floor, slope / max(signal_to_noise, 0.5))
+        error = noise[n] * np.hypot(floor, slope / max(signal_to_noise, 1.0))
         drawn[line] = round(float(np.clip(virial.mass(line, luminosity[line], fwhm[line]) + error, 6.0, 9.99)), 2)
     kept = _measured(redshift, drawn["CIV"], chance) if labelled else ()
     masses = {line: drawn[line] if line in kept else 0.0 for line in ("Hb", "Ha", "MgII", "CIV")}

@@ -113,12 +113,12 @@ def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
 
 
 def thing_id(target: Target) -> int:
-    """A number for THING_ID that no two objects share."""
+    """Give a number for THING_ID that no two objects share."""
     return 900_000_000 + target.index
 
 
 def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
-    """What HDU 2 of each of the object's files says of the object."""
+    """Say what HDU 2 of each of the object's files does of the object."""
     flux = 10.0 ** (0.4 * (22.5 - magnitudes))  # nanomaggies
     return {
         "RA": target.ra,

@@ -32,7 +32,7 @@ ZVI_SAME, ZVI_SCATTER = 0.27, 3.5e-4  # share of ZVI that agree with Z to 4 deci
 # standard deviation 7.9e-4 with long tails, Student's t of 3 degrees of freedom)
 ZVI_OFF = (0.015, 0.035)  # of the "zvi" kinds
 
-# --- epochs: shares of objects measured on the published table ---------------------------------------------------------
+# --- epochs: shares of objects measured on the published table -----------------------------------------------------
 REPEATS = ((2, 0.0540), (3, 0.0037), (9, 0.0025))  # number of spectra, share
 MONITORED = 0.004  # objects of the SDSS Reverberation Mapping field
 MONITORED_EPOCHS = (60, 75)
@@ -42,7 +42,7 @@ MONITORED_FIELD = (213.704, 53.083, 1.5)  # RA, Dec, radius in degrees
 MONITORED_MJD = (56_660, 57_934)  # first and last night; chosen here within the survey's years
 OTHER_EPOCH_MEASURED = 0.10  # share of repeated objects whose mass was not measured on the primary; chosen here
 
-# --- plates: typical ones measured on the published table (median 7855; from 3688 to 10000) ------------------------------
+# --- plates: typical ones measured on the published table (median 7855; from 3688 to 10000) --------------------------
 PLATES = (7950, 480)  # mean and scatter of most plates' numbers
 RARE_PLATES = (0.03, 3688, 10_700)  # share of plates anywhere in this range
 FIXED_PLATES = (3688, 10_000)  # in every survey: the first one, and one of five digits
@@ -50,7 +50,7 @@ PLATE_MJD = ((3688, 10_000), (55_273, 57_520))  # plates and nights, between whi
 SPECTRA_PER_PLATE = 50
 FIBRES = 1000
 
-# --- Galactic extinction: chosen here ------------------------------------------------------------------------------------
+# --- Galactic extinction: chosen here ---------------------------------------------------------------------------------
 EBV = (0.03, 0.25)  # E(B-V)_SFD: median in magnitudes, scatter in dex
 
 
@@ -93,7 +93,7 @@ class Target:
 
 
 def targets(objects: int, seed: int) -> list[Target]:
-    """All objects of a survey.
+    """Lay out all objects of a survey.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _kinds(objects: int) -> list[tuple[str, bool]]:
 
 
 def _epoch_counts(objects: int) -> list[int]:
-    """Number of spectra of each object of the main kind: the monitored first, then other repeats, then single ones."""
+    """Count each main object's spectra: the monitored objects first, then other repeats, then single ones."""
     monitored = round(MONITORED * objects)
     low, high = MONITORED_EPOCHS
     counts = [low + 7 * n % (high - low) for n in range(monitored)]
@@ -217,7 +217,7 @@ def _redshift(rng: np.random.Generator, kind: str) -> float:
 
 
 def designation(ra: float, dec: float) -> str:
-    """SDSS name ``hhmmss.ss+ddmmss.s`` of a position in degrees: truncated, as the IAU asks, not rounded."""
+    """Give the SDSS name ``hhmmss.ss+ddmmss.s`` of a position in degrees: truncated, as the IAU asks, not rounded."""
     hundredths = int(ra / 15.0 * 360_000) % 8_640_000
     tenths = int(abs(dec) * 36_000)
     hours, rest = divmod(hundredths, 360_000)

@@ -43,18 +43,17 @@ NOTES = (
 # DR16Q columns that are not 0 (or blank) where there is nothing to say: -1, as in the published catalogue.
 MINUS_ONE = ("Z_", "CONF_DLA", "NHI_DLA", "BAL_PROB", "BI_", "AI_", "ERR_", "FUV", "NUV", "FIRST_", "SDSS2")
 DUPLICATES = 74  # slots for an object's other spectra
-M_I_REDSHIFT_SLOPE = -0.46  # alpha_nu of the K correction: Vanden Berk et al. 2001
 
 
 def write_masses(survey: Survey, records: Iterable[Record]) -> None:
-    """The mass table, in the machine-readable format of the AAS journals."""
+    """Write the mass table, in the machine-readable format of the AAS journals."""
     rows = sorted(_mass_row(record) for record in records if record.target.kind != "catalogue only")
     with whole(survey.chen) as temporary:
         temporary.write_text("\n".join((*mass_table_header(survey.chen), *rows)) + "\n", encoding="ascii", newline="\n")
 
 
 def mass_table_header(path: Path) -> list[str]:
-    """The 102 lines above the mass table's data."""
+    """Give the 102 lines above the mass table's data."""
     lines = [
         "Title: SIMULATED quasars in the format of Quasar Properties from the Sloan",
         "    Digital Sky Survey. II. (not the published table)",
@@ -86,7 +85,7 @@ def _mass_row(record: Record) -> str:
 
 
 def write_quasars(survey: Survey, records: Iterable[Record]) -> None:
-    """The quasar catalogue, in the format of DR16Q: 183 columns, 2290 bytes per row."""
+    """Write the quasar catalogue, in the format of DR16Q: 183 columns, 2290 bytes per row."""
     known = sorted((r for r in records if r.target.kind != "unmatched"), key=lambda record: record.target.name)
     table = _empty_rows(len(known))
     for row, record in zip(table, known, strict=True):
@@ -161,7 +160,7 @@ def _fill_row(row: np.void, record: Record) -> None:
 
 
 def _absolute_magnitude(quasar) -> float:
-    """AB magnitude at 10 pc of the power law at 7480 / 3 Angstrom, and the 2.5 log10(1 + z) of M_i(z = 2)."""
+    """Give the AB magnitude at 10 pc of the power law at 7480 / 3 Angstrom, and the 2.5 log10(1 + z) of M_i(z = 2)."""
     wavelength = 7480.0 / 3.0
     density = 10.0**quasar.log_l3000 / 3000.0 * (wavelength / 3000.0) ** quasar.slope
     per_hertz = density * wavelength**2 / 2.99792458e18 / (4.0 * np.pi * 3.0856775814913673e19**2)
@@ -169,7 +168,7 @@ def _absolute_magnitude(quasar) -> float:
 
 
 def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None:
-    """What the objects of the mass table truly are; for evaluation alone, never for training.
+    """Write what the objects of the mass table truly are; for evaluation alone, never for training.
 
     Columns: OBJECT; LMBH, the virial mass without error in the line that the label comes from; LMBH_MgII and LMBH_CIV,
     the same in either line; log_L3000, log_L1350 (erg/s); FWHM_MgII, FWHM_CIV (km/s); Z, the true redshift.

@@ -20,11 +20,11 @@ KM_S_PER_DEX = LIGHT * np.log(10.0)
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
-LOG_L3000 = (45.12, 0.28, 0.80)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
+LOG_L3000 = (45.12, 0.27, 0.96)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
 LOG_L3000_PER_Z = 0.30  # the flux limit: distant quasars are brighter
-LOG_FWHM_MGII = (3.628, 0.165, -0.85)  # log10 km/s: mean, scatter, skewness parameter (a tail of narrow lines)
-LOG_FWHM_CIV = (3.533, 0.183)  # log10 km/s
-SHARED_WIDTH = 0.45  # how much of the C IV width follows the Gaussian part of the Mg II width
+LOG_FWHM_MGII = (3.624, 0.177, -0.92)  # log10 km/s: mean, scatter, skewness parameter (a tail of narrow lines)
+LOG_FWHM_CIV = (3.543, 0.195)  # log10 km/s
+SHARED_WIDTH = 0.72  # how much of the C IV width follows the Gaussian part of the Mg II width
 FWHM_LIMITS = (1600.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
 
 SLOPE = (-1.54, 0.30)  # L_lambda ~ lambda^slope: Vanden Berk et al. 2001 (alpha_nu = -0.46); the scatter is chosen here
@@ -181,12 +181,12 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
 
 
 def luminosity_at(wavelength: float, log_l3000: float, slope: float) -> float:
-    """log10 of lambda L_lambda in erg/s of a power law at a rest wavelength in Angstrom."""
+    """Give log10 of lambda L_lambda in erg/s of a power law at a rest wavelength in Angstrom."""
     return log_l3000 + (1.0 + slope) * np.log10(wavelength / 3000.0)
 
 
 def components(quasar: Quasar, log_wavelength: np.ndarray) -> dict[str, np.ndarray]:
-    """What the spectrum is the sum of.
+    """Give the parts whose sum is the spectrum.
 
     Parameters
     ----------
@@ -222,12 +222,12 @@ def components(quasar: Quasar, log_wavelength: np.ndarray) -> dict[str, np.ndarr
 
 
 def luminosity_density(quasar: Quasar, log_wavelength: np.ndarray) -> np.ndarray:
-    """The whole spectrum in erg/s/Angstrom on rest wavelengths; parameters as in `components`."""
+    """Give the whole spectrum in erg/s/Angstrom on rest wavelengths; parameters as in `components`."""
     return np.sum(list(components(quasar, log_wavelength).values()), axis=0)
 
 
 def line_profile(name: str, fwhm: float, velocity: np.ndarray, base_share: float = BASE_SHARE[0]) -> np.ndarray:
-    """Profile of a broad line, a core and a base, whose FWHM is exactly the one asked for.
+    """Give the profile of a broad line, a core and a base, whose FWHM is exactly the one asked for.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def _profile(velocity: np.ndarray, core: float, offsets: tuple, base_share: floa
 
 
 def _core_width(name: str, fwhm: float, base_share: float) -> float:
-    """Standard deviation of the core, km/s, that gives the whole line this FWHM."""
+    """Give the standard deviation of the core, km/s, that makes the whole line's FWHM the one asked for."""
     offsets = _offsets(name)
     if len(offsets) == 1:
         return fwhm * _core_over_fwhm(base_share)

@@ -35,7 +35,7 @@ _COADD_TYPE = np.dtype([column.field for column in _COADD])
 
 
 def spec_lite(epoch: tuple[int, int, int], observation: Observation, row: dict) -> bytes:
-    """A whole file.
+    """Write a whole file.
 
     Parameters
     ----------
