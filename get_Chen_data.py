@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from quasar_mass import cli
-from quasar_mass.survey import SIMULATED_FOLDER, STEP, Survey, default_survey
+from quasar_mass.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,9 @@ def get_Chen_data(
     from quasar_mass.errors import SurveyError
 
     if creating not in CREATING:
-        raise SurveyError("creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them")
+        raise SurveyError(
+            "creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them"
+        )
     chosen = Survey(survey) if survey else (Survey(SIMULATED_FOLDER) if creating == "Simulate" else default_survey())
     if creating == "Download":
         raise SurveyError(
@@ -179,23 +181,35 @@ def main(arguments: list[str] | None = None) -> int:
     me = "python get_Chen_data.py"
     add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
 
-    verb = add("simulate", simulate, help="simulate a survey: catalogues and spectra", example=f"{me} simulate --objects 500")
+    verb = add(
+        "simulate", simulate, help="simulate a survey: catalogues and spectra", example=f"{me} simulate --objects 500"
+    )
     verb.set_defaults(survey=Survey(SIMULATED_FOLDER))
-    verb.add_argument("--objects", type=cli.positive, default=2500, metavar="N", help="quasars (default 2500)")
+    verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help="quasars (default {DEMO_OBJECTS:,})")
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
     verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
 
-    verb = add("fetch", fetch, help="print addresses, sizes and commands to get the real survey", example=f"{me} fetch all")
-    verb.set_defaults(survey=Survey("data"))
+    verb = add(
+        "fetch", fetch, help="print addresses, sizes and commands to get the real survey", example=f"{me} fetch all"
+    )
+    verb.set_defaults(survey=Survey(REAL_FOLDER))
     verb.add_argument("what", choices=("catalogs", "tables", "spectra", "all"), help="which part")
 
-    verb = add("build", build, help="catalogues and spectrum files to the Parquet tables", example=f"{me} build --jobs 4")
+    verb = add(
+        "build", build, help="catalogues and spectrum files to the Parquet tables", example=f"{me} build --jobs 4"
+    )
     verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
-    verb.add_argument("--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)")
-    verb.add_argument("--no-extinction", action="store_true", help="leave Galactic extinction in, as the reference does")
+    verb.add_argument(
+        "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
+    )
+    verb.add_argument(
+        "--no-extinction", action="store_true", help="leave Galactic extinction in, as the reference does"
+    )
 
-    verb = add("convert", convert, help="the reference's own Parquet files into ours", example=f"{me} convert spectra.parquet")
-    verb.set_defaults(survey=Survey("data"))
+    verb = add(
+        "convert", convert, help="the reference's own Parquet files into ours", example=f"{me} convert spectra.parquet"
+    )
+    verb.set_defaults(survey=Survey(REAL_FOLDER))
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
     return cli.run(top, arguments)
 

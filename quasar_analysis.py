@@ -79,7 +79,9 @@ def _load_model(path: Path) -> "EasyAI":
     from quasar_mass.errors import ModelError
 
     if not path.is_file():
-        raise ModelError(path, expected="a trained model", got="no such file", do="run: make run, or name one with --model")
+        raise ModelError(
+            path, expected="a trained model", got="no such file", do="run: make run, or name one with --model"
+        )
     from quasar_mass.easyai import EasyAI
 
     return EasyAI.load(path)
@@ -143,7 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="predict masses of spec files, of all files in a folder, or of a survey",
         example=f"{me} predict spec-7666-57339-0121.fits --output masses.fits",
     )
-    verb.add_argument("files", nargs="*", metavar="FILES", help="spec files or folders; without any, the survey's spectra")
+    verb.add_argument(
+        "files", nargs="*", metavar="FILES", help="spec files or folders; without any, the survey's spectra"
+    )
     verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
     verb.add_argument("--per-object", action="store_true", help="one mass per object: the mean over its spectra")

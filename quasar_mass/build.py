@@ -41,9 +41,7 @@ class Report:
     rejects: dict
 
 
-def build(
-    survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool = True, quiet: bool = False
-) -> Report:
+def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool = True, quiet: bool = False) -> Report:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
     Parameters

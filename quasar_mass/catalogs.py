@@ -312,7 +312,9 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     catalogue = read_dr16q(dr16q, table["key"].to_numpy())
     epochs = catalogue.epochs
     epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
-    epochs = epochs.drop_duplicates("key")  # a spectrum two objects claim stays with the first, or it could join two splits
+    epochs = epochs.drop_duplicates(
+        "key"
+    )  # a spectrum two objects claim stays with the first, or it could join two splits
     owner = epochs.set_index("key")["row"]
     table = keep(table, table["key"].isin(owner.index), "spectrum among the DR16Q primary and duplicate spectra")
     table = table.assign(row=owner.loc[table["key"]].to_numpy())
@@ -348,7 +350,10 @@ def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd
     if repeated.any():
         name = quasars.loc[repeated, "OBJECT"].iloc[0]
         raise TableError(
-            "DR16Q", expected="one row per SDSS_NAME", got=f"{name} {int((quasars['OBJECT'] == name).sum())} times", do=FETCH
+            "DR16Q",
+            expected="one row per SDSS_NAME",
+            got=f"{name} {int((quasars['OBJECT'] == name).sum())} times",
+            do=FETCH,
         )
     epochs = epochs[epochs["row"].isin(quasars.index)].copy()
     epochs["OBJECT"] = quasars["OBJECT"].loc[epochs["row"]].to_numpy()

@@ -82,7 +82,9 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     except OSError as error:
         # disk full, no permission, a file that vanished: the system's own word for it, and the file
         where = error.filename or "the system"
-        return _fail(f"{where}: expected to read or write it, got {error.strerror or error}; put that right and run again.")
+        return _fail(
+            f"{where}: expected to read or write it, got {error.strerror or error}; put that right and run again."
+        )
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from here.", 130)
     return 0

@@ -55,20 +55,26 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
             do="name the folder of the real survey, for example --survey data",
         )
     if not path.is_file():
-        raise FileError(path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name")
+        raise FileError(
+            path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name"
+        )
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
     if tables.METADATA in (schema.metadata or {}):
-        raise TableError(path, expected="a file of the reference", got="a table of this project already", do="use it as it is")
+        raise TableError(
+            path, expected="a file of the reference", got="a table of this project already", do="use it as it is"
+        )
     try:
         if set(tables.REFERENCE_COLUMNS) <= set(schema.names):
             return _convert_quasars(path, survey)
         if len(_wavelength_columns(schema)) > 100:
             return _convert_spectra(path, schema, survey, quiet)
     except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
+        raise FileError(
+            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="fetch it again"
+        ) from error
     missing = ", ".join(sorted(set(tables.REFERENCE_COLUMNS) - set(schema.names)))
     raise TableError(
         path,
@@ -112,7 +118,9 @@ def _make_room(path: Path, target: Path) -> Path:
 def _convert_quasars(path: Path, survey: Survey) -> str:
     frame = pq.read_table(path).to_pandas().reset_index()
     if "OBJECT" not in frame:
-        raise TableError(path, expected="index or column OBJECT", got=", ".join(frame.columns[:5]), do="check which file this is")
+        raise TableError(
+            path, expected="index or column OBJECT", got=", ".join(frame.columns[:5]), do="check which file this is"
+        )
     frame["OBJECT"] = _text(frame["OBJECT"])
     frame["CHEN EPOCH"] = _text(frame["CHEN EPOCH"])
     frame = frame.set_index("OBJECT")
@@ -120,7 +128,9 @@ def _convert_quasars(path: Path, survey: Survey) -> str:
         name = frame.index[frame.index.duplicated()][0]
         raise TableError(path, expected="one row per OBJECT", got=f"{name} more than once", do="fetch it again")
     if not (np.isfinite(frame["LMBH"]).all() and (frame["N_EPOCHS"] >= 1).all()):
-        raise TableError(path, expected="a finite LMBH and at least one epoch in every row", got="others", do="fetch it again")
+        raise TableError(
+            path, expected="a finite LMBH and at least one epoch in every row", got="others", do="fetch it again"
+        )
     measured = (frame[list(LABEL_COLUMNS)] > 0).to_numpy()
     frame["LABEL_LINE"] = np.where(measured.any(axis=1), np.array(LABEL_LINES)[measured.argmax(axis=1)], None)
     for column in ("RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):  # what the reference dropped
@@ -177,7 +187,9 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
     index = pq.read_table(path, columns=[name for name in ("OBJECT", "EPOCH") if name in schema.names]).to_pandas()
     index = index.reset_index()
     if not {"OBJECT", "EPOCH"} <= set(index):
-        raise TableError(path, expected="index levels OBJECT and EPOCH", got=", ".join(map(str, index.columns)), do="fetch it again")
+        raise TableError(
+            path, expected="index levels OBJECT and EPOCH", got=", ".join(map(str, index.columns)), do="fetch it again"
+        )
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
     known = names["OBJECT"].isin(quasars.index)
     rejects = [
@@ -187,13 +199,21 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
 
     def stream() -> Iterator[dict]:
         with pq.ParquetFile(path) as file:
-            for start in progress(range(0, len(names), _ROWS), total=-(-len(names) // _ROWS), what="wide table", unit="blocks", quiet=quiet):
+            for start in progress(
+                range(0, len(names), _ROWS),
+                total=-(-len(names) // _ROWS),
+                what="wide table",
+                unit="blocks",
+                quiet=quiet,
+            ):
                 keep = known.to_numpy()[start : start + _ROWS]
                 block = names.iloc[start : start + _ROWS][keep]
                 wide = _block(file, columns, start, min(_ROWS, len(names) - start))[keep]
                 if not np.isfinite(wide).all():
                     bad = block["EPOCH"].iloc[int(np.argmin(np.isfinite(wide).all(axis=1)))]
-                    raise TableError(f"{path}, {bad}", expected="finite flux", got="NaN or infinity", do="fetch it again")
+                    raise TableError(
+                        f"{path}, {bad}", expected="finite flux", got="NaN or infinity", do="fetch it again"
+                    )
                 flux = np.empty((len(block), grid.size), dtype=np.float32)
                 for row in range(len(block)):
                     flux[row] = np.interp(grid.log_wavelength, found, wide[row])

@@ -81,7 +81,9 @@ def load(survey: Survey) -> Dataset:
     for frame, block in tables.iterate_spectra(survey.spectra):
         if not np.isfinite(block).all():
             bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
-            raise TableError(f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again")
+            raise TableError(
+                f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again"
+            )
         flux[filled : filled + len(block)] = block
         filled += len(block)
         rows.append(frame)

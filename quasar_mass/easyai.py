@@ -199,7 +199,8 @@ class EasyAI:
         """Loss and metric as objects: a file compiled with their names is one that Keras refuses to load."""
         keras = model_file.import_keras()
         if isinstance(optimizer, float):
-            optimizer = keras.optimizers.Nadam(learning_rate=optimizer)
+            # Named, since Keras would number it, and the numbers would enter the files.
+            optimizer = keras.optimizers.Nadam(learning_rate=optimizer, name="nadam")
         self.model.compile(
             optimizer=optimizer,
             loss=keras.losses.MeanSquaredError(),
@@ -323,6 +324,7 @@ class EasyAI:
 
     def _checked_spectra(self, spectra, what: str) -> np.ndarray:
         spectra = _as_float32(spectra, what)
+        given = spectra.shape
         shape = self.model.input_shape[1:]
         if spectra.ndim == len(shape) and shape[-1] == 1:
             spectra = spectra[..., np.newaxis]
@@ -333,7 +335,7 @@ class EasyAI:
             raise ModelError(
                 what,
                 expected=f"shape (n, {', '.join(map(str, shape))}), as the network takes it",
-                got=str(spectra.shape),
+                got=str(given),
                 do="put the spectra on the network's grid",
             )
         _check_finite(spectra, what)
@@ -418,8 +420,6 @@ def _snapshot(model) -> dict:
         "weights": model.get_weights(),
         "random": [np.asarray(variable) for variable in _random_variables(model)],
         "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
-        # Keras 3.15's Nadam keeps this product outside its variables.
-        "u_product": float(u) if (u := getattr(model.optimizer, "_u_product", None)) is not None else None,
     }
 
 
@@ -429,8 +429,6 @@ def _restore(model, snapshot: dict) -> None:
         variable.assign(value)
     for variable, value in zip(model.optimizer.variables, snapshot["optimizer"], strict=True):
         variable.assign(value)
-    if snapshot["u_product"] is not None:
-        model.optimizer._u_product.assign(snapshot["u_product"])
 
 
 def _random_variables(model) -> list:

@@ -12,7 +12,9 @@ DR16Q_ADDRESS = "https://data.sdss.org/sas/dr16/eboss/qso/DR16Q/DR16Q_v4.fits"
 TABLES_ADDRESS = "https://osf.io/6hbqx/"
 BOSS_SPECTRA = "https://data.sdss.org/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/"
 # SDSS-I/II spectra live under one of three reductions that the plate number does not tell; try them in turn.
-LEGACY_SPECTRA = tuple(f"https://data.sdss.org/sas/dr16/sdss/spectro/redux/{run}/spectra/lite/" for run in (26, 103, 104))
+LEGACY_SPECTRA = tuple(
+    f"https://data.sdss.org/sas/dr16/sdss/spectro/redux/{run}/spectra/lite/" for run in (26, 103, 104)
+)
 
 # git's object name of the Chen+ table with LF line ends, from the reference's repository
 CHEN_GIT_SHA1 = "652bd17e75935ed66f20b77bf87d79cd290ebb60"
@@ -68,8 +70,8 @@ def plan(what: str, survey: Survey) -> list[Download]:
         "3 MB and 2.4 GB",
         TABLES_ADDRESS,
         str(big),
-        f'in a browser, into "{big}"; then: python get_Chen_data.py convert "{survey.quasars}" --survey "{survey.folder}"'
-        f' and python get_Chen_data.py convert "{survey.spectra}" --survey "{survey.folder}"',
+        f'in a browser, into "{big}"; then, for quasars.parquet first and spectra.parquet second:'
+        f' python get_Chen_data.py convert "{big}/FILE" --survey "{survey.folder}"',
     )
     spectra = Download(
         "41,464 spec-lite files",

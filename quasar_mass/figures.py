@@ -108,7 +108,9 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
     left, right = figure.subplots(1, 2)
     for axes, column, label in ((left, "Z", "redshift"), (right, "LMBH", r"label $\log_{10}(M_{\rm BH}/M_\odot)$")):
         bins = np.histogram_bin_edges(quasars[column], bins=40)
-        for line, colour in zip(sorted(quasars["LABEL_LINE"].dropna().unique()), (ORANGE, BLUE, GREY, "k"), strict=False):
+        for line, colour in zip(
+            sorted(quasars["LABEL_LINE"].dropna().unique()), (ORANGE, BLUE, GREY, "k"), strict=False
+        ):
             axes.hist(quasars.loc[quasars["LABEL_LINE"] == line, column], bins, color=colour, alpha=0.6, label=line)
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
@@ -125,6 +127,7 @@ def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
     axes.plot(history["training_epoch"], history["val_rmse"], "o-", ms=3, color=BLUE, label="validation")
     best = history.loc[history["val_loss"].idxmin()]
     axes.plot(best["training_epoch"], best["val_rmse"], "o", ms=9, mfc="none", color=ORANGE, label="best, kept")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("training epoch")
     axes.set_ylabel("RMSE (dex)")
     # the first training epoch climbs down from far away and would flatten all the rest
@@ -149,7 +152,7 @@ def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     size = 8 if len(label) < 1000 else 3
-    low, high = np.percentile(np.concatenate([label, prediction]), [0, 100]) + [-0.1, 0.1]
+    low, high = np.percentile(np.concatenate([label, prediction]), [0, 100]) + np.array([-0.1, 0.1])
     left.plot([low, high], [low, high], color=ORANGE, lw=1)
     left.scatter(label, prediction, s=size, color=BLUE, alpha=0.4, lw=0)
     left.set(xlim=(low, high), ylim=(low, high), ylabel=r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$")

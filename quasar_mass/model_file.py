@@ -82,15 +82,22 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
         )
     import h5py
 
-    with whole(path) as temporary:
+    with whole(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        by_keras = Path(folder) / "model.h5"
         with _without_keras_warnings():
-            model.save(temporary)
-        with h5py.File(temporary, "r+") as file:
+            model.save(by_keras)
+        # Copied, not renamed in place: HDF5 would keep the old names, with Keras's running numbers, as dead bytes.
+        with h5py.File(by_keras, "r") as source, h5py.File(temporary, "w") as file:
+            for name, value in source.attrs.items():
+                file.attrs[name] = value
             file.attrs[ATTRIBUTE] = text
-            if KERAS_OPTIMIZER in file:
-                file.move(KERAS_OPTIMIZER, OPTIMIZER)
-                if (u_product := getattr(model.optimizer, "_u_product", None)) is not None:
-                    file[OPTIMIZER].attrs["u_product"] = float(u_product)
+            source.copy("model_weights", file)
+            if KERAS_OPTIMIZER in source:
+                state = _optimizer_state(source[KERAS_OPTIMIZER])
+                names = [f"{i:04d}" for i in range(len(state))]
+                file.create_group(OPTIMIZER).attrs["weight_names"] = names
+                for name, value in zip(names, state, strict=True):
+                    file[OPTIMIZER].create_dataset(name, data=value)
 
 
 def read_about(path: str | os.PathLike) -> dict | None:
@@ -210,6 +217,11 @@ def _first_line(error: Exception) -> str:
     return lines[0].split(". ")[0].rstrip(".:")[:200]
 
 
+def _optimizer_state(group) -> list:
+    """Read the optimizer's variables, in their order."""
+    return [group[name][()] for name in group.attrs.get("weight_names", [])]
+
+
 def _restore_optimizer(model, path: Path) -> None:
     """Give a loaded model the optimizer state its file holds; a fresh state where it holds none that fits."""
     import h5py
@@ -219,17 +231,11 @@ def _restore_optimizer(model, path: Path) -> None:
     model.optimizer = optimizer
     with h5py.File(path, "r") as file:
         group = file.get(OPTIMIZER, file.get(KERAS_OPTIMIZER))
-        if group is None or "weight_names" not in group.attrs:
-            return
-        values = [group[name][()] for name in group.attrs["weight_names"]]
-        u_product = group.attrs.get("u_product")
+        values = [] if group is None else _optimizer_state(group)
     if [value.shape for value in values] != [variable.shape for variable in optimizer.variables]:
         return
     for variable, value in zip(optimizer.variables, values, strict=True):
         variable.assign(value)
-    # Keras 3.15's Nadam keeps this product outside its variables, so that it has to travel by itself.
-    if u_product is not None and hasattr(optimizer, "_u_product"):
-        optimizer._u_product.assign(u_product)
 
 
 @contextlib.contextmanager

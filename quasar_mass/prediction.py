@@ -64,12 +64,15 @@ def model_kind(model: EasyAI) -> str:
 
 
 def caution(model: EasyAI, survey_kind: str) -> str:
-    """One line to print with every prediction: what the model was trained on, and whether that is what it is used on."""
+    """One line to print with every prediction: what the model was trained on, and what it is used on."""
     kind = model_kind(model)
     if kind == "unknown":
-        return "note: this model file does not say what it was trained on, nor on which redshifts; take its masses with care"
+        return "note: this model file does not say what it was trained on; take its masses with care"
     if kind == "simulated" and survey_kind == "sdss":
-        return "note: this model was trained on SIMULATED spectra and is applied to observed ones; how well it transfers is not established"
+        return (
+            "note: this model was trained on SIMULATED spectra and is applied to observed ones;"
+            " how well it transfers is not established"
+        )
     return f"note: model trained on {kind} spectra, applied to {survey_kind} ones"
 
 
@@ -99,7 +102,9 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         if argument.is_dir():
             found = sorted(argument.rglob("*.fits"))
             if not found:
-                raise FileError(argument, expected="spec files (*.fits) in this folder", got="none", do="name another one")
+                raise FileError(
+                    argument, expected="spec files (*.fits) in this folder", got="none", do="name another one"
+                )
             files.extend(found)
         else:
             files.append(argument)
@@ -134,7 +139,14 @@ def predict_files(files: list[Path], model: EasyAI, *, quiet: bool = False) -> p
 
     for file in progress(files, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20):
         row = dict.fromkeys(("OBJECT", "EPOCH", "FLAGS", "REASON"), "")
-        row |= {"FILE": str(file), "Z": np.nan, "SN": np.nan, "LMBH": np.nan, "SURVEY_KIND": "", "MODEL_KIND": model_kind(model)}
+        row |= {
+            "FILE": str(file),
+            "Z": np.nan,
+            "SN": np.nan,
+            "LMBH": np.nan,
+            "SURVEY_KIND": "",
+            "MODEL_KIND": model_kind(model),
+        }
         rows.append(row)
         try:
             spectrum = read_spectrum(file)
@@ -156,7 +168,9 @@ def predict_files(files: list[Path], model: EasyAI, *, quiet: bool = False) -> p
         if len(fluxes) == _BATCH:
             flush()
     flush()
-    return pd.DataFrame(rows)[["OBJECT", "EPOCH", "FILE", "Z", "SN", "LMBH", "FLAGS", "REASON", "SURVEY_KIND", "MODEL_KIND"]]
+    return pd.DataFrame(rows)[
+        ["OBJECT", "EPOCH", "FILE", "Z", "SN", "LMBH", "FLAGS", "REASON", "SURVEY_KIND", "MODEL_KIND"]
+    ]
 
 
 def predict_survey(survey: Survey, model: EasyAI, *, quiet: bool = False) -> pd.DataFrame:
@@ -226,7 +240,9 @@ def check_output(path: Path) -> Path:
     """Refuse an output name whose ending says no format, before any work is done."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
-        raise FileError(path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them")
+        raise FileError(
+            path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
+        )
     return path
 
 

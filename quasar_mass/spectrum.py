@@ -21,7 +21,17 @@ PIXEL = 1e-4
 _CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
 # What astropy raises on damaged files, seen by damaging real ones; anything else is a bug and should be seen.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, fits.VerifyError, MemoryError, OverflowError)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    EOFError,
+    fits.VerifyError,
+    MemoryError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -174,10 +184,14 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
         raise ValueError("loglam off the SDSS pixel grid, 10^(1e-4 k) Angstrom")
 
     if not np.isfinite(ivar).all() or (ivar < 0).any():
-        _invalid(path, "ivar finite and not negative", f"{int((~(ivar >= 0)).sum() + np.isinf(ivar).sum())} other pixels")
+        _invalid(
+            path, "ivar finite and not negative", f"{int((~(ivar >= 0)).sum() + np.isinf(ivar).sum())} other pixels"
+        )
     unexplained = (ivar > 0) & ~np.isfinite(flux)
     if unexplained.any():
-        _invalid(path, "finite flux wherever ivar > 0", f"{int(unexplained.sum())} such pixels with NaN or infinite flux")
+        _invalid(
+            path, "finite flux wherever ivar > 0", f"{int(unexplained.sum())} such pixels with NaN or infinite flux"
+        )
 
     extinction = row.get("EXTINCTION", ())
     extinction_g = float(extinction[1]) if np.size(extinction) == 5 else np.nan
@@ -345,8 +359,15 @@ def to_rest_frame(
     first, last = PIXEL * spectrum.pixel[0] - shift, PIXEL * spectrum.pixel[-1] - shift
     # float noise, far below a pixel, must not decide over a spectrum that just reaches the edge
     if first > WINDOW[0] + 1e-9 or last < WINDOW[1] - 1e-9:
-        low, high = 10.0 ** (PIXEL * spectrum.pixel[0] - WINDOW[0]) - 1, 10.0 ** (PIXEL * spectrum.pixel[-1] - WINDOW[1]) - 1
-        fit = f"this file serves {low:.3f} <= z <= {high:.3f}" if low <= high else "this file is too short at any redshift"
+        low, high = (
+            10.0 ** (PIXEL * spectrum.pixel[0] - WINDOW[0]) - 1,
+            10.0 ** (PIXEL * spectrum.pixel[-1] - WINDOW[1]) - 1,
+        )
+        fit = (
+            f"this file serves {low:.3f} <= z <= {high:.3f}"
+            if low <= high
+            else "this file is too short at any redshift"
+        )
         raise SpectrumError(
             where,
             reason="does not cover the window",

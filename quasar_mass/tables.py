@@ -190,7 +190,9 @@ def _rows(path: Path) -> pd.DataFrame:
     try:
         return pq.read_table(path).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again") from error
+        raise FileError(
+            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
+        ) from error
 
 
 def read_grid(about: dict) -> Grid:
@@ -221,16 +223,24 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     grid = read_grid(read_about(path))
     expected = spectra_schema(grid)
     found = pq.read_schema(path)
-    wrong = [name for name in expected.names if name not in found.names or found.field(name).type != expected.field(name).type]
+    wrong = [
+        name
+        for name in expected.names
+        if name not in found.names or found.field(name).type != expected.field(name).type
+    ]
     if wrong:
-        raise TableError(path, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again")
+        raise TableError(
+            path, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
+        )
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows):
                 flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
                 yield batch.drop_columns(["flux"]).to_pandas(), flux
     except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again") from error
+        raise FileError(
+            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
+        ) from error
 
 
 def count_spectra(path: Path) -> int:

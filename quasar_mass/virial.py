@@ -84,7 +84,8 @@ def mass(line: str, luminosity: ArrayLike, fwhm: ArrayLike) -> np.ndarray:
     8.524
     """
     constants = _calibration(line)
-    return constants.a + constants.b * (np.asarray(luminosity, float) - LUMINOSITY_UNIT) + FWHM_POWER * np.log10(fwhm)
+    above = np.asarray(luminosity, float) - LUMINOSITY_UNIT
+    return constants.a + constants.b * above + FWHM_POWER * np.log10(np.asarray(fwhm, float))
 
 
 def fwhm(line: str, mass: ArrayLike, luminosity: ArrayLike) -> np.ndarray:

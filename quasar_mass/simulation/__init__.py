@@ -8,14 +8,13 @@ cannot do is tell how well a network does on the sky.
 
 import json
 import operator
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import chain
 
 from quasar_mass import __version__
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, whole
+from quasar_mass.parallel import ordered_map
 from quasar_mass.survey import Survey
 
 DEMO_OBJECTS = 2500
@@ -129,30 +128,11 @@ def _write_card(survey: Survey, about: dict) -> None:
 
 
 def _records(survey: Survey, seed: int, targets: list, jobs: int) -> Iterator:
-    """Simulate all targets, in order, in this process or in `jobs` others with little work waiting."""
-    from quasar_mass.simulation import observing
+    """Simulate all targets, in order."""
+    from quasar_mass.simulation.observing import simulate_targets
 
-    chunks = _chunks(targets)
-    if jobs == 1:
-        for chunk in chunks:
-            for target in chunk:
-                yield observing.simulate_target(survey, seed, target)
-        return
-
-    import multiprocessing
-
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = deque()
-        try:
-            for chunk in islice(chunks, 2 * jobs):
-                waiting.append(pool.submit(observing.simulate_targets, survey, seed, chunk))
-            while waiting:
-                records = waiting.popleft().result()
-                for chunk in islice(chunks, 1):
-                    waiting.append(pool.submit(observing.simulate_targets, survey, seed, chunk))
-                yield from records
-        finally:
-            pool.shutdown(cancel_futures=True)
+    tasks = [(survey, seed, chunk) for chunk in _chunks(targets)]
+    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs))
 
 
 def _chunks(targets: list) -> Iterator[list]:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIGHT = 299_792.458  # km/s
-PIXEL = 1e-4  # dex: SDSS's own sampling of log10 wavelength
-KM_S_PER_DEX = LIGHT * np.log(10.0)
+from quasar_mass.simulation import iron
+from quasar_mass.simulation.iron import KM_S_PER_DEX, LIGHT
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
@@ -68,32 +67,6 @@ LINES = {
 }
 SHIFT_SCATTER = (350.0, 100.0)  # km/s, lines that follow C IV (together) and Mg II: chosen here
 
-# UV iron: wavelength (Angstrom), relative flux, own width (FWHM, km/s) of each bump. Wavelengths of the multiplets of
-# Moore's table that Vestergaard & Wilkes 2001 (ApJS 134, 1) name in their template: Fe III UV 34, 48, 47, Fe II UV 191,
-# 1, 2, 3, 33-36, 60, 61, 62-63, 64, 78, Opt 1, 6, 7; resonance multiplets by their strongest lines (Morton 2003).
-# Relative fluxes and the wide, unresolved bumps are chosen here to have that template's run: a hump over
-# 2200-2650 A, a gap, a bump under the blue wing of Mg II, a smaller one at 2830-3000 A, and little beyond.
-IRON = (
-    (1787.0, 4, 2500),  # Fe II UV 191
-    (1895.5, 2, 900), (1914.1, 2, 900), (1926.3, 1.5, 900),  # Fe III UV 34
-    (2070.0, 9, 6000), (2079.7, 2, 1500),  # Fe III UV 48 and neighbours
-    (2150.0, 5, 9000),
-    (2248.0, 8, 7000), (2280.0, 4, 3000),
-    (2333.5, 3, 900), (2344.2, 5, 900), (2349.0, 2, 900), (2365.6, 3, 900), (2381.5, 2, 900),  # Fe II UV 3
-    (2374.5, 2, 900), (2382.8, 7, 900), (2389.4, 4, 900), (2396.4, 6, 900), (2405.6, 5, 900), (2411.5, 5, 900),  # UV 2
-    (2418.6, 4, 1500),  # Fe III UV 47
-    (2439.0, 8, 4000), (2484.0, 15, 6000), (2507.0, 7, 2000), (2527.0, 8, 3000),  # Fe II UV 33-36 and blends
-    (2563.0, 11, 3500),  # Fe II UV 64
-    (2586.7, 3, 900), (2600.2, 7, 900), (2607.9, 3, 900), (2612.7, 5, 900), (2618.4, 3, 900), (2626.5, 4, 900),  # UV 1
-    (2631.8, 3, 900),  # UV 1
-    (2740.4, 6, 900), (2747.5, 5, 900), (2750.1, 5, 900), (2756.6, 7, 900),  # Fe II UV 62, 63
-    (2768.0, 3, 1500), (2840.0, 9, 5000), (2880.0, 5, 3500),  # Fe II UV 61, and blends
-    (2927.4, 3, 1500), (2954.0, 6, 2500), (2984.0, 5, 2000),  # Fe II UV 60, 78
-    (3155.0, 2, 2500), (3187.0, 3, 2000), (3211.0, 2, 2000), (3255.0, 2, 2000), (3277.0, 3, 2000),  # Fe II Opt 7, 6, 1
-)  # fmt: skip
-IRON_BAND = (2250.0, 2650.0)  # Angstrom, rest frame: where IRON_EW counts
-_IRON_START, _IRON_SIZE = 31_000, 8192  # the template's own grid, in pixels of log10 wavelength: 1259-8303 A
-
 # Grandi 1982 (ApJ 255, 25): optically thin-to-thick emission B(T) * (1 - exp(-tau)), tau growing as wavelength cubed.
 BALMER_EDGE = 3646.0  # Angstrom
 BALMER_TEMPERATURE = 15_000.0  # K: as is usual since that paper
@@ -115,7 +88,7 @@ class Quasar:
     slope : float
         Of the power law.
     balmer, iron : float
-        Balmer continuum over the power law at 3000 A, and equivalent width of the iron emission over `IRON_BAND`.
+        Balmer continuum over the power law at 3000 A, and equivalent width of the iron emission over `iron.BAND`.
     base_share : float
         Share of every line's flux in its broad base.
     fwhm, width, shift : dict of str to float
@@ -165,14 +138,14 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
         fwhm[name] = 10.0 ** ((1.0 - line.follows) * mgii + line.follows * civ + (0.0 if exact else spread[n]))
         width[name] = line.width * 10.0 ** (line.baldwin * (log_l1350 - BALDWIN_PIVOT) + EW_SCATTER * widths[n])
         shift[name] = line.shift + line.follows * SHIFT_SCATTER[0] * wind + SHIFT_SCATTER[1] * shifts[n]
-    balmer, iron, base = rng.standard_normal(3)
+    balmer, ferrum, base = rng.standard_normal(3)
     return Quasar(
         redshift=redshift,
         log_l3000=log_l3000,
         log_l1350=log_l1350,
         slope=slope,
         balmer=BALMER[0] * 10.0 ** (BALMER[1] * balmer),
-        iron=IRON_EW[0] * 10.0 ** (IRON_EW[1] * iron),
+        iron=IRON_EW[0] * 10.0 ** (IRON_EW[1] * ferrum),
         base_share=float(np.clip(BASE_SHARE[0] + BASE_SHARE[1] * base, 0.05, 0.60)),
         fwhm=fwhm,
         width=width,
@@ -193,7 +166,7 @@ def components(quasar: Quasar, log_wavelength: np.ndarray) -> dict[str, np.ndarr
     quasar : Quasar
         From `draw`.
     log_wavelength : ndarray
-        log10 of the rest wavelength in Angstrom, equidistant by 1e-4 (`PIXEL`), within 1270-8000 A.
+        log10 of the rest wavelength in Angstrom, equidistant by 1e-4, within 1270-8000 A.
 
     Returns
     -------
@@ -203,11 +176,11 @@ def components(quasar: Quasar, log_wavelength: np.ndarray) -> dict[str, np.ndarr
     wavelength = 10.0**log_wavelength
     at_3000 = 10.0**quasar.log_l3000 / 3000.0
     power_law = at_3000 * (wavelength / 3000.0) ** quasar.slope
-    iron_level = at_3000 * (2450.0 / 3000.0) ** quasar.slope  # the continuum amid IRON_BAND
+    iron_level = at_3000 * (2450.0 / 3000.0) ** quasar.slope  # the continuum amid iron.BAND
     parts = {
         "power law": power_law,
         "balmer": quasar.balmer * at_3000 * _balmer(wavelength),
-        "iron": quasar.iron * iron_level * _iron(quasar.fwhm["MgII"], log_wavelength),
+        "iron": quasar.iron * iron_level * iron.emission(quasar.fwhm["MgII"], log_wavelength),
     }
     for name, line in LINES.items():
         parts[name] = np.zeros_like(wavelength)
@@ -302,27 +275,3 @@ def _balmer(wavelength: np.ndarray) -> np.ndarray:
 
     inside = np.minimum(wavelength, BALMER_EDGE)
     return emission(inside) / emission(3000.0) * np.exp(-np.maximum(wavelength - BALMER_EDGE, 0.0) / BALMER_FADE)
-
-
-def _iron(fwhm: float, log_wavelength: np.ndarray) -> np.ndarray:
-    """Iron emission broadened to a FWHM in km/s, with integral 1 over IRON_BAND (per Angstrom)."""
-    transform, frequency = _iron_transform()
-    first = log_wavelength[0] / PIXEL - _IRON_START
-    whole = int(np.floor(first))
-    sigma = fwhm / 2.3548 / (KM_S_PER_DEX * PIXEL)  # pixels
-    # Broadening and the shift by a part of a pixel are both products in Fourier space.
-    kernel = np.exp(-2.0 * (np.pi * sigma * frequency) ** 2 + 2j * np.pi * (first - whole) * frequency)
-    return np.fft.irfft(transform * kernel, _IRON_SIZE)[whole : whole + len(log_wavelength)]
-
-
-@functools.cache
-def _iron_transform() -> tuple[np.ndarray, np.ndarray]:
-    log_wavelength = PIXEL * (_IRON_START + np.arange(_IRON_SIZE))
-    total = np.zeros(_IRON_SIZE)
-    for wavelength, flux, fwhm in IRON:
-        u = KM_S_PER_DEX * (log_wavelength - np.log10(wavelength)) / (fwhm / 2.3548)
-        total += flux / fwhm * np.exp(-0.5 * u**2)
-    wavelength = 10.0**log_wavelength
-    band = (wavelength >= IRON_BAND[0]) & (wavelength <= IRON_BAND[1])
-    total /= np.sum(total[band] * wavelength[band]) * np.log(10.0) * PIXEL
-    return np.fft.rfft(total), np.fft.rfftfreq(_IRON_SIZE)

@@ -124,7 +124,9 @@ def test_predictions_of_a_survey_open_in_astropy(notebook, survey, tmp_path, end
 
 def test_a_file_and_its_row_of_the_table_get_the_same_mass(notebook, survey, tmp_path):
     model = notebook / "models" / "Best_ANN_final_stage.h5"
-    run("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--output", tmp_path / "t.csv", "--quiet")
+    run(
+        "quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--output", tmp_path / "t.csv", "--quiet"
+    )
     row = pd.read_csv(tmp_path / "t.csv").iloc[3]
     plate = row["EPOCH"].split("-")[0]
     file = survey / "spectra" / plate / f"spec-{row['EPOCH']}.fits"

@@ -104,8 +104,9 @@ def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatc
     train(resumed, checkpoints=tmp_path)
     assert same(resumed, straight)
     assert resumed.history.equals(straight.history)
-    for left, right in zip(resumed.model.optimizer.variables, straight.model.optimizer.variables, strict=True):
-        assert np.array_equal(left, right)
+    resumed.save(tmp_path / "resumed.h5")
+    straight.save(tmp_path / "straight.h5")
+    assert (tmp_path / "resumed.h5").read_bytes() == (tmp_path / "straight.h5").read_bytes(), "optimizer and all"
 
 
 def test_a_finished_training_is_loaded_not_repeated(tmp_path, monkeypatch, capsys):

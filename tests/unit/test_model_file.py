@@ -59,12 +59,6 @@ def test_plain_keras_opens_it_compiled(keras, model, path):
     plain.fit(SPECTRA, LABEL, verbose=0)
 
 
-def test_plain_keras_opens_it_in_a_fresh_process(path):
-    code = f"import keras; m = keras.models.load_model({str(path)!r}); assert m.compiled; print(m.count_params())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().isdigit()
-
-
 def test_load_restores_the_optimizer(model, path):
     loaded, about = model_file.load(path)
     assert about == ABOUT

@@ -44,13 +44,13 @@ def test_signal_to_noise_of_real_files_is_close_to_the_pipeline_s(files):
     ratios = []
     for row, path, _ in files:
         spectrum = read_spectrum(path)
-        if float(row["sn_median_all"]) > 2:
-            good = spectrum.ivar > 0
-            ratios.append(np.median((spectrum.flux * np.sqrt(spectrum.ivar))[good]) / float(row["sn_median_all"]))
+        if len(spectrum.pixel) > 3000:  # the pipeline's is that of the whole spectrum; a few files hold its blue end only
+            pixels = (spectrum.flux * np.sqrt(spectrum.ivar))[spectrum.good]
+            ratios.append(np.median(pixels) / float(row["sn_median_all"]))
     print(f"\nS/N against the pipeline's: median ratio {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
     assert np.median(ratios) == pytest.approx(1, abs=0.02)
-    assert min(ratios) > 0.8
-    assert max(ratios) < 1.25
+    assert min(ratios) > 0.95
+    assert max(ratios) < 1.05
 
 
 def test_exactly_the_real_files_that_span_the_window_come_out_on_the_grid(files):

@@ -1,0 +1,431 @@
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import ascii as tables
+from astropy.io import fits
+
+from quasar_mass import simulation, virial
+from quasar_mass.errors import FileError, SurveyError
+from quasar_mass.simulation import fitsbytes, instrument, iron, labels, observing, population, quasars, simulate
+from quasar_mass.survey import BRIGHTSKY, Survey, epoch_name
+
+OBJECTS, SEED = 40, 7
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    survey = Survey(tmp_path_factory.mktemp("simulated"))
+    simulate(survey, objects=OBJECTS, seed=SEED, quiet=True)
+    return survey
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return population.targets(OBJECTS, SEED)
+
+
+def contents(survey):
+    files = (path for path in survey.folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(survey.folder)): path.read_bytes() for path in files}
+
+
+def spectra(survey):
+    return sorted(survey.folder.glob("spectra/*/*.fits"))
+
+
+# --- the mass table -------------------------------------------------------------------------------------------------
+
+
+def test_mass_table_has_the_published_header_length_and_says_it_is_simulated(survey):
+    lines = survey.chen.read_text().splitlines()
+    assert lines[101] == "-" * 80
+    assert all(len(line) == 123 for line in lines[102:])
+    assert not any(set(line) == {"-"} for line in lines[102:])
+    assert all("SIMULATED" in line for line in lines if line.startswith(("Title:", "Authors:", "Table:")))
+
+
+def test_astropy_reads_the_mass_table_as_it_was_written(survey, targets):
+    table = tables.read(survey.chen, format="mrt")
+    masses = ["logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2"]
+    assert table.colnames == ["SDSS", "Plate", "MJD", "Fiber", "ZVI", *masses]
+    lines = survey.chen.read_text().splitlines()[102:]
+    assert len(table) == len(lines)
+    by_name = {target.name: target for target in targets}
+    for row, line in zip(table, lines, strict=True):  # the published bytes, 1-based and inclusive
+        assert row["SDSS"] == line[:18]
+        assert (row["Plate"], row["MJD"], row["Fiber"]) == (int(line[19:24]), int(line[25:30]), int(line[31:35]))
+        assert row["ZVI"] == float(line[36:42]) == by_name[row["SDSS"]].zvi
+        masses = [float(line[first - 1 : last]) for first, last in ((91, 94), (108, 111), (113, 117), (119, 123))]
+        assert list(row.values())[5:] == masses
+        assert line[42:90].strip() == line[94:107].strip() == ""
+
+
+# --- the quasar catalogue -------------------------------------------------------------------------------------------
+
+
+def test_catalogue_has_the_published_columns_and_row_length(survey):
+    with fits.open(survey.dr16q) as hdus:
+        hdus.verify("exception")
+        assert len(hdus) == 2
+        assert hdus[1].name == "CATALOG"
+        assert hdus[0].header["SIMULATE"] is True
+        assert hdus[1].header["NAXIS1"] == 2290
+        assert len(hdus[1].columns) == 183
+        assert [column.name for column in hdus[1].columns[73:78]] == [
+            "NSPEC", "PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "SPECTRO_DUPLICATE",
+        ]  # fmt: skip
+    assert survey.dr16q.stat().st_size % 2880 == 0
+
+
+def test_catalogue_lists_every_spectrum_once_with_the_best_one_as_primary(survey):
+    listed, repeated = [], 0
+    with fits.open(survey.dr16q) as hdus:
+        for row in hdus[1].data:
+            used = row["PLATE_DUPLICATE"] > 0
+            assert used.sum() == row["NSPEC"] == row["NSPEC_BOSS"]
+            assert (row["SPECTRO_DUPLICATE"][used] == 2).all()
+            for name in ("PLATE", "MJD", "FIBERID", "SPECTRO"):
+                assert (row[f"{name}_DUPLICATE"][~used] == -1).all()
+            primary = (int(row["PLATE"]), int(row["MJD"]), int(row["FIBERID"]))
+            names = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE")
+            others = list(zip(*(row[name][used].tolist() for name in names), strict=True))
+            listed += [primary, *others]
+            if others:
+                repeated += 1
+                best, *rest = (signal_to_noise(survey, epoch) for epoch in (primary, *others))
+                assert row["SN_MEDIAN_ALL"] == pytest.approx(best, rel=1e-6)
+                assert best >= max(rest)
+    assert repeated
+    assert len(set(listed)) == len(listed)
+    assert set(spectra(survey)) <= {survey.spectrum(*epoch) for epoch in listed}
+
+
+def signal_to_noise(survey, epoch):
+    with fits.open(survey.spectrum(*epoch)) as hdus:
+        return hdus[2].data["SN_MEDIAN_ALL"][0]
+
+
+def test_extinction_is_one_number_times_the_published_coefficients(survey, targets):
+    ebv = {target.name: target.ebv for target in targets}
+    with fits.open(survey.dr16q) as hdus:
+        for row in hdus[1].data:
+            expected = np.array((4.239, 3.303, 2.285, 1.698, 1.263)) * ebv[row["SDSS_NAME"]]
+            assert row["EXTINCTION"] == pytest.approx(expected, rel=1e-6)
+
+
+# --- the spectra ----------------------------------------------------------------------------------------------------
+
+
+def test_spectra_have_all_facts_of_the_published_format(survey):
+    for path in spectra(survey)[::5]:
+        assert 216_000 <= path.stat().st_size <= 221_760
+        assert path.stat().st_size % 2880 == 0
+        with fits.open(path) as hdus:
+            hdus.verify("exception")
+            assert len(hdus) == 4
+            head, pixels, row, lines = (hdu.header if n == 0 else hdu for n, hdu in enumerate(hdus))
+            assert head["SIMULATE"] is True
+            assert path.name == f"spec-{epoch_name(head['PLATEID'], head['MJD'], head['FIBERID'])}.fits"
+            assert (head["RUN2D"], head["DC-FLAG"], head["VACUUM"]) == ("v5_13_0", 1, True)
+            assert head["BUNIT"] == "1E-17 erg/cm^2/s/Ang"
+            assert all("EXTNAME" not in hdu.header for hdu in hdus)
+            names = ["FLUX", "LOGLAM", "IVAR", "AND_MASK", "OR_MASK", "WDISP", "SKY", "MODEL"]
+            assert pixels.columns.names == names
+            assert pixels.columns.formats == list("EEEJJEEE")
+            data = pixels.data
+            first = head["COEFF0"] * 1e4
+            assert first == pytest.approx(round(first), abs=1e-6)
+            assert head["COEFF1"] == 1e-4
+            assert np.array_equal(np.rint(data["LOGLAM"] * 1e4), round(first) + np.arange(len(data)))
+            assert 4574 <= len(data) <= 4624
+            assert 3560 < 10 ** data["LOGLAM"][0] < 3607
+            assert 10_316 <= round(float(10 ** data["LOGLAM"][-1])) <= 10_359
+            assert all(np.isfinite(data[name]).all() for name in data.names)
+            assert (data["IVAR"] >= 0).all()
+            assert (data["AND_MASK"] & ~data["OR_MASK"] == 0).all()
+            assert (row.header["NAXIS2"], len(row.columns)) == (1, 236)
+            assert (lines.header["NAXIS2"], len(lines.columns)) == (32, 19)
+            one = row.data[0]
+            assert (one["CLASS"], one["RUN2D"], one["PLATE"]) == ("QSO", "v5_13_0", head["PLATEID"])
+            assert one["Z"] == pytest.approx(lines.data["LINEZ"][0])
+            assert one["WAVEMIN"] == pytest.approx(10 ** data["LOGLAM"][0], rel=1e-6)
+
+
+def test_noise_and_masks_are_as_declared(survey):
+    chi, bright, lost = [], [], []
+    for path in spectra(survey):
+        data = fits.getdata(path, 1)
+        good = data["IVAR"] > 0
+        chi.append(np.std(((data["FLUX"] - data["MODEL"]) * np.sqrt(data["IVAR"]))[good]))
+        bright.append(np.mean(data["AND_MASK"] & BRIGHTSKY > 0))
+        lost.append(np.mean(~good))
+    assert np.mean(chi) == pytest.approx(1.0, abs=0.02)
+    assert min(chi) > 0.9
+    assert max(chi) < 1.1
+    assert 0.03 < np.mean(bright) < 0.07
+    assert 0.0005 < np.mean(lost) < 0.004
+
+
+def test_spectra_are_those_of_the_targets_with_files_and_no_others(survey, targets):
+    expected = {survey.spectrum(*epoch) for target in targets if target.has_files for epoch in target.epochs}
+    assert set(spectra(survey)) == expected
+    assert survey.about()["spectra"] == len(expected)
+
+
+# --- the physics ----------------------------------------------------------------------------------------------------
+
+
+def width_at_half_maximum(velocity, profile):
+    above = np.flatnonzero(profile >= 0.5 * profile.max())
+    return velocity[above[-1]] - velocity[above[0]]
+
+
+@pytest.mark.parametrize("line", ["MgII", "CIV"])
+@pytest.mark.parametrize("fwhm", [1600.0, 4000.0, 12_000.0])
+@pytest.mark.parametrize("base_share", [0.05, 0.3, 0.6])
+def test_a_profile_has_the_width_asked_for_and_unit_flux(line, fwhm, base_share):
+    velocity = np.arange(-120_000.0, 120_000.0, 1.0)
+    profile = quasars.line_profile(line, fwhm, velocity, base_share)
+    assert width_at_half_maximum(velocity, profile) == pytest.approx(fwhm, abs=3.0)
+    assert profile.sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_spectrum_carries_the_luminosities_widths_and_so_the_mass_that_were_drawn():
+    rng = np.random.default_rng(3)
+    log_wavelength = 1e-4 * np.arange(31_200, 36_200)  # 1318 A to 4169 A
+    wavelength = 10.0**log_wavelength
+    for _ in range(10):
+        quasar = quasars.draw(rng, 1.65)
+        parts = quasars.components(quasar, log_wavelength)
+        for line, at, drawn in (("MgII", 3000.0, quasar.log_l3000), ("CIV", 1350.0, quasar.log_l1350)):
+            luminosity = np.log10(at * np.interp(at, wavelength, parts["power law"]))
+            assert luminosity == pytest.approx(drawn, abs=1e-4)
+            width = width_at_half_maximum(iron.KM_S_PER_DEX * log_wavelength, parts[line])
+            assert width == pytest.approx(quasar.fwhm[line], abs=140.0)  # two pixels of 69 km/s
+            flux = np.sum(parts[line] * wavelength) * np.log(10.0) * 1e-4
+            centre = quasars.LINES[line].wavelengths[0]
+            equivalent = flux / np.interp(centre, wavelength, parts["power law"])
+            assert equivalent == pytest.approx(quasar.width[line], rel=0.1)
+            mass = virial.mass(line, luminosity, width)
+            assert mass == pytest.approx(virial.mass(line, drawn, quasar.fwhm[line]), abs=0.08)
+
+
+def test_iron_has_the_equivalent_width_asked_for():
+    log_wavelength = 1e-4 * np.arange(31_200, 36_200)
+    wavelength = 10.0**log_wavelength
+    band = (wavelength > 2200) & (wavelength < 2700)
+    for shift in (0.0, 0.37):  # parts of a pixel too
+        at = log_wavelength + 1e-4 * shift
+        template = iron.emission(3000.0, at)
+        assert np.sum((template * 10.0**at)[band]) * np.log(10.0) * 1e-4 == pytest.approx(1.0, abs=0.05)
+    moved = iron.emission(3000.0, log_wavelength + 0.5e-4)
+    still = iron.emission(3000.0, log_wavelength)
+    assert moved[:-1] == pytest.approx(0.5 * (still[:-1] + still[1:]), abs=1e-3 * still.max())
+
+
+def test_the_light_is_dimmed_by_distance_and_by_the_galaxy():
+    from astropy import units
+    from astropy.cosmology import Planck15
+    from dust_extinction.parameter_averages import F99
+
+    quasar = quasars.draw(np.random.default_rng(5), 1.7)
+    density = quasars.luminosity_density(quasar, instrument.pixels() - np.log10(2.7))
+    distance = Planck15.luminosity_distance(1.7).to_value(units.cm)
+    flux = 1e17 * density / (4 * np.pi * distance**2 * 2.7)
+    curve = F99(Rv=3.1).extinguish(10 ** instrument.pixels() * units.AA, Av=2.742 * 0.1)
+    assert observing._light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
+
+
+def test_label_errors_grow_with_noise_and_zero_means_not_measured():
+    rng = np.random.default_rng(11)
+    quasar = quasars.draw(rng, 1.5)
+    luminosity = labels.mean_luminosities(quasar)
+
+    def errors(signal_to_noise):
+        drawn = [
+            labels.measure(rng, quasar, redshift=1.5, signal_to_noise=signal_to_noise, luminosity=luminosity)
+            for _ in range(400)
+        ]
+        assert all(label.masses["CIV"] == label.masses["Hb"] == label.masses["Ha"] == 0.0 for label in drawn)
+        return np.std([label.masses["MgII"] - label.true_mass for label in drawn])
+
+    assert errors(30.0) == pytest.approx(0.06, abs=0.01)
+    assert errors(2.0) == pytest.approx(np.hypot(0.06, 0.175), abs=0.03)
+
+
+def test_labels_have_the_published_means_and_shares(targets):
+    rng = np.random.default_rng(13)
+    drawn = []
+    for _ in range(3000):
+        redshift = population._redshift(rng, "main")
+        quasar = quasars.draw(rng, redshift)
+        luminosity = labels.mean_luminosities(quasar)
+        drawn.append(labels.measure(rng, quasar, redshift=redshift, signal_to_noise=4.0, luminosity=luminosity).masses)
+    mgii, civ = (np.array([masses[line] for masses in drawn]) for line in ("MgII", "CIV"))
+    both = (mgii > 0) & (civ > 0)
+    assert np.mean(mgii[mgii > 0]) == pytest.approx(8.645, abs=0.06)
+    assert np.std(mgii[mgii > 0]) == pytest.approx(0.395, abs=0.04)
+    assert np.mean(civ[mgii == 0]) == pytest.approx(8.296, abs=0.06)
+    assert np.mean(mgii == 0) == pytest.approx(0.244, abs=0.04)
+    assert np.mean(both) == pytest.approx(0.50, abs=0.05)
+    assert np.std((mgii - civ)[both]) == pytest.approx(0.44, abs=0.05)
+    assert np.corrcoef(mgii[both], civ[both])[0, 1] == pytest.approx(0.41, abs=0.08)
+    assert np.all((mgii > 0) | (civ > 0))
+
+
+# --- the population -------------------------------------------------------------------------------------------------
+
+
+def test_each_cut_has_objects_that_fail_it(survey, targets):
+    kinds = {target.kind for target in targets}
+    assert kinds == {"main", *(kind for kind, _, _ in population.EXTRA_KINDS)}
+    offset = {kind: [t.zvi - t.z for t in targets if t.kind == kind] for kind in kinds}
+    sigma = np.std([t.zvi - t.z for t in targets if t.kind != "catalogue only"])
+    assert all(value > 3 * sigma for value in offset["zvi above"])
+    assert all(value < -3 * sigma for value in offset["zvi below"])
+    table = tables.read(survey.chen, format="mrt")
+    zero = sum(table[name] == 0.0 for name in table.colnames[5:]) == 4
+    unlabelled = {target.name for target in targets if target.kind == "unlabelled"}
+    assert set(table["SDSS"][zero]) == unlabelled
+    with fits.open(survey.dr16q) as hdus:
+        known = set(hdus[1].data["SDSS_NAME"])
+    assert set(table["SDSS"]) - known == {target.name for target in targets if target.kind == "unmatched"}
+    assert known - set(table["SDSS"]) == {target.name for target in targets if target.kind == "catalogue only"}
+
+
+def test_a_larger_survey_uses_all_duplicate_slots_of_one_object_and_never_a_fibre_twice():
+    targets = population.targets(500, 1)
+    counts = [len(target.epochs) for target in targets]
+    assert max(counts) == 75
+    assert sum(count == 75 for count in counts) == 1
+    assert all(count <= 9 or 60 <= count <= 75 for count in counts)
+    epochs = [epoch for target in targets for epoch in target.epochs]
+    assert len(set(epochs)) == len(epochs)
+    assert max(plate for plate, _, _ in epochs) >= 10_000
+    assert min(plate for plate, _, _ in epochs) >= 3688
+    assert len({target.name for target in targets}) == len(targets)
+    assert all(1.463 <= target.z < 1.8 for target in targets if target.kind == "main")
+
+
+def test_designations_are_truncated_and_signed():
+    assert population.designation(0.0, -0.25) == "000000.00-001500.0"
+    assert population.designation(359.99999, 12.5) == "235959.99+123000.0"
+
+
+# --- the same bytes -------------------------------------------------------------------------------------------------
+
+
+def test_two_workers_write_the_same_bytes_as_one(survey, tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "CHUNK_SPECTRA", 9)  # so that there is work for two
+    other = Survey(tmp_path / "other")
+    simulate(other, objects=OBJECTS, seed=SEED, jobs=2, quiet=True)
+    assert contents(other) == contents(survey)
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(survey, tmp_path):
+    other = Survey(tmp_path / "other")
+    shutil.copytree(survey.folder, other.folder)
+    about = json.loads(other.card.read_text())
+    other.card.write_text(json.dumps(about | {"complete": False}))
+    gone, *_, kept = spectra(other)
+    for path in (gone, other.chen, other.truth):
+        path.unlink()
+    before = kept.stat()
+    simulate(other, objects=OBJECTS, seed=SEED, quiet=True)
+    assert contents(other) == contents(survey)
+    assert kept.stat().st_mtime_ns == before.st_mtime_ns
+    assert kept.stat().st_ino == before.st_ino  # not written again
+
+
+def test_a_run_cut_short_leaves_a_folder_that_is_not_taken_for_the_sky(tmp_path, monkeypatch):
+    survey = Survey(tmp_path)
+    monkeypatch.setattr(observing.specfile, "spec_lite", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        simulate(survey, objects=2, quiet=True)
+    assert survey.kind == "simulated"
+    assert survey.about()["complete"] is False
+    assert not list(tmp_path.rglob("*.fits"))
+
+
+def test_a_complete_survey_is_returned_at_once(survey, monkeypatch):
+    monkeypatch.setattr(population, "targets", lambda *_: pytest.fail("simulated again"))
+    assert simulate(survey, objects=OBJECTS, seed=SEED, quiet=True) == survey.about()
+
+
+def test_another_seed_gives_another_survey(survey, tmp_path):
+    simulate(Survey(tmp_path), objects=1, seed=SEED + 1, quiet=True)
+    assert tmp_path.joinpath("truth.parquet").read_bytes() != survey.truth.read_bytes()
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_real_survey_is_never_written_into(tmp_path):
+    survey = Survey(tmp_path)
+    survey.chen.write_text("the published table")
+    with pytest.raises(SurveyError, match="choose another --survey"):
+        simulate(survey, objects=1, quiet=True)
+    assert list(tmp_path.iterdir()) == [survey.chen]
+
+
+def test_another_simulated_survey_is_never_mixed_in(survey):
+    before = contents(survey)
+    for recipe in ({"objects": OBJECTS + 1, "seed": SEED}, {"objects": OBJECTS, "seed": SEED + 1}):
+        with pytest.raises(SurveyError, match="delete the folder or choose another --survey"):
+            simulate(survey, **recipe, quiet=True)
+    assert contents(survey) == before
+
+
+def test_an_unreadable_card_is_an_error_not_an_empty_folder(tmp_path):
+    survey = Survey(tmp_path)
+    survey.card.write_text("{")
+    with pytest.raises(FileError, match=r"survey\.json"):
+        simulate(survey, objects=1, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"objects": 0}, {"objects": 100_001}, {"objects": 2.5}, {"seed": -1}, {"jobs": 0}, {"objects": "many"}]
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_written(tmp_path, numbers):
+    with pytest.raises(SurveyError, match="expected a whole number"):
+        simulate(Survey(tmp_path / "new"), **numbers, quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_smallest_survey_is_one_object(tmp_path):
+    assert simulate(Survey(tmp_path), objects=1, quiet=True)["spectra"] == 1
+
+
+# --- the truth ------------------------------------------------------------------------------------------------------
+
+
+def test_truth_says_it_is_simulated_and_holds_to_the_virial_relation(survey):
+    table = pq.read_table(survey.truth)
+    assert table.schema.metadata[b"kind"] == b"simulated"
+    truth = table.to_pandas().set_index("OBJECT")
+    masses = tables.read(survey.chen, format="mrt")
+    assert set(truth.index) == set(masses["SDSS"])
+    assert virial.mass("MgII", truth["log_L3000"], truth["FWHM_MgII"]) == pytest.approx(truth["LMBH_MgII"])
+    assert virial.mass("CIV", truth["log_L1350"], truth["FWHM_CIV"]) == pytest.approx(truth["LMBH_CIV"])
+    labelled = masses[masses["logMBH-MgII-2"] > 0]
+    error = labelled["logMBH-MgII-2"] - truth.loc[list(labelled["SDSS"]), "LMBH_MgII"].to_numpy()
+    assert np.std(error) < 0.3
+
+
+# --- FITS by the byte -----------------------------------------------------------------------------------------------
+
+
+def test_cards_are_read_by_astropy_as_they_were_meant():
+    made = [
+        fitsbytes.card(*card) for card in (("A", True), ("B", -3), ("C", 2.5), ("D", 1e-4), ("E", "text"), ("F", 4.0))
+    ]
+    header = fits.Header.fromstring(fitsbytes.header(made).decode())
+    assert list(header.values()) == [True, -3, 2.5, 1e-4, "text", 4.0]
+    assert isinstance(header["F"], float)
+
+
+def test_a_header_block_can_leave_room():
+    assert len(fitsbytes.header([], blocks=3)) == 3 * fitsbytes.BLOCK
