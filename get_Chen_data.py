@@ -182,21 +182,31 @@ def main(arguments: list[str] | None = None) -> int:
     add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
 
     verb = add(
-        "simulate", simulate, help="simulate a survey: catalogues and spectra", example=f"{me} simulate --objects 500"
+        "simulate",
+        simulate,
+        help="simulate a survey: catalogues and spectra",
+        example=f"{me} simulate --objects 500",
+        survey=Survey(SIMULATED_FOLDER),
     )
-    verb.set_defaults(survey=Survey(SIMULATED_FOLDER))
-    verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help="quasars (default {DEMO_OBJECTS:,})")
+    size = f"quasars (default {DEMO_OBJECTS:,})"
+    verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
     verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
 
     verb = add(
-        "fetch", fetch, help="print addresses, sizes and commands to get the real survey", example=f"{me} fetch all"
+        "fetch",
+        fetch,
+        help="print addresses, sizes and commands to get the real survey",
+        example=f"{me} fetch all",
+        survey=Survey(REAL_FOLDER),
     )
-    verb.set_defaults(survey=Survey(REAL_FOLDER))
     verb.add_argument("what", choices=("catalogs", "tables", "spectra", "all"), help="which part")
 
     verb = add(
-        "build", build, help="catalogues and spectrum files to the Parquet tables", example=f"{me} build --jobs 4"
+        "build",
+        build,
+        help="catalogues and spectrum files to the Parquet tables",
+        example=f"{me} build --jobs 4",
     )
     verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
     verb.add_argument(
@@ -207,9 +217,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
     verb = add(
-        "convert", convert, help="the reference's own Parquet files into ours", example=f"{me} convert spectra.parquet"
+        "convert",
+        convert,
+        help="the reference's own Parquet files into ours",
+        example=f"{me} convert spectra.parquet",
+        survey=Survey(REAL_FOLDER),
     )
-    verb.set_defaults(survey=Survey(REAL_FOLDER))
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
     return cli.run(top, arguments)
 

@@ -232,8 +232,8 @@ def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -
     others = [column(f"{name}_DUPLICATE").reshape(len(rows), -1) for name in ("PLATE", "MJD", "FIBERID")]
     plate, mjd, fiberid = (np.concatenate(pair, axis=1).astype(np.int64) for pair in zip(primary, others, strict=True))
     used = plate > 0
-    keys = np.where(used, spectrum_key(plate, mjd, fiberid), -1)
-    owner = np.isin(keys, wanted).any(axis=1)
+    keys = spectrum_key(plate, mjd, fiberid)
+    owner = (np.isin(keys, wanted) & used).any(axis=1)
 
     objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
     objects["SDSS_NAME"] = objects["SDSS_NAME"].map(lambda name: _text(name).strip())

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from quasar_mass.errors import QuasarMassError
 from quasar_mass.survey import Survey, default_survey
 
+EITHER = "data if its tables or catalogues are there, else data/simulated"
+
 
 def parser(description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
     """A parser with verbs.
@@ -21,12 +23,15 @@ def parser(description: str) -> tuple[argparse.ArgumentParser, Callable[..., arg
     -------
     parser : ArgumentParser
     add : callable
-        ``add(name, function, help, example)`` adds a verb with the options common to all, ``--survey`` and ``--quiet``.
+        ``add(name, function, help, example)`` adds a verb with the options common to all, ``--survey`` and ``--quiet``;
+        with ``survey=``, the verb's own default survey.
     """
     top = argparse.ArgumentParser(description=description)
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
-    def add(name: str, function: Callable, *, help: str, example: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, function: Callable, *, help: str, example: str, survey: Survey | None = None
+    ) -> argparse.ArgumentParser:
         verb = verbs.add_parser(
             name,
             help=help,
@@ -38,8 +43,8 @@ def parser(description: str) -> tuple[argparse.ArgumentParser, Callable[..., arg
             "--survey",
             metavar="DIR",
             type=Survey,
-            default=None,
-            help="the survey's folder (default: data if its tables or catalogues are there, else data/simulated)",
+            default=survey,
+            help=f"the survey's folder (default: {survey.folder if survey else EITHER})",
         )
         verb.add_argument("--quiet", action="store_true", help="no progress, only the result")
         verb.set_defaults(function=function)

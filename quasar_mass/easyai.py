@@ -4,13 +4,12 @@ Keras stands underneath in plain sight as `EasyAI.model`. What this wrapper adds
 is built, training that resumes exactly where it stopped, and a model file that describes itself.
 """
 
-import functools
 import hashlib
 import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ import pandas as pd
 
 import quasar_mass
 from quasar_mass import evaluation, model_file, network
+from quasar_mass.batches import as_float32, batches, check_finite, digest
+from quasar_mass.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.errors import ModelError, TableError
 
 HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
@@ -129,15 +130,15 @@ class EasyAI:
         keras = _deterministic_keras(self.seed)
         training = self._checked(training, "the training set")
         validation = self._checked(validation, "the validation set")
-        data = _digest(training + validation) if checkpoints is not None else None
-        before = _snapshot(self.model), self.model.optimizer
+        data = digest(training + validation) if checkpoints is not None else None
+        before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
             for stage in stages:
                 self._compile(stage.learning_rate)
                 files = None
                 if checkpoints is not None:
-                    files = _Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
+                    files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
                 found = self._train_stage(keras, stage, training, validation, files, batch_size, quiet)
                 rows += found
                 best = min(found, key=lambda row: row["val_loss"], default=None)
@@ -148,7 +149,7 @@ class EasyAI:
         except BaseException:
             # Half-trained weights would start another training, which no checkpoint belongs to.
             self._compile(before[1])
-            _restore(self.model, before[0])
+            restore(self.model, before[0])
             raise
         self._stages += records
         self._versions = versions()
@@ -163,14 +164,14 @@ class EasyAI:
 
         rows, best = files.resume(self.model, say) if files else ([], None)
         best_loss = min((row["val_loss"] for row in rows), default=np.inf)
-        to_validate = _batches(keras, *validation, BIG_BATCH)
+        to_validate = batches(keras, *validation, BIG_BATCH)
         width = len(str(stage.training_epochs))
         for epoch in range(len(rows) + 1, stage.training_epochs + 1):
             began = time.monotonic()
             # The order is a function of seed, stage and training epoch alone, so that it needs no memory.
             name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
             order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training[0]))
-            shuffled = _batches(keras, *training, batch_size, order)
+            shuffled = batches(keras, *training, batch_size, order)
             logs = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
             row = {"stage": stage.name, "training_epoch": epoch}
             row |= {key: float(logs[key][-1]) for key in HISTORY[2:]}
@@ -184,7 +185,7 @@ class EasyAI:
             rows.append(row)
             improved = row["val_loss"] < best_loss
             if improved:
-                best, best_loss = _snapshot(self.model), row["val_loss"]
+                best, best_loss = snapshot(self.model), row["val_loss"]
             if files:
                 files.write(self.model, rows, improved)
             say(
@@ -192,7 +193,7 @@ class EasyAI:
                 f"{row['val_rmse']:.4f} dex  {'(best)' if improved else '':6}  {time.monotonic() - began:.1f} s"
             )
         if best is not None:
-            _restore(self.model, best)
+            restore(self.model, best)
         return rows
 
     def _compile(self, optimizer) -> None:
@@ -211,14 +212,14 @@ class EasyAI:
     def _fingerprint(self, stage, batch_size: int, data: str) -> str:
         """SHA-256 of everything the course of a stage depends on."""
         keras = model_file.import_keras()
-        start = _snapshot(self.model)
+        start = snapshot(self.model)
         what = {
             "network": self.model.get_config(),
             "stage": [stage.name, stage.learning_rate, stage.training_epochs],
             "batch_size": batch_size,
             "seed": self.seed,
             "data": data,
-            "start": _digest(start["weights"] + start["random"]),
+            "start": digest(start["weights"] + start["random"]),
             "versions": [keras.__version__, *_backend()],
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
@@ -249,8 +250,8 @@ class EasyAI:
         spectra = self._checked_spectra(spectra, "the spectra")
         if len(spectra) == 0:
             return np.empty(0)
-        batches = _batches(model_file.import_keras(), spectra, None, batch_size)
-        return self.model.predict(batches, verbose=0).reshape(-1).astype(np.float64)
+        dealt = batches(model_file.import_keras(), spectra, None, batch_size)
+        return self.model.predict(dealt, verbose=0).reshape(-1).astype(np.float64)
 
     def evaluate(self, test: tuple) -> dict:
         """Score the predictions for (spectra, labels), as `evaluation.scores` does."""
@@ -311,7 +312,7 @@ class EasyAI:
     def _checked(self, pair: tuple, what: str) -> tuple[np.ndarray, np.ndarray]:
         spectra, label = pair
         spectra = self._checked_spectra(spectra, what)
-        label = _as_float32(label, f"the labels of {what}").reshape(-1)
+        label = as_float32(label, f"the labels of {what}").reshape(-1)
         if len(spectra) != len(label) or len(label) == 0:
             raise TableError(
                 what,
@@ -319,11 +320,11 @@ class EasyAI:
                 got=f"{len(spectra)} spectra and {len(label)} labels",
                 do="pass matching arrays",
             )
-        _check_finite(label, f"the labels of {what}")
+        check_finite(label, f"the labels of {what}")
         return spectra, label
 
     def _checked_spectra(self, spectra, what: str) -> np.ndarray:
-        spectra = _as_float32(spectra, what)
+        spectra = as_float32(spectra, what)
         given = spectra.shape
         shape = self.model.input_shape[1:]
         if spectra.ndim == len(shape) and shape[-1] == 1:
@@ -338,49 +339,8 @@ class EasyAI:
                 got=str(given),
                 do="put the spectra on the network's grid",
             )
-        _check_finite(spectra, what)
+        check_finite(spectra, what)
         return spectra
-
-
-class _Checkpoints:
-    """The two files of one stage of one training: its last training epoch and its best one."""
-
-    def __init__(self, folder: Path, stage, fingerprint: str) -> None:
-        self.stage, self.fingerprint = stage, fingerprint
-        self.last = folder / f"{stage.name}-{fingerprint[:8]}-last.h5"
-        self.best = folder / f"{stage.name}-{fingerprint[:8]}-best.h5"
-
-    def resume(self, model, say) -> tuple[list[dict], dict | None]:
-        """Put the model where the last finished training epoch left it; the rows so far, and the best state."""
-        if not self.last.exists():
-            return [], None
-        try:
-            last, rows = self._read(self.last)
-            best, _ = self._read(self.best)
-        except ModelError as error:
-            say(f"starts anew: {error}")
-            return [], None
-        _restore(model, last)
-        finished = len(rows) == self.stage.training_epochs
-        say(f"{'all' if finished else 'the first'} {len(rows)} training epochs taken from {self.last}")
-        return rows, best
-
-    def write(self, model, rows: list[dict], improved: bool) -> None:
-        """Write the state after a training epoch; the best one first, so that `last` never refers to what is not."""
-        state = {
-            "fingerprint": self.fingerprint,
-            "history": rows,
-            "random": [value.tolist() for value in _snapshot(model)["random"]],  # not in a `.h5`
-        }
-        for path in [self.best, self.last] if improved else [self.last]:
-            model_file.save(model, path, {"checkpoint": state})
-
-    def _read(self, path: Path) -> tuple[dict, list[dict]]:
-        loaded, about = model_file.load(path)
-        state = (about or {}).get("checkpoint", {})
-        if state.get("fingerprint") != self.fingerprint:
-            raise ModelError(path, expected="this training's checkpoint", got="another file", do="let it be replaced")
-        return _snapshot(loaded) | {"random": [np.asarray(value) for value in state["random"]]}, state["history"]
 
 
 def versions() -> dict:
@@ -412,86 +372,3 @@ def _deterministic_keras(seed: int):
 
         tf.config.experimental.enable_op_determinism()
     return keras
-
-
-def _snapshot(model) -> dict:
-    """All of a model's state: weights, random generators (Dropout has one), optimizer."""
-    return {
-        "weights": model.get_weights(),
-        "random": [np.asarray(variable) for variable in _random_variables(model)],
-        "optimizer": [np.asarray(variable) for variable in model.optimizer.variables],
-    }
-
-
-def _restore(model, snapshot: dict) -> None:
-    model.set_weights(snapshot["weights"])
-    for variable, value in zip(_random_variables(model), snapshot["random"], strict=True):
-        variable.assign(value)
-    for variable, value in zip(model.optimizer.variables, snapshot["optimizer"], strict=True):
-        variable.assign(value)
-
-
-def _random_variables(model) -> list:
-    weights = {id(variable) for variable in model.weights}
-    return [variable for variable in model.variables if id(variable) not in weights]
-
-
-@functools.cache
-def _batches_class(keras):
-    class Batches(keras.utils.PyDataset):
-        """Batches of arrays in a given order, copied out one at a time."""
-
-        def __init__(self, spectra, label, batch_size, order):
-            super().__init__()
-            self.spectra, self.label, self.batch_size, self.order = spectra, label, batch_size, order
-
-        def __len__(self):
-            return -(-len(self.spectra) // self.batch_size)
-
-        def __getitem__(self, i):
-            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            if self.order is not None:
-                rows = self.order[rows]
-            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
-
-    return Batches
-
-
-def _batches(keras, spectra: np.ndarray, label: np.ndarray | None, batch_size: int, order: np.ndarray | None = None):
-    # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
-    return _batches_class(keras)(spectra, label, batch_size, order)
-
-
-def _as_float32(values, what: str) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
-
-
-def _check_finite(values: np.ndarray, what: str) -> None:
-    rows = [np.isfinite(piece).reshape(len(piece), -1).all(axis=1) for piece in _pieces(values)]
-    bad = np.flatnonzero(~np.concatenate(rows)) if rows else np.empty(0, dtype=int)
-    if bad.size:
-        raise TableError(
-            what,
-            expected="finite values",
-            got=f"NaN or infinite ones in {bad.size} of {len(values)} rows (the first is row {bad[0]})",
-            do="leave those rows out",
-        )
-
-
-def _digest(arrays: Sequence[np.ndarray]) -> str:
-    """SHA-256 of arrays: shapes, types and bytes."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        for piece in _pieces(np.atleast_1d(array)):
-            digest.update(np.ascontiguousarray(piece).data)
-    return digest.hexdigest()
-
-
-def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
-    """Yield some rows at a time, so that an array mapped from disk need not fit into memory."""
-    for row in range(0, len(array), size):
-        yield array[row : row + size]

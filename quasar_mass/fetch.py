@@ -53,7 +53,7 @@ def plan(what: str, survey: Survey) -> list[Download]:
     big = survey.quasars.parent
     chen = Download(
         "Chen+ 2019 table",
-        "22 MB",
+        "about 22 MB",
         CHEN_ADDRESS,
         str(survey.chen),
         f'curl -L --fail -o "{survey.chen}" {CHEN_ADDRESS}',
@@ -78,7 +78,7 @@ def plan(what: str, survey: Survey) -> list[Download]:
         "9 GB",
         BOSS_SPECTRA,
         str(survey.folder / "spectra"),
-        f'wget -nv -x -nH --cut-dirs=9 -P "{survey.folder / "spectra"}" -B {BOSS_SPECTRA} -i speclist.txt'
+        f'wget -nv -x -nH --cut-dirs=8 -P "{survey.folder / "spectra"}" -B {BOSS_SPECTRA} -i speclist.txt'
         "   # speclist.txt: one line PLATE/spec-PLATE-MJD-FIBER.fits per spectrum",
     )
     parts = {"catalogs": [chen, dr16q], "tables": [tables], "spectra": [spectra]}

@@ -44,7 +44,13 @@ def import_keras():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "keras" in sys.modules else _without_startup_notes():
         import keras  # not at the top: it takes seconds, and `read_about` needs none of it
+    # Each stage and each loaded file is a model of its own and is traced once; TensorFlow takes that for a mistake.
+    logging.getLogger("tensorflow").addFilter(_not_about_retracing)
     return keras
+
+
+def _not_about_retracing(record: logging.LogRecord) -> bool:
+    return "retracing" not in record.getMessage()
 
 
 def save(model, path: str | os.PathLike, about: dict) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.errors import SpectrumError
 from quasar_mass.survey import BRIGHTSKY, EXTINCTION_G, EXTINCTION_V, R_V, WINDOW, Grid, epoch_name
@@ -138,7 +139,7 @@ def read_spectrum(path: Path) -> Spectrum:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # odd header cards in the real files
+            warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
             warnings.filterwarnings("error", message="File may have been truncated")
             content = path.read_bytes()
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
@@ -157,6 +158,8 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
     """Take the few columns and keys that count."""
     if len(hdus) < 4:
         raise ValueError(f"{len(hdus)} HDUs instead of at least 4")
+    if not (isinstance(hdus[1], fits.BinTableHDU) and isinstance(hdus[2], fits.BinTableHDU)):
+        raise ValueError("no tables in HDUs 1 and 2")
     coadd, header = hdus[1].data, hdus[0].header
     if coadd is None or len(coadd) == 0:
         raise ValueError("no pixels in HDU 1")

@@ -15,9 +15,8 @@ from quasar_mass import __version__
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, whole
 from quasar_mass.parallel import ordered_map
-from quasar_mass.survey import Survey
+from quasar_mass.survey import DEMO_OBJECTS, Survey
 
-DEMO_OBJECTS = 2500
 MOST_OBJECTS = 100_000
 CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of a second's work
 NOTE = (

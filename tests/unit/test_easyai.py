@@ -88,14 +88,14 @@ def test_every_training_epoch_has_its_own_order(monkeypatch):
 
 def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        write = easyai._Checkpoints.write
+        write = easyai.Checkpoints.write
 
         def stop_in_the_third(self, model, rows, improved):
             if len(rows) == 3:
                 raise KeyboardInterrupt
             write(self, model, rows, improved)
 
-        patch.setattr(easyai._Checkpoints, "write", stop_in_the_third)
+        patch.setattr(easyai.Checkpoints, "write", stop_in_the_third)
         stopped = tiny()
         with pytest.raises(KeyboardInterrupt):
             train(stopped, checkpoints=tmp_path)

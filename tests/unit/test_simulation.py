@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -9,10 +10,20 @@ from astropy.io import fits
 
 from quasar_mass import simulation, virial
 from quasar_mass.errors import FileError, SurveyError
-from quasar_mass.simulation import fitsbytes, instrument, iron, labels, observing, population, quasars, simulate
+from quasar_mass.simulation import (
+    fitsbytes,
+    instrument,
+    iron,
+    labels,
+    observing,
+    population,
+    published,
+    quasars,
+    simulate,
+)
 from quasar_mass.survey import BRIGHTSKY, Survey, epoch_name
 
-OBJECTS, SEED = 40, 7
+OBJECTS, SEED = 40, 4  # of this seed's two repeated objects, one has its second spectrum as primary
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +114,30 @@ def test_catalogue_lists_every_spectrum_once_with_the_best_one_as_primary(survey
     assert set(spectra(survey)) <= {survey.spectrum(*epoch) for epoch in listed}
 
 
+def test_an_object_with_75_spectra_fills_all_74_slots_with_the_others(tmp_path):
+    survey, monitored = Survey(tmp_path), population.targets(500, 1)[0]
+    record = observing.simulate_target(survey, 1, dataclasses.replace(monitored, has_files=False))
+    record = dataclasses.replace(record, primary=3, signal_to_noise=tuple(range(75)))
+    published.write_quasars(survey, [record])
+    row = fits.getdata(survey.dr16q, 1)[0]
+    names = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE")
+    others = list(zip(*(row[name].tolist() for name in names), strict=True))
+    assert others == [epoch for n, epoch in enumerate(monitored.epochs) if n != 3]
+    assert (row["PLATE"], row["MJD"], row["FIBERID"]) == monitored.epochs[3]
+    assert row["NSPEC"] == 74
+
+
 def signal_to_noise(survey, epoch):
     with fits.open(survey.spectrum(*epoch)) as hdus:
         return hdus[2].data["SN_MEDIAN_ALL"][0]
+
+
+def test_masses_were_measured_on_a_spectrum_of_the_catalogue_but_for_the_kind_made_otherwise(survey, targets):
+    known = {target.name: target for target in targets}
+    for row in tables.read(survey.chen, format="mrt"):
+        target = known[row["SDSS"]]
+        among = (row["Plate"], row["MJD"], row["Fiber"]) in target.epochs
+        assert among == (target.kind != "other epoch")
 
 
 def test_extinction_is_one_number_times_the_published_coefficients(survey, targets):

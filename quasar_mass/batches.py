@@ -1,0 +1,73 @@
+"""Arrays as a network takes them: float32, finite, named by their bytes, and dealt out in batches in a given order."""
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from quasar_mass.errors import TableError
+
+
+@functools.cache
+def _batches_class(keras):
+    class Batches(keras.utils.PyDataset):
+        """Batches of arrays in a given order, copied out one at a time."""
+
+        def __init__(self, spectra, label, batch_size, order):
+            super().__init__()
+            self.spectra, self.label, self.batch_size, self.order = spectra, label, batch_size, order
+
+        def __len__(self):
+            return -(-len(self.spectra) // self.batch_size)
+
+        def __getitem__(self, i):
+            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            if self.order is not None:
+                rows = self.order[rows]
+            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
+
+    return Batches
+
+
+def batches(keras, spectra: np.ndarray, label: np.ndarray | None, batch_size: int, order: np.ndarray | None = None):
+    """A `keras.utils.PyDataset` of (spectra, label), or of spectra alone, in a given order of rows."""
+    # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
+    return _batches_class(keras)(spectra, label, batch_size, order)
+
+
+def as_float32(values, what: str) -> np.ndarray:
+    """The values as float32, without a copy where they are; TableError where they are no numbers."""
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
+
+
+def check_finite(values: np.ndarray, what: str) -> None:
+    """Raise TableError, naming the first row, where a value is not finite."""
+    rows = [np.isfinite(piece).reshape(len(piece), -1).all(axis=1) for piece in _pieces(values)]
+    bad = np.flatnonzero(~np.concatenate(rows)) if rows else np.empty(0, dtype=int)
+    if bad.size:
+        raise TableError(
+            what,
+            expected="finite values",
+            got=f"NaN or infinite ones in {bad.size} of {len(values)} rows (the first is row {bad[0]})",
+            do="leave those rows out",
+        )
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """SHA-256 of arrays: shapes, types and bytes."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.shape} {array.dtype}".encode())
+        for piece in _pieces(np.atleast_1d(array)):
+            sha.update(np.ascontiguousarray(piece).data)
+    return sha.hexdigest()
+
+
+def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
+    """Yield some rows at a time, so that an array mapped from disk need not fit into memory."""
+    for row in range(0, len(array), size):
+        yield array[row : row + size]

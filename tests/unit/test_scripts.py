@@ -1,0 +1,161 @@
+"""The two scripts from a shell: help, exit statuses, and errors of one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent.parent
+VERBS = {
+    "get_Chen_data.py": ("status", "simulate", "fetch", "build", "convert"),
+    "quasar_analysis.py": ("evaluate", "predict"),
+}
+EVERY = [(script, verb) for script, verbs in VERBS.items() for verb in verbs]
+
+
+def shell(*arguments, python=()):
+    """Run a script from the repository's folder."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    command = [sys.executable, *python, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.parametrize(("script", "verb"), EVERY)
+def test_help_shows_an_example_and_imports_nothing_heavy(script, verb):
+    done = shell(script, verb, "--help", python=("-X", "importtime"))
+    assert done.returncode == 0
+    assert f"example: python {script} {verb}" in done.stdout
+    assert "--survey DIR" in done.stdout
+    assert "--quiet" in done.stdout
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "quasar_mass" in imported
+    assert not imported & {"tensorflow", "keras", "astropy", "pandas", "numpy", "pyarrow", "tqdm"}
+
+
+@pytest.mark.parametrize("script", VERBS)
+def test_help_of_a_script_lists_its_verbs(script):
+    done = shell(script, "--help")
+    assert done.returncode == 0
+    for verb in VERBS[script]:
+        assert f"\n    {verb} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get_Chen_data.py",),
+        ("get_Chen_data.py", "nonsense"),
+        ("get_Chen_data.py", "build", "--jobs", "0"),
+        ("get_Chen_data.py", "build", "--step", "small"),
+        ("get_Chen_data.py", "simulate", "--objects", "-5"),
+        ("get_Chen_data.py", "fetch", "everything"),
+        ("get_Chen_data.py", "convert"),
+        ("quasar_analysis.py",),
+        ("quasar_analysis.py", "evaluate", "--nonsense"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_the_usage(arguments):
+    done = shell(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "usage: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def assert_one_sentence(done, *words):
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("\n")
+    for word in ("expected", "got", *words):
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("get_Chen_data.py", "build", "--survey", "{here}/nowhere"), "apjsab41fet1_mrt.txt"),
+        (("get_Chen_data.py", "build", "--survey", "{here}", "--step", "1"), "grid step"),
+        (("get_Chen_data.py", "convert", "{here}/none.parquet", "--survey", "{here}"), "none.parquet"),
+        (("get_Chen_data.py", "convert", "{here}/text.parquet", "--survey", "{here}"), "text.parquet"),
+        (("get_Chen_data.py", "convert", "{here}", "--survey", "{here}"), "no such file"),
+        (("quasar_analysis.py", "evaluate", "--survey", "{here}/nowhere"), "spectra.parquet"),
+        (("quasar_analysis.py", "evaluate", "--survey", "{here}", "--model", "{here}/none.h5"), "spectra.parquet"),
+        (("quasar_analysis.py", "predict", "{here}/none.fits", "--model", "{here}/none.h5"), "none"),
+    ],
+)
+def test_failure_is_one_sentence_and_status_1(tmp_path, arguments, word):
+    (tmp_path / "text.parquet").write_text("no table\n" * 100)
+    assert_one_sentence(shell(*(argument.format(here=tmp_path) for argument in arguments)), word)
+
+
+def test_damaged_card_is_one_sentence(tmp_path):
+    (tmp_path / "survey.json").write_text("{")
+    for verb in ("status", "build"):
+        assert_one_sentence(shell("get_Chen_data.py", verb, "--survey", tmp_path), "survey.json")
+
+
+def test_truncated_catalogue_is_one_sentence(tiny_survey):
+    content = tiny_survey.dr16q.read_bytes()
+    tiny_survey.dr16q.write_bytes(content[: len(content) // 2])
+    assert_one_sentence(shell("get_Chen_data.py", "build", "--survey", tiny_survey.folder), "DR16Q_v4.fits")
+
+
+def test_truncated_table_is_one_sentence_in_status(tiny_survey):
+    for path in (tiny_survey.spectra, tiny_survey.quasars):
+        path.write_bytes(b"PAR1 cut off")
+    done = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere"])
+def test_status_of_an_empty_folder_says_what_is_missing_and_what_to_type(tmp_path, folder):
+    done = shell("get_Chen_data.py", "status", "--survey", tmp_path / folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("missing") == 5
+    assert "next: python get_Chen_data.py simulate" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fetch_prints_addresses_and_touches_nothing(tmp_path):
+    done = shell("get_Chen_data.py", "fetch", "all", "--survey", tmp_path / "sky")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("https://") >= 3
+    assert str(tmp_path / "sky") in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_build_from_a_shell_says_the_counts_and_status_knows_them(tiny_survey):
+    before = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
+    assert "next: python get_Chen_data.py build" in before.stdout
+    next(tiny_survey.folder.glob("spectra/10003/*.fits")).unlink()
+    done = shell("get_Chen_data.py", "build", "--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "2", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rejected, missing file: 1 spectra" in done.stdout
+    assert "12 objects and 17 spectra (sdss)" in done.stdout
+    after = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
+    assert (after.returncode, after.stderr) == (0, "")
+    assert "12 objects, 17 spectra on the grid" in after.stdout
+    assert "evaluate" in after.stdout
+
+
+def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
+    from get_Chen_data import get_Chen_data
+    from quasar_mass.errors import SurveyError
+
+    quasars, spectra, *parts = get_Chen_data("Create dataframes", tiny_survey.folder, step=1e-3, quiet=True)
+    assert (len(quasars), len(spectra), len(parts)) == (12, 18, 6)
+    assert sum(len(X) for X in parts[:3]) == sum(len(y) for y in parts[3:]) == 18
+    assert spectra["flux"].iloc[0].shape == (371,)
+    again = get_Chen_data("Load", tiny_survey.folder)
+    assert again[0].equals(quasars)
+    for creating in ("load", "Download", ""):
+        with pytest.raises(SurveyError):
+            get_Chen_data(creating, tiny_survey.folder)
