@@ -1,6 +1,7 @@
 # make run, make test: each first makes .venv and installs requirements.txt, if that has not been done.
 PYTHON  ?= python3
 SURVEY  ?= data/simulated
+MODELS  ?=
 RESULTS ?= results/$(notdir $(SURVEY))
 
 ifeq ($(OS),Windows_NT)
@@ -12,12 +13,13 @@ PY := $(BIN)/python
 INSTALLED := .venv/installed
 
 # the survey that make train takes, and where its figures and executed notebook go
-.PHONY: run train test lint clean
+.PHONY: help run train best-models test lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (about 8 minutes)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
+	@echo "make best-models  train the shipped models anew, on a larger simulated survey (about 20 minutes, 5 GB)"
 	@echo "make test   run the tests (about 2 minutes)"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
@@ -41,8 +43,15 @@ run: $(INSTALLED)
 train: $(INSTALLED)
 	@mkdir -p $(RESULTS)
 	@$(PY) -m papermill Quasar_mass_ML.ipynb $(RESULTS)/Quasar_mass_ML.ipynb -k python3 \
-	  -p SURVEY $(SURVEY) -p CREATING Load -p RESULTS $(RESULTS) --log-output --no-progress-bar
+	  -p SURVEY $(SURVEY) -p CREATING Load -p RESULTS $(RESULTS) -r MODELS "$(MODELS)" \
+	  --log-output --no-progress-bar
 	@echo; cat $(RESULTS)/summary.txt
+
+# the shipped models: the same notebook on a larger simulated survey
+best-models: $(INSTALLED)
+	@$(PY) get_Chen_data.py simulate --survey data/simulated-large --objects 15000 --seed 2
+	@$(PY) get_Chen_data.py build --survey data/simulated-large
+	@$(MAKE) --no-print-directory train SURVEY=data/simulated-large MODELS=models/Best_models
 
 test: $(INSTALLED)
 	@$(PY) -m pytest

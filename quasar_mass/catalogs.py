@@ -1,12 +1,14 @@
 """The published catalogues: Chen+ 2019 and DR16Q readers, their join, and the selection, one commented cut per line."""
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.spectrum import colour_excess
@@ -32,6 +34,7 @@ DR16Q_COLUMNS = ("SDSS_NAME", "RA", "DEC", "PLATE", "MJD", "FIBERID", "Z", "ZWAR
 DR16Q_ARRAYS = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "EXTINCTION")
 _CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
 
+GET = "run: python get_Chen_data.py fetch catalogs (the sky) or simulate (nothing to download)"
 FETCH = "fetch it again (python get_Chen_data.py fetch catalogs)"
 
 
@@ -60,7 +63,7 @@ def read_chen(path: Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileError(path, expected="the Chen+ 2019 table", got="no such file", do=FETCH)
+        raise FileError(path, expected="the Chen+ 2019 table", got="no such file", do=GET)
     lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     # the header is short; decoding the data rows one by one would be most of the work
     rules = [number for number, line in enumerate(lines[:2000]) if line[:10].strip()[:6] in (b"------", b"======")]
@@ -192,14 +195,18 @@ def read_dr16q(path: Path, wanted: np.ndarray) -> Catalogue:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileError(path, expected="the DR16Q catalogue", got="no such file", do=FETCH)
+        raise FileError(path, expected="the DR16Q catalogue", got="no such file", do=GET)
     try:
-        hdus = fits.open(path, memmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
+            hdus = fits.open(path, memmap=True)
     except (OSError, ValueError, fits.VerifyError) as error:
         raise FileError(path, expected="a FITS file", got=str(error).splitlines()[0], do=FETCH) from error
     with hdus:
         try:
-            table = hdus[1]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
+                table = hdus[1]
             declared = (table.header["NAXIS1"], table.header["NAXIS2"], table.fileinfo()["datLoc"])
         except (IndexError, KeyError, OSError, ValueError, TypeError) as error:
             got = f"{type(error).__name__}: {error}"

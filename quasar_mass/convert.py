@@ -192,6 +192,13 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
         )
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
     known = names["OBJECT"].isin(quasars.index)
+    if not known.any():
+        raise TableError(
+            path,
+            expected=f"spectra of the objects in {survey.quasars}",
+            got=f"none among its {len(names):,} rows",
+            do="convert the quasars.parquet that belongs to this file first",
+        )
     rejects = [
         {"OBJECT": row.OBJECT, "EPOCH": row.EPOCH, "REASON": "no label", "DETAIL": f"not in {survey.quasars.name}"}
         for row in names[~known].itertuples()

@@ -150,7 +150,9 @@ def test_without_extinction_nothing_is_corrected(tiny_survey, make):
     assert (spectra["FLAGS"] == "no extinction known").all()
     assert tables.read_about(tiny_survey.spectra)["extinction_corrected"] is False
     spectrum = make.tiny[4][0]
-    plain = to_rest_frame(read_spectrum(make.spec_path(tiny_survey.folder, spectrum)), make.tiny_redshift[4], Grid(STEP))
+    plain = to_rest_frame(
+        read_spectrum(make.spec_path(tiny_survey.folder, spectrum)), make.tiny_redshift[4], Grid(STEP)
+    )
     np.testing.assert_array_equal(spectra.loc[name(spectrum), "flux"], plain.flux)
 
 

@@ -95,7 +95,9 @@ def test_chen_label_spelled_otherwise_at_the_same_bytes_is_accepted(chen, make):
 
 
 def test_chen_single_byte_column_in_the_header_is_understood(chen):
-    path = chen(lambda text: text.replace("  91- 94 F4.2", "      89 A1     ---    Flag           A flag\n  91- 94 F4.2"))
+    path = chen(
+        lambda text: text.replace("  91- 94 F4.2", "      89 A1     ---    Flag           A flag\n  91- 94 F4.2")
+    )
     assert len(catalogs.read_chen(path)) == 40
 
 
@@ -169,7 +171,11 @@ def dr16q_rows(make):
     full = tuple((7000 + slot, 57000, slot + 1) for slot in range(74))
     duplicates = {2: ((5000, 56500, 7),), 4: full, 6: ((0, 0, 0), (6001, 56600, 9), (-1, -1, -1))}
     return [
-        make.dr16q_row(number, spectrum=(300 if number == 7 else 4000 + number, 56000, number + 1), duplicates=duplicates.get(number, ()))
+        make.dr16q_row(
+            number,
+            spectrum=(300 if number == 7 else 4000 + number, 56000, number + 1),
+            duplicates=duplicates.get(number, ()),
+        )
         for number in range(10)
     ]
 
@@ -188,7 +194,10 @@ def expected_epochs(rows, numbers) -> set:
     return {
         (rows[number]["SDSS_NAME"], *map(int, spectrum))
         for number in numbers
-        for spectrum in ((rows[number]["PLATE"], rows[number]["MJD"], rows[number]["FIBERID"]), *rows[number]["duplicates"])
+        for spectrum in (
+            (rows[number]["PLATE"], rows[number]["MJD"], rows[number]["FIBERID"]),
+            *rows[number]["duplicates"],
+        )
         if spectrum[0] > 0
     }
 
@@ -220,7 +229,9 @@ def test_dr16q_unused_slots_are_no_spectra(make, dr16q_rows, tmp_path, fill):
 
 
 def test_dr16q_spectrum_named_twice_counts_once(make, tmp_path):
-    again = make.dr16q_row(1, spectrum=(4000, 56000, 1), duplicates=((4000, 56000, 1), (4001, 56000, 1), (4001, 56000, 1)))
+    again = make.dr16q_row(
+        1, spectrum=(4000, 56000, 1), duplicates=((4000, 56000, 1), (4001, 56000, 1), (4001, 56000, 1))
+    )
     found = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", [again]), keys_of((4000, 56000, 1)))
     assert len(found.epochs) == 2
 
@@ -280,7 +291,9 @@ class Sky:
     def __init__(self, make):
         self.make, self.chen, self.dr16q = make, [], []
 
-    def add(self, number, *, spectrum=None, measured=None, zvi=None, z=1.6, duplicates=(), listed=True, masses=None, **more):
+    def add(
+        self, number, *, spectrum=None, measured=None, zvi=None, z=1.6, duplicates=(), listed=True, masses=None, **more
+    ):
         spectrum = spectrum or (4000 + number, 56000, number)
         if listed:
             self.dr16q.append(self.make.dr16q_row(number, spectrum=spectrum, z=z, duplicates=duplicates, **more))
@@ -386,7 +399,9 @@ def test_spectrum_claimed_by_two_objects_goes_to_one_only(sky, make, tmp_path):
 
 
 def test_quasars_carry_what_the_catalogue_knows(sky, make, tmp_path):
-    sky.add(70, z=1.61, EXTINCTION=np.array([9, 0.3303, 9, 9, 9.0]), BAL_PROB=0.75, SN_MEDIAN_ALL=3.25, RA=12.5, DEC=-7.5)
+    sky.add(
+        70, z=1.61, EXTINCTION=np.array([9, 0.3303, 9, 9, 9.0]), BAL_PROB=0.75, SN_MEDIAN_ALL=3.25, RA=12.5, DEC=-7.5
+    )
     sky.add(71, EXTINCTION=np.zeros(5))
     quasars = sky.select(tmp_path).quasars
     row = quasars.loc[make.object_name(70)]

@@ -76,7 +76,8 @@ def test_the_split_is_shuffled_and_seeded():
 
 def test_the_split_of_a_survey_does_not_change_between_versions():
     split = split_objects(objects([1] * 14 + [2, 2, 3, 4, 60, 75]))
-    assert "".join(name[:2] for name in split) == "GOLDEN"
+    # tr(aining), va(lidation), te(st): a new result here means other test objects for every survey built so far
+    assert "".join(name[:2] for name in split) == "trtrtrvatrtrtrtrtetrtevatrvavatrtrtrtrtr"
 
 
 def test_real_labels_split_as_in_the_published_counts(real_data):

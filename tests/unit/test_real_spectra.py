@@ -27,7 +27,9 @@ def files(real_data):
 def test_every_real_file_reads_as_its_index_says(files):
     for row, path, table in files:
         spectrum = read_spectrum(path)
-        assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == tuple(int(row[k]) for k in ("plate", "mjd", "fiberid"))
+        assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == tuple(
+            int(row[k]) for k in ("plate", "mjd", "fiberid")
+        )
         assert spectrum.redshift == pytest.approx(float(row["z"]), abs=6e-5)
         assert (spectrum.run2d, spectrum.spectral_class) == (row["run2d"], row["class"])
         assert len(spectrum.pixel) == int(row["n_pixels"]) == len(table)
@@ -44,7 +46,9 @@ def test_signal_to_noise_of_real_files_is_close_to_the_pipeline_s(files):
     ratios = []
     for row, path, _ in files:
         spectrum = read_spectrum(path)
-        if len(spectrum.pixel) > 3000:  # the pipeline's is that of the whole spectrum; a few files hold its blue end only
+        if (
+            len(spectrum.pixel) > 3000
+        ):  # the pipeline's is that of the whole spectrum; a few files hold its blue end only
             pixels = (spectrum.flux * np.sqrt(spectrum.ivar))[spectrum.good]
             ratios.append(np.median(pixels) / float(row["sn_median_all"]))
     print(f"\nS/N against the pipeline's: median ratio {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")

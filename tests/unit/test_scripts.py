@@ -20,7 +20,14 @@ def shell(*arguments, python=()):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     command = [sys.executable, *python, *map(str, arguments)]
     return subprocess.run(
-        command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+        command,
+        cwd=HOME,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -136,7 +143,9 @@ def test_build_from_a_shell_says_the_counts_and_status_knows_them(tiny_survey):
     before = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
     assert "next: python get_Chen_data.py build" in before.stdout
     next(tiny_survey.folder.glob("spectra/10003/*.fits")).unlink()
-    done = shell("get_Chen_data.py", "build", "--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "2", "--quiet")
+    done = shell(
+        "get_Chen_data.py", "build", "--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "2", "--quiet"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "rejected, missing file: 1 spectra" in done.stdout
     assert "12 objects and 17 spectra (sdss)" in done.stdout

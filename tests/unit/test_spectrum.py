@@ -129,7 +129,9 @@ def test_missing_file_and_folder_are_missing(tmp_path):
     assert refused(tmp_path).reason == "missing file"
 
 
-@pytest.mark.parametrize("content", [b"", b"text\n", b"text\n" * 5000, b"\0" * 9000, b"SIMPLE  =  T", b"<html></html>" * 300])
+@pytest.mark.parametrize(
+    "content", [b"", b"text\n", b"text\n" * 5000, b"\0" * 9000, b"SIMPLE  =  T", b"<html></html>" * 300]
+)
 def test_what_is_no_fits_file_is_unreadable(tmp_path, content):
     path = tmp_path / "spec.fits"
     path.write_bytes(content)
@@ -228,7 +230,10 @@ def test_file_cut_off_is_refused_unless_only_the_line_fits_are_hurt(content, tmp
     damage=st.lists(
         st.tuples(
             # the header cards, where a byte decides; then anywhere
-            st.one_of(st.sampled_from([0, 2880, 25920, 31680]).flatmap(lambda at: st.integers(at, at + 2400)), st.integers(0, 40_000)),
+            st.one_of(
+                st.sampled_from([0, 2880, 25920, 31680]).flatmap(lambda at: st.integers(at, at + 2400)),
+                st.integers(0, 40_000),
+            ),
             st.one_of(st.sampled_from(b"0123456789 -'=/.TEJAXIO\x00\xff"), st.integers(0, 255)),
         ),
         max_size=4,

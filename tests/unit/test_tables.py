@@ -34,7 +34,13 @@ def rows(n, start=0, seed=3):
 
 
 def about(**more):
-    return {"kind": "sdss", "grid": tables.describe_grid(GRID), "build": "abc", "cuts": [{"cut": "é", "objects": 3}], **more}
+    return {
+        "kind": "sdss",
+        "grid": tables.describe_grid(GRID),
+        "build": "abc",
+        "cuts": [{"cut": "é", "objects": 3}],
+        **more,
+    }
 
 
 def write(path, batches, **more):
