@@ -72,6 +72,8 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
         if len(_wavelength_columns(schema)) > 100:
             return _convert_spectra(path, schema, survey, quiet)
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the machine's own trouble (disk full, no permission), not the file's
         raise FileError(
             path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="fetch it again"
         ) from error
@@ -104,14 +106,16 @@ def _about(path: Path, **more: object) -> dict:
     }
 
 
-def _make_room(path: Path, target: Path) -> Path:
-    """Move a downloaded file out of the way of the table that takes its place; never overwrite one."""
+def _kept_name(path: Path, target: Path) -> Path | None:
+    """Where a downloaded file goes that lies where its table must go; None where it is not in the way.
+
+    Nothing is moved yet: that is for the moment before the table takes the place.
+    """
     if not (target.exists() and os.path.samefile(path, target)):
-        return path
+        return None
     kept = target.with_name(f"{target.stem}_reference{target.suffix}")
     if kept.exists():
         raise FileError(kept, expected="this name to be free for the downloaded file", got="a file", do="move it away")
-    os.rename(path, kept)
     return kept
 
 
@@ -138,7 +142,9 @@ def _convert_quasars(path: Path, survey: Survey) -> str:
     frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
     about = _about(path)
     about["build"] = _build_name(frame)
-    _make_room(path, survey.quasars)
+    kept = _kept_name(path, survey.quasars)
+    if kept:
+        os.rename(path, kept)  # all that can fail on bad input is behind us
     tables.write_quasars(survey.quasars, frame.sort_index(), about)
     return f"{len(frame):,} quasars (sdss) in {survey.quasars}"
 
@@ -246,10 +252,14 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
         rejects={"no label": len(rejects)} if rejects else {},
         build=build,
     )
-    # on this system an open file may be renamed: the stream reads the kept one
-    source = path
-    path = _make_room(source, survey.spectra)
-    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, lambda: about)
+    kept = _kept_name(path, survey.spectra)
+
+    def finish() -> dict:
+        if kept:
+            os.rename(path, kept)  # the stream has ended well; the new table takes this place next
+        return about
+
+    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish)
     tables.write_rejects(survey.rejects, rejects, about)
     return f"{n_spectra:,} spectra (sdss, step {grid.step:g}) in {survey.spectra}; {len(rejects):,} without a label"
 

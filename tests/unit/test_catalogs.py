@@ -266,9 +266,10 @@ def test_truncated_dr16q_is_refused(make, dr16q_rows, tmp_path, share):
     path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with warnings.catch_warnings(record=True) as leaked, pytest.raises(FileError):
+    with warnings.catch_warnings(record=True) as leaked:
         warnings.simplefilter("always")
-        catalogs.read_dr16q(path, np.array([1]))
+        with pytest.raises(FileError):
+            catalogs.read_dr16q(path, np.array([1]))
     assert leaked == []
 
 
@@ -384,7 +385,7 @@ def test_measured_on_a_duplicate_marks_that_spectrum(sky, make, tmp_path):
     assert mine["EPOCH"].tolist() == ["10001-58000-0999", "4051-56000-0051", "8000-57000-0005"]
     assert mine["LABEL_EPOCH"].tolist() == [True, False, False]
     assert selection.quasars.loc[make.object_name(51), "CHEN EPOCH"] == "10001-58000-0999"
-    assert list(mine[["plate", "mjd", "fiberid"]].itertuples(index=False, name=None))[0] == (10001, 58000, 999)
+    assert mine[["plate", "mjd", "fiberid"]].iloc[0].tolist() == [10001, 58000, 999]
 
 
 def test_spectrum_claimed_by_two_objects_goes_to_one_only(sky, make, tmp_path):

@@ -1,5 +1,7 @@
 """From the tables to training, validation and test sets."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,7 +57,7 @@ def test_the_split_does_not_depend_on_the_order_of_the_rows(n_epochs, order):
 def test_each_stratum_is_shared_out_evenly(n_epochs):
     table = objects(n_epochs)
     split = split_objects(table)
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in itertools.pairwise(EDGES):
         stratum = split[(table >= low) & (table < high)]
         for name, share in SHARES.items():
             # a run of a repeating pattern of ten: two broken tens at most
@@ -112,7 +114,7 @@ def test_load_joins_the_two_tables(built, make):
     parts = [data.part(name) for name in ("training", "validation", "test")]
     assert sum(len(X) for X, _ in parts) == 18
     seen = [set(y.index.get_level_values("OBJECT")) for _, y in parts]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 12
     for X, y in parts:
         assert X.shape[1:] == (371, 1)
         assert y.dtype == np.float32
