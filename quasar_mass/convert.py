@@ -99,7 +99,6 @@ def _about(path: Path, **more: object) -> dict:
         "version": __version__,
         "inputs": {path.name: sha256(path)},
         "split_seed": SPLIT_SEED,
-        "cuts": [],
         "rejects": {},
         "origin": "converted from the reference's own file",
         **more,
@@ -140,7 +139,7 @@ def _convert_quasars(path: Path, survey: Survey) -> str:
     for column in ("RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):  # what the reference dropped
         frame[column] = np.nan
     frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
-    about = _about(path)
+    about = _about(path, cuts=[{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}])
     about["build"] = _build_name(frame)
     kept = _kept_name(path, survey.quasars)
     if kept:
@@ -249,6 +248,7 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
         flux_unit=tables.FLUX_UNIT,
         cosmology="Planck15 (astropy)",
         extinction_corrected=False,
+        cuts=[{"cut": "as converted", "objects": names["OBJECT"][known].nunique(), "spectra": int(known.sum())}],
         rejects={"no label": len(rejects)} if rejects else {},
         build=build,
     )

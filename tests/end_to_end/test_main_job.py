@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
+from quasar_mass.tables import REFERENCE_COLUMNS
+
 HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 80
 
@@ -78,6 +80,33 @@ def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(noteb
     assert len(list((notebook / "results" / "figures").glob("*.png"))) == 6
     summary = json.loads((notebook / "results" / "summary.json").read_text())
     assert summary["kind"] == "simulated"
+    assert np.isfinite(summary["test"]["rmse"])
+
+
+def test_notebook_runs_on_the_references_own_tables(survey, tmp_path):
+    """The way of a reader who downloads the published tables: convert both, then the notebook at their grid step."""
+    from quasar_mass import dataset
+    from quasar_mass.survey import Survey
+
+    data = dataset.load(Survey(survey))
+    step = 5e-5
+    log_wavelength = np.arange(3.15999, 3.53002, step)
+    wide = [np.interp(log_wavelength, data.grid.log_wavelength, row).astype(float) for row in data.flux]
+    index = pd.MultiIndex.from_tuples([(name.encode(), epoch) for name, epoch in data.spectra.index])
+    index.names = ["OBJECT", "EPOCH"]
+    frame = pd.DataFrame(np.array(wide), index=index, columns=[str(value) for value in log_wavelength])
+    frame.to_parquet(tmp_path / "spectra.parquet")
+    quasars = data.quasars[list(REFERENCE_COLUMNS)].set_index(data.quasars.index.map(str.encode))
+    quasars.to_parquet(tmp_path / "quasars.parquet")
+    folder = tmp_path / "sky"
+    for name in ("quasars", "spectra"):
+        run("get_Chen_data.py", "convert", tmp_path / f"{name}.parquet", "--survey", folder, "--quiet")
+    options = ["-r", "SURVEY", folder, "-p", "CREATING", "Load", "-r", "RESULTS", tmp_path / "results"]
+    options += ["-r", "MODELS", tmp_path / "models", "-r", "CHECKPOINTS", tmp_path / "checkpoints", "-k", "python3"]
+    options += ["-p", "INTERMEDIATE_EPOCHS", "1", "-p", "FINAL_EPOCHS", "1", "--no-progress-bar"]
+    run("-m", "papermill", "Quasar_mass_ML.ipynb", tmp_path / "executed.ipynb", *options)
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert summary["kind"] == "sdss"
     assert np.isfinite(summary["test"]["rmse"])
 
 
