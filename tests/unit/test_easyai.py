@@ -73,14 +73,14 @@ def test_same_seed_trains_to_the_same_bits(straight):
 
 def test_every_training_epoch_has_its_own_order(monkeypatch):
     orders = []
-    original = easyai._batches
+    original = easyai.batches
 
     def spy(keras, spectra, label, batch_size, order=None):
         if order is not None:
             orders.append(order.tolist())
         return original(keras, spectra, label, batch_size, order)
 
-    monkeypatch.setattr(easyai, "_batches", spy)
+    monkeypatch.setattr(easyai, "batches", spy)
     train(tiny(), stages=TWO)
     assert len({tuple(order) for order in orders}) == 3
     assert all(sorted(order) == list(range(40)) for order in orders)
