@@ -15,7 +15,8 @@ from quasar_mass.dataset import split_objects
 from quasar_mass.errors import SpectrumError, SurveyError
 from quasar_mass.files import progress, sha256
 from quasar_mass.parallel import ordered_map
-from quasar_mass.spectrum import luminosity_distance, read_spectrum, to_rest_frame
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import luminosity_distance, to_rest_frame
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 
 _CHUNK = 128  # spectra per task: long enough to pay for the hand-over, short enough for a smooth bar

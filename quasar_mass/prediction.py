@@ -10,7 +10,8 @@ from quasar_mass import tables
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, SpectrumError
 from quasar_mass.files import progress, whole
-from quasar_mass.spectrum import read_spectrum, to_rest_frame
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import to_rest_frame
 from quasar_mass.survey import HOME, REFERENCE_STEP, STEP, Grid, Survey
 
 FINAL = "Best_ANN_final_stage.h5"

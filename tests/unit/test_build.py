@@ -8,7 +8,8 @@ from quasar_mass import build as module
 from quasar_mass import tables
 from quasar_mass.build import build
 from quasar_mass.errors import FileError, SpectrumError, SurveyError
-from quasar_mass.spectrum import read_spectrum, to_rest_frame
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import to_rest_frame
 from quasar_mass.survey import Grid
 
 STEP = 1e-3

@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from quasar_mass.errors import SpectrumError
-from quasar_mass.spectrum import read_spectrum, to_rest_frame
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import to_rest_frame
 from quasar_mass.survey import Grid
 
 

@@ -15,7 +15,8 @@ from scipy.interpolate import interp1d
 
 from quasar_mass import spectrum as module
 from quasar_mass.errors import SpectrumError
-from quasar_mass.spectrum import Spectrum, read_spectrum, to_rest_frame
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import Spectrum, to_rest_frame
 from quasar_mass.survey import Grid
 
 BRIGHTSKY = 1 << 23
