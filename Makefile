@@ -17,10 +17,10 @@ INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (about 8 minutes)"
+	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (6 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
 	@echo "make best-models  train the shipped models anew, on a larger simulated survey (about 20 minutes, 5 GB)"
-	@echo "make test   run the tests (about 2 minutes)"
+	@echo "make test   run the tests (5 minutes)"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
