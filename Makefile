@@ -20,14 +20,14 @@ help:
 	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (6 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
 	@echo "make best-models  train the shipped models anew, on a larger simulated survey (about 20 minutes, 5 GB)"
-	@echo "make test   run the tests (5 minutes)"
+	@echo "make test   run the tests (4 minutes)"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
 $(INSTALLED): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: expected Python 3.11 or newer, got $$($(PYTHON) --version); name another one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing requirements.txt into .venv (2-5 minutes, 3 GB) ..."
+	@echo "installing requirements.txt into .venv (2 minutes, 3 GB) ..."
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
 	@touch $@
