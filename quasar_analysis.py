@@ -90,7 +90,6 @@ def _load_model(path: Path) -> "EasyAI":
 def predict(options) -> None:
     """Predict the masses of spec files, or of all spectra of a survey."""
     from quasar_mass import prediction
-    from quasar_mass.errors import SpectrumError
 
     output = prediction.check_output(options.output) if options.output else None
     files = prediction.expand(options.files)
@@ -99,15 +98,6 @@ def predict(options) -> None:
     if files:
         table = prediction.predict_files(files, model, quiet=options.quiet)
         refused = table[table["LMBH"].isna()]
-        if len(refused) == len(table):
-            first = refused.iloc[0]
-            raise SpectrumError(
-                first["FILE"] if len(refused) == 1 else f"{len(refused)} files, {first['FILE']} the first of them",
-                reason=first["REASON"].split(":")[0],
-                expected=first["REASON"].split("expected ", 1)[1].rsplit(", got ", 1)[0],
-                got=first["REASON"].rsplit(", got ", 1)[1],
-                do="name a spectrum that can be used, nothing was written",
-            )
         kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
     else:
         table = prediction.predict_survey(options.survey, model, quiet=options.quiet)

@@ -155,9 +155,7 @@ def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[
             detail = str(error).replace(f"{survey.folder}/", "")
             rejects.append({"OBJECT": row.OBJECT, "EPOCH": row.EPOCH, "REASON": error.reason, "DETAIL": detail})
             continue
-        flags = [tables.FLAG_NO_EXTINCTION] if np.isnan(row.EBV) else []
-        if placed.n_bad > tables.MANY_BAD * placed.n_pixels:
-            flags.append(tables.FLAG_MANY_BAD)
+        flags = tables.quality_flags(placed.n_bad, placed.n_pixels, extinction_known=not np.isnan(row.EBV))
         values = {
             "OBJECT": row.OBJECT,
             "EPOCH": row.EPOCH,

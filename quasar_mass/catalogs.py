@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +160,7 @@ class Catalogue:
 
     objects: pd.DataFrame
     epochs: pd.DataFrame
-    n_rows: int = field(default=0)
+    n_rows: int
 
 
 def spectrum_key(plate: np.ndarray, mjd: np.ndarray, fiberid: np.ndarray) -> np.ndarray:

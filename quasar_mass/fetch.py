@@ -5,19 +5,12 @@ Downloading itself is not written yet; this room knows the addresses, the sizes 
 
 from dataclasses import dataclass
 
-from quasar_mass.survey import FIRST_BOSS_PLATE, Survey, epoch_name
+from quasar_mass.survey import Survey
 
 CHEN_ADDRESS = "https://iopscience.iop.org/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt"
 DR16Q_ADDRESS = "https://data.sdss.org/sas/dr16/eboss/qso/DR16Q/DR16Q_v4.fits"
 TABLES_ADDRESS = "https://osf.io/6hbqx/"
 BOSS_SPECTRA = "https://data.sdss.org/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/"
-# SDSS-I/II spectra live under one of three reductions that the plate number does not tell; try them in turn.
-LEGACY_SPECTRA = tuple(
-    f"https://data.sdss.org/sas/dr16/sdss/spectro/redux/{run}/spectra/lite/" for run in (26, 103, 104)
-)
-
-# git's object name of the Chen+ table with LF line ends, from the reference's repository
-CHEN_GIT_SHA1 = "652bd17e75935ed66f20b77bf87d79cd290ebb60"
 
 
 @dataclass(frozen=True)
@@ -29,12 +22,6 @@ class Download:
     address: str
     target: str
     command: str
-
-
-def addresses(plate: int, mjd: int, fiberid: int) -> list[str]:
-    """Where one spectrum's spec-lite file is published; where there are several, they are to be tried in turn."""
-    name = f"{plate:04d}/spec-{epoch_name(plate, mjd, fiberid)}.fits"
-    return [base + name for base in ((BOSS_SPECTRA,) if plate >= FIRST_BOSS_PLATE else LEGACY_SPECTRA)]
 
 
 def plan(what: str, survey: Survey) -> list[Download]:

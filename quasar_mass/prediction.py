@@ -126,10 +126,15 @@ def predict_files(files: list[Path], model: EasyAI, *, quiet: bool = False) -> p
     -------
     DataFrame
         One row per file, in order; where no mass can be given LMBH is NaN and REASON says why.
+
+    Raises
+    ------
+    SpectrumError
+        If not one of the files can be used; says why the first cannot.
     """
     grid = model_grid(model)
     corrected = (model.about or {}).get("extinction_corrected", False)
-    rows, fluxes, waiting = [], [], []
+    rows, fluxes, waiting, refusals = [], [], [], []
 
     def flush() -> None:
         if fluxes:
@@ -154,20 +159,28 @@ def predict_files(files: list[Path], model: EasyAI, *, quiet: bool = False) -> p
             row |= {"EPOCH": spectrum.epoch, "Z": spectrum.redshift, "SURVEY_KIND": spectrum.kind}
             placed = to_rest_frame(spectrum, spectrum.redshift, grid, ebv=spectrum.ebv if corrected else None)
         except SpectrumError as error:
+            refusals.append(error)
             row["REASON"] = f"{error.reason}: expected {error.expected}, got {error.got}"
             continue
         flags = _flags(model, spectrum.redshift, placed.signal_to_noise)
         if spectrum.spectral_class not in ("QSO", ""):
             flags.append(f"class {spectrum.spectral_class}")
-        if corrected and np.isnan(spectrum.ebv):
-            flags.append(tables.FLAG_NO_EXTINCTION)
-        if placed.n_bad > tables.MANY_BAD * placed.n_pixels:
-            flags.append(tables.FLAG_MANY_BAD)
+        known = not (corrected and np.isnan(spectrum.ebv))
+        flags += tables.quality_flags(placed.n_bad, placed.n_pixels, extinction_known=known)
         row |= {"SN": placed.signal_to_noise, "FLAGS": "; ".join(flags)}
         fluxes.append(placed.flux)
         waiting.append(row)
         if len(fluxes) == _BATCH:
             flush()
+    if len(refusals) == len(files):
+        first = refusals[0]
+        raise SpectrumError(
+            files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} the first of them",
+            reason=first.reason,
+            expected=first.expected,
+            got=first.got,
+            do="name a spectrum that can be used, nothing was written",
+        )
     flush()
     return pd.DataFrame(rows)[
         ["OBJECT", "EPOCH", "FILE", "Z", "SN", "LMBH", "FLAGS", "REASON", "SURVEY_KIND", "MODEL_KIND"]

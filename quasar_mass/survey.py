@@ -37,9 +37,6 @@ SPLIT_TENTHS = (7, 2, 1)  # of the objects, in the order of SPLITS
 EPOCH_BINS = (1, 2, 3, 4, 60)  # lower edges of the strata in N_EPOCHS: 1, 2, 3, 4-59, 60 and more
 SPLIT_SEED = 42
 
-# --- the spectrographs ----------------------------------------------------------------------------------------------
-FIRST_BOSS_PLATE = 3510  # BOSS/eBOSS from here on; below it SDSS-I/II, which live under other reductions
-
 # The demonstration survey of `make run`: as large as ten minutes on two cores and 2 GB of disk allow with a margin.
 DEMO_OBJECTS = 3500
 

@@ -59,6 +59,20 @@ def spectra_schema(grid: Grid) -> pa.Schema:
     )
 
 
+def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
+    """What to mind about a spectrum on the grid, for the column FLAGS.
+
+    Parameters
+    ----------
+    n_bad, n_pixels : int
+        Pixels of the window replaced by interpolation, and all of them.
+    extinction_known : bool
+        False where the correction for Galactic extinction could not be made.
+    """
+    flags = [] if extinction_known else [FLAG_NO_EXTINCTION]
+    return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
+
+
 def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:
     """Add what is known about a table to its schema, beside what stands there (pandas' own notes, say)."""
     text = json.dumps(about, sort_keys=True).encode()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.survey import BRIGHTSKY, EXTINCTION_V, R_V
+from quasar_mass.survey import BRIGHTSKY
 
 # --- BOSS's pixels: wavelength 10^(k * 1e-4) Angstrom, k an integer ---------------------------------------------------
 FIRST, LAST = 35_515, 40_153  # the widest span of k in 81 DR16 files (measured): 3560-10359 A
@@ -118,15 +118,6 @@ class Observation:
 def pixels() -> np.ndarray:
     """Give log10(wavelength / Angstrom) of all pixels that any plate has, shape (LAST - FIRST + 1,)."""
     return 1e-4 * np.arange(FIRST, LAST + 1)
-
-
-@functools.cache
-def extinction_curve() -> np.ndarray:
-    """Give the Galactic extinction in magnitudes per E(B-V)_SFD on `pixels`: Fitzpatrick 1999 at R_V = 3.1."""
-    from astropy import units  # not at the top: half a second each
-    from dust_extinction.parameter_averages import F99
-
-    return EXTINCTION_V * F99(Rv=R_V)(1e4 / 10.0 ** pixels() / units.micron)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ from quasar_mass import virial
 from quasar_mass.files import whole
 from quasar_mass.simulation import instrument, labels, quasars, specfile
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target
+from quasar_mass.spectrum import transmission
 from quasar_mass.survey import Survey
 
 # Change from one epoch to the next, standard deviations: of the brightness (mag; about that of quasars over months to
@@ -139,7 +140,8 @@ def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
 def _light(quasar: quasars.Quasar, ebv: float) -> np.ndarray:
     """Mean flux density above the atmosphere on the instrument's pixels, in 1e-17 erg/s/cm2/Angstrom."""
     density = quasars.luminosity_density(quasar, instrument.pixels() - np.log10(1.0 + quasar.redshift))
-    return density * _dilution(quasar.redshift) * 10.0 ** (-0.4 * ebv * instrument.extinction_curve())
+    k = np.arange(instrument.FIRST, instrument.LAST + 1)
+    return density * _dilution(quasar.redshift) * transmission(k, ebv)
 
 
 def _variation(dimming: float, tilt: float, redshift: float) -> np.ndarray:
