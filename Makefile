@@ -46,6 +46,7 @@ train: $(INSTALLED)
 	  -p SURVEY $(SURVEY) -p CREATING Load -p RESULTS $(RESULTS) -r MODELS "$(MODELS)" \
 	  --log-output --no-progress-bar
 	@echo; cat $(RESULTS)/summary.txt
+	@echo "next       open the notebook above, or: $(PY) quasar_analysis.py predict SPEC_FILES"
 
 # the shipped models: the same notebook on a larger simulated survey
 best-models: $(INSTALLED)
