@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.simulation import iron
-from quasar_mass.simulation.iron import KM_S_PER_DEX, LIGHT
+from quasar_mass import iron
+from quasar_mass.iron import KM_S_PER_DEX, LIGHT
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)

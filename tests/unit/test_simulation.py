@@ -8,12 +8,11 @@ import pytest
 from astropy.io import ascii as tables
 from astropy.io import fits
 
-from quasar_mass import simulation, virial
+from quasar_mass import iron, simulation, virial
 from quasar_mass.errors import FileError, SurveyError
 from quasar_mass.simulation import (
     fitsbytes,
     instrument,
-    iron,
     labels,
     observing,
     population,
