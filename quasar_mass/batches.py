@@ -9,31 +9,58 @@ import numpy as np
 from quasar_mass.errors import TableError
 
 
+class Arrays:
+    """Spectra in memory or mapped from disk, with their labels: the plain source of batches.
+
+    Any object with these three methods can stand in its place (`augmentation` has two).
+
+    Parameters
+    ----------
+    spectra : ndarray of float32, shape (n, pixels, 1)
+    label : ndarray of float32, shape (n,), optional
+        log10(M_BH / M_Sun).
+    """
+
+    def __init__(self, spectra: np.ndarray, label: np.ndarray | None = None) -> None:
+        self.spectra, self.label = spectra, label
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple:
+        """Give the spectra of these rows and, where there are any, their labels; `rng` is for sources that draw."""
+        return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
+
+    def digest(self) -> str:
+        """SHA-256 of all that can come out of it."""
+        return digest([self.spectra] if self.label is None else [self.spectra, self.label])
+
+
 @functools.cache
 def _batches_class(keras):
     class Batches(keras.utils.PyDataset):
-        """Batches of arrays in a given order, copied out one at a time."""
+        """Batches of a source in a given order, made one at a time."""
 
-        def __init__(self, spectra, label, batch_size, order):
+        def __init__(self, source, batch_size, order, seed):
             super().__init__()
-            self.spectra, self.label, self.batch_size, self.order = spectra, label, batch_size, order
+            self.source, self.batch_size, self.order, self.seed = source, batch_size, order, seed
 
         def __len__(self):
-            return -(-len(self.spectra) // self.batch_size)
+            return -(-len(self.source) // self.batch_size)
 
         def __getitem__(self, i):
             rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
             if self.order is not None:
                 rows = self.order[rows]
-            return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
+            return self.source.take(rows, np.random.default_rng([*self.seed, i]))
 
     return Batches
 
 
-def batches(keras, spectra: np.ndarray, label: np.ndarray | None, batch_size: int, order: np.ndarray | None = None):
-    """A `keras.utils.PyDataset` of (spectra, label), or of spectra alone, in a given order of rows."""
+def batches(keras, source, batch_size: int, order: np.ndarray | None = None, seed: Sequence[int] = (0,)):
+    """A `keras.utils.PyDataset` of a source's rows in a given order; `seed` fixes what the source draws."""
     # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
-    return _batches_class(keras)(spectra, label, batch_size, order)
+    return _batches_class(keras)(source, batch_size, order, seed)
 
 
 def as_float32(values, what: str) -> np.ndarray:

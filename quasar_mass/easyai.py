@@ -17,7 +17,7 @@ import pandas as pd
 
 import quasar_mass
 from quasar_mass import evaluation, model_file, network
-from quasar_mass.batches import as_float32, batches, check_finite, digest
+from quasar_mass.batches import Arrays, as_float32, batches, check_finite, digest
 from quasar_mass.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.errors import ModelError, TableError
 
@@ -87,7 +87,7 @@ class EasyAI:
     # --- training -------------------------------------------------------------------------------------------------
     def train(
         self,
-        training: tuple,
+        training,
         validation: tuple,
         *,
         stages: Sequence = network.STAGES,
@@ -104,7 +104,8 @@ class EasyAI:
         ----------
         training, validation : (spectra, labels)
             Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). An array
-            mapped from disk is read batch by batch.
+            mapped from disk is read batch by batch. `training` may also be a source that makes its batches itself
+            (`augmentation`).
         stages : sequence of network.Stage
             Name, learning rate and number of training epochs of each.
         checkpoints : path, optional
@@ -128,9 +129,10 @@ class EasyAI:
             If the spectra do not fit the network, or the loss is no longer finite.
         """
         keras = _deterministic_keras(self.seed)
-        training = self._checked(training, "the training set")
-        validation = self._checked(validation, "the validation set")
-        data = digest(training + validation) if checkpoints is not None else None
+        if not hasattr(training, "take"):
+            training = Arrays(*self._checked(training, "the training set"))
+        validation = Arrays(*self._checked(validation, "the validation set"))
+        data = [training.digest(), validation.digest()] if checkpoints is not None else None
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
@@ -164,14 +166,14 @@ class EasyAI:
 
         rows, best = files.resume(self.model, say) if files else ([], None)
         best_loss = min((row["val_loss"] for row in rows), default=np.inf)
-        to_validate = batches(keras, *validation, BIG_BATCH)
+        to_validate = batches(keras, validation, BIG_BATCH)
         width = len(str(stage.training_epochs))
         for epoch in range(len(rows) + 1, stage.training_epochs + 1):
             began = time.monotonic()
             # The order is a function of seed, stage and training epoch alone, so that it needs no memory.
             name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
-            order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training[0]))
-            shuffled = batches(keras, *training, batch_size, order)
+            order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training))
+            shuffled = batches(keras, training, batch_size, order, seed=[self.seed, name, epoch])
             logs = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
             row = {"stage": stage.name, "training_epoch": epoch}
             row |= {key: float(logs[key][-1]) for key in HISTORY[2:]}
@@ -209,7 +211,7 @@ class EasyAI:
         )
         optimizer.build(self.model.trainable_variables)
 
-    def _fingerprint(self, stage, batch_size: int, data: str) -> str:
+    def _fingerprint(self, stage, batch_size: int, data: list[str]) -> str:
         """SHA-256 of everything the course of a stage depends on."""
         keras = model_file.import_keras()
         start = snapshot(self.model)
@@ -250,7 +252,7 @@ class EasyAI:
         spectra = self._checked_spectra(spectra, "the spectra")
         if len(spectra) == 0:
             return np.empty(0)
-        dealt = batches(model_file.import_keras(), spectra, None, batch_size)
+        dealt = batches(model_file.import_keras(), Arrays(spectra), batch_size)
         return self.model.predict(dealt, verbose=0).reshape(-1).astype(np.float64)
 
     def evaluate(self, test: tuple) -> dict:

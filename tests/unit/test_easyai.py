@@ -75,10 +75,10 @@ def test_every_training_epoch_has_its_own_order(monkeypatch):
     orders = []
     original = easyai.batches
 
-    def spy(keras, spectra, label, batch_size, order=None):
+    def spy(keras, source, batch_size, order=None, seed=(0,)):
         if order is not None:
             orders.append(order.tolist())
-        return original(keras, spectra, label, batch_size, order)
+        return original(keras, source, batch_size, order, seed)
 
     monkeypatch.setattr(easyai, "batches", spy)
     train(tiny(), stages=TWO)
@@ -242,10 +242,14 @@ def test_a_diverging_training_stops_with_a_sentence():
     assert same(ann, tiny())
 
 
-def test_the_mass_network_fits_both_grids():
+@pytest.mark.parametrize("layers", [network.layers, network.published_layers])
+def test_the_mass_network_fits_both_grids(layers):
     for step, pixels in ((1e-4, 3701), (5e-5, 7401)):
-        ann = EasyAI(network.layers(step), (pixels, 1))
-        assert 530_000 < ann.model.count_params() < 550_000
+        ann = EasyAI(layers(step), (pixels, 1))
+        kinds = [type(layer).__name__ for layer in ann.model.layers]
+        assert [kinds.count(kind) for kind in ("Conv1D", "BatchNormalization", "LSTM", "Dense")] == [3, 1, 2, 2]
+        assert kinds[kinds.index("BatchNormalization") - 1] == "Conv1D", "after the middle convolution"
+        assert 400_000 < ann.model.count_params() < 550_000
         mass = ann.predict(np.full((2, pixels), 0.4))
         assert np.all(np.abs(mass - 8.5) < 1), "it starts at a typical mass"
     assert [layer.name for layer in ann.model.layers][-1] == "mass"
