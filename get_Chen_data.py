@@ -6,6 +6,7 @@ From a shell, `python get_Chen_data.py VERB --help`; from Python or the notebook
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass import cli
@@ -137,14 +138,32 @@ def _size(path) -> str:
 
 
 def simulate(options) -> None:
-    """Simulate a survey."""
+    """Simulate a survey, or compare it with real data."""
     from quasar_mass.simulation import simulate as run
 
+    if options.check:
+        _check(options, run)
+        return
     about = run(options.survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
     print(
         f"simulated survey in {options.survey.folder}: {about['objects']:,} objects, {about['spectra']:,} spectra,"
         f" seed {about['seed']}\nnext: python get_Chen_data.py build --survey {options.survey.folder}"
     )
+
+
+def _check(options, run) -> None:
+    """Print a survey beside real data; simulate it first, unless it is complete, whatever its size."""
+    from quasar_mass import figures
+    from quasar_mass.simulation import check
+
+    real = check.real_folder()  # first: no survey is made in vain
+    survey = options.survey
+    if not survey.about().get("complete"):
+        run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
+    comparison = check.compare(survey, real, quiet=options.quiet)
+    path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
+    figures.save(figures.spectra_beside(check.drawn(comparison.pairs)), path)
+    print(f"{comparison}\nfigure: {path}")
 
 
 def fetch(options) -> None:
@@ -192,6 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
     verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
+    beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
+    verb.add_argument("--check", action="store_true", help=beside)
 
     verb = add(
         "fetch",

@@ -120,6 +120,43 @@ def predict(options) -> None:
         print(prediction.caution(model, kind))
 
 
+def export(options) -> None:
+    """Write a model in another format, which must predict the same masses."""
+    from quasar_mass import export as exporting
+    from quasar_mass import prediction
+
+    output = exporting.check_output(options.output)
+    model_path = Path(options.model or prediction.default_model())
+    difference = exporting.export(_load_model(model_path), output)
+    if not options.quiet:
+        print(
+            f"{output}: predicts what {model_path} does, to {difference:.1g} dex "
+            f"({exporting.N_SPECTRA} made-up spectra compared)"
+        )
+
+
+def virial(options) -> None:
+    """Measure lines and virial masses of spec files in the classical way."""
+    from quasar_mass import prediction
+    from quasar_mass.virial import files as virial_files
+
+    output = prediction.check_output(options.output) if options.output else None
+    table = virial_files.measure_files(prediction.expand(options.files), quiet=options.quiet)
+    without = int(table["LMBH"].isna().sum())
+    if output:
+        virial_files.write(table, output)
+        print(f"{len(table):,} rows in {output}: masses from {len(table) - without:,} spectra, {without:,} without one")
+        return
+    names = ["EPOCH", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
+    shown = table.head(50)[[*names, "LMBH", "FLAGS", "REASON"]]
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    if len(table) > len(shown):
+        print(f"... {len(table) - len(shown):,} more rows")
+    print("errors, equivalent widths and shifts: --output FILE keeps them")
+    if without:
+        print(f"{without:,} of {len(table):,} files got no mass; REASON says why", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
     top, add = cli.parser(__doc__.splitlines()[0])
@@ -141,6 +178,24 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
     verb.add_argument("--per-object", action="store_true", help="one mass per object: the mean over its spectra")
+
+    verb = add(
+        "export",
+        export,
+        help="write a model as .keras or ONNX, after checking that it predicts the same",
+        example=f"{me} export --output quasar_mass.onnx",
+    )
+    verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
+    verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
+
+    verb = add(
+        "virial",
+        virial,
+        help="measure line widths, luminosities and virial masses of spec files by fitting their lines, no network",
+        example=f"{me} virial spec-7666-57339-0121.fits --output virial.fits",
+    )
+    verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
+    verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
     return cli.run(top, arguments)
 
 

@@ -170,6 +170,55 @@ def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
     return figure
 
 
+def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
+    """Real and simulated spectra side by side, one pair a row.
+
+    Parameters
+    ----------
+    pairs : list of (real, simulated)
+        Each a tuple (wavelength, flux, ivar, title): rest wavelength in Angstrom, flux density in any unit and its
+        inverse variance, 0 where it is not to be trusted, arrays of shape (n,); text. Each spectrum is divided by its
+        median inside the window.
+    smooth : int
+        Pixels of the running mean, weighted by the inverse variance.
+    """
+    figure = Figure(figsize=(12.0, 1.75 * len(pairs) + 1.1), layout="constrained")
+    grid = figure.subplots(len(pairs), 2, sharex=True, squeeze=False)
+    for row, pair in zip(grid, pairs, strict=True):
+        for axes, (wavelength, flux, ivar, title), colour in zip(row, pair, (BLUE, ORANGE), strict=True):
+            use = (ivar > 0) & (wavelength > 1440) & (wavelength < 3395)
+            scaled = np.where(use, flux, np.nan) / np.median(flux[use])
+            weight = np.where(use, ivar, 0.0)
+            total = np.convolve(weight, np.ones(smooth), mode="same")
+            summed = np.convolve(weight * np.nan_to_num(scaled), np.ones(smooth), mode="same")
+            mean = np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+            axes.plot(wavelength, scaled, color=GREY, lw=0.3, alpha=0.6, rasterized=True)
+            axes.plot(wavelength, mean, color=colour, lw=0.9)
+            # a scale of its own: a red quasar beside a blue one would be flat
+            top = np.nanpercentile(mean, 99.7)
+            axes.set_ylim(-0.15 * top, 1.35 * top)
+            axes.annotate(
+                title,
+                (0.985, 0.93),
+                xycoords="axes fraction",
+                ha="right",
+                va="top",
+                fontsize=8.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+            )
+            for _, line, _ in LINES:
+                axes.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
+            axes.spines[["top", "right"]].set_visible(False)
+    for axes, name in zip(grid[0], ("real (sdss)", "simulated"), strict=True):
+        _name_lines(axes)
+        axes.set_title(name, fontsize=11, pad=26)
+    for axes in grid[-1]:
+        axes.set_xlim(1440, 3395)
+        axes.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    figure.supylabel(f"flux density over its median (grey: pixels; coloured: mean of {smooth} pixels)", fontsize=9)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> Figure:
     """Write a figure as PNG, whole or not at all, and give it back (a notebook's last line then shows it)."""
     with whole(path) as temporary:

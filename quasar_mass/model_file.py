@@ -1,7 +1,7 @@
 """The self-describing model file: a Keras `.h5` with one more attribute, which says what the network expects.
 
-Plain `keras.models.load_model(path)` opens it compiled and needs nothing of this package; `load` gives the
-description as well.
+Plain `keras.models.load_model(path)` opens it compiled and needs nothing of this package, in Keras 3 with every back
+end and in Keras 2 (`tf_keras`, TensorFlow 2.10 to 2.15); `load` gives the description as well.
 """
 
 import contextlib
@@ -14,10 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from quasar_mass import portable
 from quasar_mass.errors import ModelError
 from quasar_mass.files import whole
 
 ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
+KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
+OPENS = "opens"
 # Keras 3.15 writes its optimizer's state under the first name; where it finds one there, it builds an optimizer for no
 # variables at all: the state is lost, and `fit` fails. Under the second name, plain Keras starts a fresh optimizer,
 # which works, and `load` restores the state.
@@ -53,10 +56,11 @@ def _not_about_retracing(record: logging.LogRecord) -> bool:
     return "retracing" not in record.getMessage()
 
 
-def save(model, path: str | os.PathLike, about: dict) -> None:
+def save(model, path: str | os.PathLike, about: dict) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
-    Plain Keras opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
+    Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
+    A network of layers or arguments that Keras 2 does not have is written for Keras 3 alone.
 
     Parameters
     ----------
@@ -67,6 +71,11 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
     about : dict
         What JSON can hold; NumPy scalars and arrays become numbers and lists. The same model and `about` give the
         same bytes.
+
+    Returns
+    -------
+    str or None
+        Why Keras 2 will not open the file, which the file says as well (`read_keras_2`); None if it will.
 
     Raises
     ------
@@ -88,15 +97,17 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
         )
     import h5py
 
+    keras = import_keras()
     with whole(path) as temporary, tempfile.TemporaryDirectory() as folder:
         by_keras = Path(folder) / "model.h5"
         with _without_keras_warnings():
             model.save(by_keras)
         # Copied, not renamed in place: HDF5 would keep the old names, with Keras's running numbers, as dead bytes.
         with h5py.File(by_keras, "r") as source, h5py.File(temporary, "w") as file:
-            for name, value in source.attrs.items():
+            attributes = dict(source.attrs)
+            refused = _rewrite_configurations(attributes, keras)
+            for name, value in {**attributes, KERAS_2: refused or OPENS, ATTRIBUTE: text}.items():
                 file.attrs[name] = value
-            file.attrs[ATTRIBUTE] = text
             source.copy("model_weights", file)
             if KERAS_OPTIMIZER in source:
                 state = _optimizer_state(source[KERAS_OPTIMIZER])
@@ -104,6 +115,41 @@ def save(model, path: str | os.PathLike, about: dict) -> None:
                 file.create_group(OPTIMIZER).attrs["weight_names"] = names
                 for name, value in zip(names, state, strict=True):
                     file[OPTIMIZER].create_dataset(name, data=value)
+    return refused
+
+
+def _rewrite_configurations(attributes: dict, keras) -> str | None:
+    """Put what Keras 3 wrote into words that Keras 2 understands too; where that fails, leave it and say why."""
+    refused = None
+    for name, rewrite in (("model_config", portable.model_config), ("training_config", portable.training_config)):
+        if name not in attributes:
+            continue
+        try:
+            attributes[name] = json.dumps(rewrite(json.loads(attributes[name]), keras))
+        except portable.NotPortable as reason:
+            # An optimizer that Keras 2 does not know is no hindrance: it opens the network with compile=False.
+            refused = str(reason) if name == "model_config" else refused
+    return refused
+
+
+def read_keras_2(path: str | os.PathLike) -> str | None:
+    """Read whether Keras 2 opens a model file, without TensorFlow.
+
+    Returns
+    -------
+    str or None
+        "opens", or why it does not; None if the file does not say.
+
+    Raises
+    ------
+    ModelError
+        As `read_about`.
+    """
+    import h5py
+
+    read_about(path)  # refuses what is no model file
+    with h5py.File(path, "r") as file:
+        return file.attrs.get(KERAS_2)
 
 
 def read_about(path: str | os.PathLike) -> dict | None:

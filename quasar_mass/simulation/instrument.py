@@ -1,12 +1,14 @@
 """The telescope: from the light that arrives to the pixels that the BOSS spectrographs would have recorded.
 
-Noise is drawn per pixel from the sky's and the quasar's photons and from the read-out, on BOSS's own pixels. All
-numbers called *measured* are medians over 28 public BOSS spectra of faint quasars (median S/N below 8 per pixel) of
-DR16 and DR17, most of 4500 s exposures.
+Recording has two steps. `expose` does all that one can do once: resolution, errors of the calibration and of the sky
+subtraction, the noise's true and reported variance, the masks. `Exposure.read` adds the noise of the pixels, and can
+be called again and again for spectra of which nothing but the noise differs. `observe` is both.
 
-Left out: the resolution (R about 2000, 150 km/s: a 1600 km/s line grows by 0.4 %), noise that is correlated between
-neighbouring pixels, errors of the flux calibration and of the sky subtraction, cosmic rays, and fibres placed for
-another wavelength than the one observed.
+All numbers called *measured* are from 46 public BOSS spectra of DR16 and DR17, noise and masks from the 28 faint ones
+(median S/N below 8 per pixel) among them.
+
+Left out: fibres that leak into their neighbours, differences between the exposures of one spectrum, and sky lines whose
+brightness varies one against another.
 """
 
 import functools
@@ -14,60 +16,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.survey import BRIGHTSKY
+from quasar_mass.simulation import calibration, masks
+from quasar_mass.simulation.sky import FIRST, LAST, SKY, blur, draw_resolution, leftover, pixels, sky
 
-# --- BOSS's pixels: wavelength 10^(k * 1e-4) Angstrom, k an integer ---------------------------------------------------
-FIRST, LAST = 35_515, 40_153  # the widest span of k in 81 DR16 files (measured): 3560-10359 A
+__all__ = ["FIRST", "LAST", "SKY", "Conditions", "Exposure", "Observation", "conditions", "expose", "observe", "pixels"]
+
+# --- which pixels a plate has -----------------------------------------------------------------------------------------
 FIRST_QUANTILES = ((0.0, 0.2, 0.45, 0.59, 0.60, 1.0), (35_515, 35_521, 35_527, 35_531, 35_565, 35_571))  # first pixels:
 # from which redshift on published quasars reach the window's start, 1.463-1.50, says how plates are distributed
 PIXELS = (4574, 4624)  # fewest and most pixels per file (measured)
 LAST_FROM = 40_135  # smallest last pixel (measured)
 
-# --- the sky: wavelength (A), noise (1e-17 erg/s/cm2/A, one standard deviation), sky brightness (same unit, per fibre),
-# width of the line-spread function (pixels). Measured: running 30 % quantile of the medians, so without sky lines.
-SKY = np.array(
-    (
-        (3560, 2.54, 5.7, 1.41), (3600, 2.13, 6.1, 1.35), (3630, 1.92, 5.6, 1.32), (3670, 1.41, 5.1, 1.30),
-        (3720, 1.14, 4.5, 1.27), (3800, 0.85, 4.0, 1.24), (3900, 0.67, 3.3, 1.19), (4000, 0.61, 3.8, 1.15),
-        (4200, 0.46, 3.7, 1.09), (4500, 0.385, 3.8, 1.02), (5000, 0.308, 3.2, 0.89), (5500, 0.291, 3.3, 0.83),
-        (5800, 0.314, 4.0, 0.84), (5950, 0.348, 4.9, 0.91), (6050, 0.326, 4.0, 0.96), (6150, 0.313, 3.7, 0.99),
-        (6300, 0.269, 3.2, 1.01), (6500, 0.232, 2.8, 0.97), (7000, 0.193, 2.4, 0.89), (7500, 0.186, 2.3, 0.86),
-        (8000, 0.190, 2.4, 0.82), (8500, 0.186, 2.2, 0.81), (9000, 0.191, 2.3, 0.79), (9300, 0.191, 2.1, 0.80),
-        (9600, 0.257, 3.1, 0.81), (9800, 0.289, 3.1, 0.83), (9900, 0.337, 3.1, 0.84), (10000, 0.433, 4.0, 0.85),
-        (10100, 0.588, 5.4, 0.86), (10200, 0.798, 6.2, 0.88), (10300, 0.953, 6.8, 0.89), (10360, 1.076, 6.5, 0.87),
-    )
-)  # fmt: skip
-# Sky lines: k of the pixel, noise there over the noise beside it. Measured: the peaks of the median noise of 1.8 and
-# more. [O I] 5577 and 6300, Na 5891 and Hg 4047, 4358 lie below 7200 A, the OH forest above.
-SKY_LINES = np.array(
-    (
-        (36075, 1.8), (36394, 2.0), (37465, 13.8), (37702, 2.5), (37994, 3.1), (38599, 2.0), (38620, 2.5),
-        (38644, 2.0), (38659, 2.0), (38675, 1.9), (38809, 2.8), (38825, 2.0), (38875, 2.2), (38894, 2.8),
-        (38919, 2.0), (38934, 2.4), (38952, 2.3), (38985, 2.7), (39013, 2.4), (39028, 2.6), (39046, 2.1),
-        (39185, 2.2), (39191, 2.6), (39215, 4.6), (39243, 3.5), (39251, 1.9), (39259, 4.0), (39271, 1.8),
-        (39278, 3.1), (39298, 2.1), (39361, 2.0), (39376, 2.1), (39430, 3.1), (39435, 3.7), (39459, 5.7),
-        (39479, 2.3), (39488, 5.2), (39496, 2.2), (39504, 4.9), (39516, 2.3), (39523, 4.1), (39538, 2.2),
-        (39544, 2.7), (39567, 1.8), (39692, 6.7), (39697, 6.1), (39703, 2.4), (39721, 9.0), (39741, 2.5),
-        (39751, 8.6), (39759, 3.3), (39768, 5.8), (39779, 3.0), (39787, 6.0), (39802, 2.2), (39809, 3.7),
-        (39833, 2.1), (39860, 2.0), (39868, 2.2), (39878, 2.5), (39909, 4.8), (39935, 1.9), (39945, 4.7),
-        (39955, 2.1), (39964, 3.9), (39977, 3.6), (40007, 3.9), (40036, 2.4), (40054, 2.9), (40075, 2.4),
-        (40082, 1.9), (40091, 2.3), (40123, 4.7), (40150, 3.0),
-    )
-)  # fmt: skip
-SKY_LINE_WIDTH = 1.2  # pixels: standard deviation of a line's image (measured on isolated lines)
-PHOTON_SHARE = 0.5  # of the sky's variance, the rest being read-out: about what bright spectra of one plate show
+# --- exposures --------------------------------------------------------------------------------------------------------
+# Of 900 s each, and how often: after 11 plates of which public spectra were at hand (3-5 mostly, once 10).
+EXPOSURES = ((3, 4, 5, 6, 8, 10), (0.25, 0.42, 0.18, 0.08, 0.04, 0.03))
+# Exposures of SKY, 4500 s. With fewer the noise grows as the root of the time; more were taken in bad nights and do not
+# lower it (noise of those plates over SKY's, measured: 1.3-1.55 at 2700 s, 1.0-1.1 at 3600 s, 1.0-1.2 at 4500 s, 1.3 at
+# 9000 s).
+TYPICAL_EXPOSURES = 5
+NIGHT_SCATTER = 0.08  # dex: moon, clouds and seeing, from plate to plate (measured, times the root of the time: 0.09)
+FIBRE_SCATTER = 0.045  # dex: from fibre to fibre (measured on one plate: 0.05 with the quasars' own photons)
+NOISE_TILT = 0.03  # dex from the middle to either end, from fibre to fibre (measured: 0.02-0.03)
 
-# --- exposures: chosen here ------------------------------------------------------------------------------------------
-EXPOSURES = ((4, 5, 6, 8), (0.40, 0.40, 0.15, 0.05))  # of 900 s each, and how often
-TYPICAL_EXPOSURES = 5  # at which SKY holds: 4500 s
-NIGHT_SCATTER = 0.08  # dex: moon, clouds and seeing, from plate to plate
-FIBRE_SCATTER = 0.04  # dex: from fibre to fibre
-
-# --- masks -----------------------------------------------------------------------------------------------------------
-NODATA, COMBINEREJ, BADFLUXFACTOR = 1 << 24, 1 << 25, 1 << 26  # SPPIXMASK bits
-BRIGHTSKY_FROM = 7200.0  # Angstrom: pixels at 5577 and 6300 A do not carry the flag (measured)
-BRIGHTSKY_BOOST = 1.75  # noise over the noise beside it from which on a pixel is flagged: gives the measured 4.9 %
-LOST_RUNS, LOST_LENGTH = 1.2, 6.0  # runs of pixels with ivar = 0 per spectrum, and their mean length: 0.15 % (measured)
+# --- noise of the pixels ----------------------------------------------------------------------------------------------
+# Weights of a white noise's pixels -2..2, before normalization: the coadd's resampling ties neighbours, with
+# correlations of +0.20 and -0.09 at one and two pixels (measured: 0.20 to 0.22 and -0.07 to -0.09 at 4500-8200 A).
+CORRELATION = np.array((-0.055, 0.11, 1.0, 0.11, -0.055))
+UNTOLD, UNTOLD_NOISE = 0.008, 2.0  # share of pixels with more noise than reported, and how much: gives about the
+# measured 0.04-0.1 % of pixels beyond 4 standard deviations
+COSMICS, COSMIC_HEIGHT, COSMIC_LENGTH = 0.3, (5.0, 25.0), 2.0  # spikes per spectrum that no mask tells (about 0.1-0.2
+# seen; wider here), their height in standard deviations (log-uniform), and mean length in pixels
+COSMIC_NEGATIVE = 0.3  # share of dips among them: hits in the sky fibres
 
 
 @dataclass(frozen=True)
@@ -84,6 +63,8 @@ class Conditions:
         Noise over the typical one.
     lines : float
         Brightness of the sky lines over the typical one.
+    calibration : HalfPlate
+        Errors of the flux calibration.
     """
 
     first: int
@@ -91,6 +72,7 @@ class Conditions:
     exposures: int
     noise: float
     lines: float
+    calibration: calibration.HalfPlate
 
 
 @dataclass(frozen=True)
@@ -114,10 +96,73 @@ class Observation:
         return float(np.median(self.flux[good] * np.sqrt(self.ivar[good])))
 
 
-@functools.cache
-def pixels() -> np.ndarray:
-    """Give log10(wavelength / Angstrom) of all pixels that any plate has, shape (LAST - FIRST + 1,)."""
-    return 1e-4 * np.arange(FIRST, LAST + 1)
+@dataclass(frozen=True)
+class Exposure:
+    """One spectrum but for the noise of its pixels; all arrays of shape (n,).
+
+    Attributes
+    ----------
+    first : int
+        k of the first pixel: log10(wavelength / Angstrom) = 1e-4 * k.
+    light : ndarray
+        Mean recorded flux density, 1e-17 erg/s/cm2/Angstrom: with all systematic errors, without noise.
+    variance : ndarray
+        True variance of the noise.
+    ivar : ndarray
+        Inverse variance as it will be reported; 0 in lost pixels.
+    and_mask, or_mask : ndarray of int
+        SPPIXMASK bits.
+    wdisp : ndarray
+        Standard deviation of the line-spread function in pixels.
+    sky : ndarray
+        Brightness of the sky, unit of `light`.
+    model : ndarray of float32
+        The calibrated light without what the sky subtraction leaves.
+    conditions : Conditions
+        Of the half plate.
+    """
+
+    first: int
+    light: np.ndarray
+    variance: np.ndarray
+    ivar: np.ndarray
+    and_mask: np.ndarray
+    or_mask: np.ndarray
+    wdisp: np.ndarray
+    sky: np.ndarray
+    model: np.ndarray
+    conditions: Conditions
+
+    def read(self, rng: np.random.Generator) -> Observation:
+        """Read the pixels out: add noise and cosmic rays, and fill the lost pixels.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            For this reading alone. The exposure itself stays as it is.
+        """
+        size = len(self.light)
+        deviation = np.sqrt(self.variance)
+        flux = self.light + deviation * _noise(rng, size)
+        for _ in range(rng.poisson(COSMICS)):
+            start = int(rng.integers(size))
+            struck = slice(start, start + int(rng.geometric(1.0 / COSMIC_LENGTH)))
+            height = float(np.exp(rng.uniform(*np.log(COSMIC_HEIGHT))))
+            flux[struck] += (-height if rng.random() < COSMIC_NEGATIVE else height) * deviation[struck]
+        lost = self.ivar == 0.0
+        if lost.any():  # the pipeline's fill: finite, plausible, and of no weight
+            flux[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), flux[~lost])
+        return Observation(
+            first=self.first,
+            flux=flux,
+            ivar=self.ivar,
+            and_mask=self.and_mask,
+            or_mask=self.or_mask,
+            wdisp=self.wdisp,
+            sky=self.sky,
+            model=self.model,
+            conditions=self.conditions,
+        )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -128,66 +173,71 @@ def conditions(seed: int, plate: int, mjd: int, half: int) -> Conditions:
     shortest, longest = first + PIXELS[0] - 1, first + PIXELS[1] - 1
     last = int(rng.integers(max(LAST_FROM, shortest), min(LAST, longest) + 1))
     exposures = int(rng.choice(EXPOSURES[0], p=EXPOSURES[1]))
-    noise = 10.0 ** (NIGHT_SCATTER * rng.standard_normal()) * np.sqrt(TYPICAL_EXPOSURES / exposures)
-    return Conditions(first, last, exposures, float(noise), float(10.0 ** (0.05 * rng.standard_normal())))
+    noise = 10.0 ** (NIGHT_SCATTER * rng.standard_normal()) * np.sqrt(
+        TYPICAL_EXPOSURES / min(exposures, TYPICAL_EXPOSURES)
+    )
+    lines = 10.0 ** (0.05 * rng.standard_normal())
+    return Conditions(first, last, exposures, float(noise), float(lines), calibration.draw_half_plate(rng))
 
 
-def observe(rng: np.random.Generator, light: np.ndarray, where: Conditions) -> Observation:
-    """Record one spectrum.
+def expose(
+    rng: np.random.Generator, light: np.ndarray, where: Conditions, *, lambda_eff: float = calibration.OFFSET_FROM
+) -> Exposure:
+    """Do everything to the light that recording it does, but for the noise of the pixels.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        The object's own.
+        The spectrum's own.
     light : ndarray
         Flux density on `pixels` in 1e-17 erg/s/cm2/Angstrom, Galactic extinction applied.
     where : Conditions
         Of the half plate.
+    lambda_eff : float
+        Wavelength that its hole was drilled for, 4000 or 5400 Angstrom.
+
+    Returns
+    -------
+    Exposure
     """
     span = slice(where.first - FIRST, where.last - FIRST + 1)
-    model = light[span].astype(np.float32)
-    smooth, brightness, wdisp, lines = (column[span] for column in _sky())
+    smooth, brightness, wdisp, photons, lines = (column[span] for column in sky())
+    resolution = draw_resolution(rng)
+    seen = blur(light * calibration.draw_factor(rng, where.calibration, lambda_eff), resolution)[span]
     boost = 1.0 + where.lines * lines  # in variance
-    fibre = 10.0 ** (FIBRE_SCATTER * rng.standard_normal())
-    variance = (where.noise * fibre * smooth) ** 2 * (boost + PHOTON_SHARE * np.maximum(model, 0.0) / brightness)
+    level, tilt = np.array((FIBRE_SCATTER, NOISE_TILT)) * rng.standard_normal(2)
+    noise = where.noise * smooth * np.power(10.0, level + tilt * np.linspace(-1.0, 1.0, len(seen)))
+    reported = noise**2 * (boost + photons * np.maximum(seen, 0.0) / brightness)
+    variance = reported / calibration.draw_error_factor(rng)[span] ** 2
+    untold = rng.integers(len(seen), size=rng.poisson(UNTOLD * len(seen)))
+    variance[untold] *= UNTOLD_NOISE**2
 
-    flux = model + np.sqrt(variance) * rng.standard_normal(len(model))
-    ivar = 1.0 / variance
-    bright = (boost > BRIGHTSKY_BOOST**2) & (pixels()[span] > np.log10(BRIGHTSKY_FROM))
-    and_mask = np.where(bright, BRIGHTSKY, 0)
-    lost = np.zeros(len(model), bool)
-    for _ in range(rng.poisson(LOST_RUNS)):
-        start = int(rng.integers(1, len(model) - 1))
-        lost[start : min(start + int(rng.geometric(1.0 / LOST_LENGTH)), len(model) - 1)] = True
-    if lost.any():  # the pipeline's fill: finite, plausible, and of no weight
-        flux[lost] = np.interp(np.flatnonzero(lost), np.flatnonzero(~lost), flux[~lost])
-        ivar[lost] = 0.0
-        and_mask[lost] |= NODATA
-    wider = boost > 1.3**2  # at least one exposure had the bit
-    or_mask = and_mask | np.where(wider, BRIGHTSKY, 0) | np.where(rng.random(len(model)) < 0.02, COMBINEREJ, 0)
-    if rng.random() < 0.26:  # share of pixels with the bit (measured); here whole spectra
-        or_mask |= BADFLUXFACTOR
-    return Observation(
+    ivar = 1.0 / reported
+    and_mask, or_mask, lost = masks.draw(rng, where.first, boost)
+    ivar[lost] = 0.0
+    return Exposure(
         first=where.first,
-        flux=flux,
+        light=seen + np.sqrt(reported) * leftover(rng)[span],
+        variance=variance,
         ivar=ivar,
         and_mask=and_mask,
         or_mask=or_mask,
-        wdisp=wdisp,
+        wdisp=wdisp * resolution,
         sky=brightness * boost,
-        model=model,
+        model=seen.astype(np.float32),
         conditions=where,
     )
 
 
-@functools.cache
-def _sky() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Give noise, brightness, line-spread width and the lines' variance (over the smooth one), all on `pixels`."""
-    nodes = np.log10(SKY[:, 0])
-    noise = 10.0 ** np.interp(pixels(), nodes, np.log10(SKY[:, 1]))
-    brightness, wdisp = (np.interp(pixels(), nodes, SKY[:, n]) for n in (2, 3))
-    k = np.arange(FIRST, LAST + 1)
-    lines = np.zeros(len(k))
-    for centre, ratio in SKY_LINES:
-        np.maximum(lines, (ratio**2 - 1.0) * np.exp(-0.5 * ((k - centre) / SKY_LINE_WIDTH) ** 2), out=lines)
-    return noise, brightness, wdisp, lines
+def observe(
+    rng: np.random.Generator, light: np.ndarray, where: Conditions, *, lambda_eff: float = calibration.OFFSET_FROM
+) -> Observation:
+    """Record one spectrum: `expose` and `Exposure.read` with the same generator."""
+    return expose(rng, light, where, lambda_eff=lambda_eff).read(rng)
+
+
+def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Noise of unit variance, correlated between neighbours."""
+    reach = len(CORRELATION) - 1
+    white = rng.standard_normal(size + reach)
+    return np.convolve(white, CORRELATION / np.sqrt(np.sum(CORRELATION**2)), mode="valid")

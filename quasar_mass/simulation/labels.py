@@ -1,21 +1,22 @@
-"""The masses a simulated survey publishes: what a measurement on one spectrum of each object would have given.
+"""The masses a simulated survey publishes: what the line fit (`virial.measure`) finds on one noisy spectrum of each.
 
-A label is the virial mass of the object's true line width and of its luminosity on that night, plus an error that is
-*drawn* - no line is fitted - with a size set by that very spectrum's signal to noise. Which lines have a mass at all is
-drawn too, so that the shares come out as measured on the published table (Chen et al. 2019, 30,920 quasars).
+So the errors of the labels follow the spectra, as those of the published table do: of its noise, its absorption, its
+redshift, its calibration. Which lines have a mass at all is drawn beyond what the fit refuses, with the shares measured
+on the published table (Chen et al. 2019, 30,920 quasars), for why that table lacks them is not known here. H-beta and
+H-alpha, which no selected spectrum shows, are not fitted: their masses are drawn from the truth with an error.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from quasar_mass import virial
 from quasar_mass.simulation.quasars import Quasar
 
-# Error of a mass in dex: a floor, and a part that falls with the median S/N per pixel. Chosen here.
-ERRORS = {"MgII": (0.06, 0.35), "CIV": (0.08, 0.42), "Hb": (0.08, 0.40), "Ha": (0.08, 0.40)}
-
+LINES = ("Hb", "Ha", "MgII", "CIV")  # in the order in which the first mass is taken as the label
 CIV_FROM = 1.566  # redshift from which C IV masses exist (measured: none below, 96 % above)
 NO_CIV = ((1.566, 1.80), (0.045, 0.018))  # share without C IV mass against redshift (measured)
 NO_MGII = ((1.566, 1.80), (0.205, 0.43))  # share without Mg II mass; 0 below the first redshift (measured)
@@ -23,6 +24,8 @@ NO_MGII = ((1.566, 1.80), (0.205, 0.43))  # share without Mg II mass; 0 below th
 # chance to lack Mg II is made to grow towards low C IV masses, with this correlation, around this mean and scatter.
 NO_MGII_MASS = (0.45, 8.51, 0.447)
 HB_TO, HA_TO = 0.90, 0.42  # redshifts at which H-beta and H-alpha leave the spectrum (9200 A)
+BALMER_ERROR = 0.12  # dex, of the drawn H-beta and H-alpha masses: chosen here
+MASSES = (5.0, 11.0)  # log10(M / M_Sun): a fit beyond these is no mass; chosen here
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,19 @@ class Label:
     Attributes
     ----------
     masses : dict of str to float
-        log10(M / M_Sun) by line, ``"Hb"``, ``"Ha"``, ``"MgII"``, ``"CIV"``.
+        log10(M / M_Sun) by line, in the order of `LINES`.
     true_mass : float
-        The virial mass without error and variability in the first line that has one: what the label measures.
+        The noise-free virial mass in the first line that has one: what the label measures.
     """
 
     masses: dict
     true_mass: float
 
 
-def measure(
-    rng: np.random.Generator,
-    quasar: Quasar,
-    *,
-    redshift: float,
-    signal_to_noise: float,
-    luminosity: dict,
-    labelled: bool = True,
+def publish(
+    rng: np.random.Generator, quasar: Quasar, measured: Mapping[str, float], *, redshift: float, labelled: bool = True
 ) -> Label:
-    """Draw the masses measured on one spectrum.
+    """Decide which of the measured masses the table has.
 
     Parameters
     ----------
@@ -58,35 +55,48 @@ def measure(
         The object's own.
     quasar : Quasar
         What it truly is.
+    measured : mapping of str to float
+        ``"MgII"`` and ``"CIV"``: log10(M / M_Sun) as `virial.measure` found them, NaN where it found none.
     redshift : float
         The catalogue's.
-    signal_to_noise : float
-        Median per pixel of the spectrum.
-    luminosity : dict of str to float
-        log10 of lambda L_lambda (erg/s) beside each line on that night.
     labelled : bool
-        If not, no line is measured.
+        If not, no line has a mass.
     """
-    noise, chance = rng.standard_normal(4), rng.standard_normal(2)
-    fwhm = quasar.fwhm | {"Hb": quasar.fwhm["MgII"], "Ha": quasar.fwhm["MgII"]}  # all low ionization
-    drawn = {}
-    for n, (line, (floor, slope)) in enumerate(ERRORS.items()):
-        error = noise[n] * np.hypot(floor, slope / max(signal_to_noise, 1.0))
-        drawn[line] = round(float(np.clip(virial.mass(line, luminosity[line], fwhm[line]) + error, 6.0, 9.99)), 2)
-    kept = _measured(redshift, drawn["CIV"], chance) if labelled else ()
-    masses = {line: drawn[line] if line in kept else 0.0 for line in ("Hb", "Ha", "MgII", "CIV")}
-    label_line = next((line for line in masses if line in kept), "MgII")
-    return Label(masses, float(virial.mass(label_line, mean_luminosities(quasar)[label_line], fwhm[label_line])))
+    noise, chance = rng.standard_normal(2), rng.standard_normal(2)
+    truth = true_masses(quasar)
+    found = {"Hb": truth["Hb"] + BALMER_ERROR * noise[0], "Ha": truth["Ha"] + BALMER_ERROR * noise[1], **measured}
+    usable = {line: MASSES[0] < found[line] < MASSES[1] for line in LINES}  # False for NaN
+    kept = [line for line in _published(redshift, found["CIV"], chance) if usable[line]] if labelled else []
+    masses = {line: round(float(found[line]), 2) if line in kept else 0.0 for line in LINES}
+    label_line = kept[0] if kept else "MgII"
+    return Label(masses, truth[label_line])
 
 
-def mean_luminosities(quasar: Quasar) -> dict:
-    """log10 of lambda L_lambda (erg/s) that each line's mass is made with, without variability."""
+def true_masses(quasar: Quasar) -> dict[str, float]:
+    """log10(M / M_Sun) by line, from the quasar's noise-free widths and mean luminosities."""
     at_5100 = quasar.log_l3000 + (1.0 + quasar.slope) * np.log10(5100.0 / 3000.0)
-    return {"Hb": at_5100, "Ha": at_5100, "MgII": quasar.log_l3000, "CIV": quasar.log_l1350}
+    luminosity = {"Hb": at_5100, "Ha": at_5100, "MgII": quasar.log_l3000, "CIV": quasar.log_l1350}
+    width = {line: quasar.fwhm["CIV" if line == "CIV" else "MgII"] for line in LINES}  # Hb, Ha, Mg II: low ionization
+    return {line: float(virial.mass(line, luminosity[line], width[line])) for line in LINES}
 
 
-def _measured(redshift: float, civ_mass: float, chance: np.ndarray) -> tuple:
-    """Lines that have a mass."""
+def expected_mass(quasar: Quasar, redshift: float) -> float:
+    """Give the mean of the true masses that the label may come from, each with its chance: a network's best answer.
+
+    Parameters
+    ----------
+    quasar : Quasar
+        With a redshift at which its label is from Mg II or C IV.
+    redshift : float
+        The catalogue's.
+    """
+    truth = true_masses(quasar)
+    chance = _chance_without_mgii(redshift, truth["CIV"])
+    return (1.0 - chance) * truth["MgII"] + chance * truth["CIV"]
+
+
+def _published(redshift: float, civ_mass: float, chance: np.ndarray) -> tuple:
+    """Lines whose masses are published, if they were measured."""
     lines = []
     if redshift < HB_TO:
         lines.append("Hb")
@@ -94,11 +104,20 @@ def _measured(redshift: float, civ_mass: float, chance: np.ndarray) -> tuple:
         lines.append("Ha")
     if redshift < CIV_FROM:
         return (*lines, "MgII")
-    strength, mean, scatter = NO_MGII_MASS
-    rank = strength * (civ_mass - mean) / scatter + np.sqrt(1.0 - strength**2) * chance[0]
-    without_mgii = _normal_cdf(rank) < np.interp(redshift, *NO_MGII)
-    without_civ = not without_mgii and _normal_cdf(chance[1]) < np.interp(redshift, *NO_CIV)
+    without_mgii = np.isfinite(civ_mass) and _normal_cdf(chance[0]) < _chance_without_mgii(redshift, civ_mass)
+    # NO_CIV counts among all objects, and those without Mg II have all a C IV mass.
+    share = np.interp(redshift, *NO_CIV) / (1.0 - np.interp(redshift, *NO_MGII))
+    without_civ = not without_mgii and _normal_cdf(chance[1]) < share
     return (*lines, *(() if without_mgii else ("MgII",)), *(() if without_civ else ("CIV",)))
+
+
+def _chance_without_mgii(redshift: float, civ_mass: float) -> float:
+    if redshift < CIV_FROM:
+        return 0.0
+    strength, mean, scatter = NO_MGII_MASS
+    threshold = NormalDist().inv_cdf(float(np.interp(redshift, *NO_MGII)))
+    rank = strength * (civ_mass - mean) / scatter
+    return _normal_cdf((threshold - rank) / math.sqrt(1.0 - strength**2))
 
 
 def _normal_cdf(x: float) -> float:

@@ -1,27 +1,28 @@
-"""One object from start to end: draw the quasar, observe its epochs, write their files, measure its masses."""
+"""Objects from start to end: draw the quasars, observe their epochs, measure their masses, write their files.
 
-import functools
+Every object, and every epoch of it, has generators of its own, made from the survey's seed and its number: what is
+drawn depends neither on the other objects and epochs nor on which files are there.
+"""
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quasar_mass import virial
 from quasar_mass.files import whole
 from quasar_mass.simulation import instrument, labels, quasars, specfile
-from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target
-from quasar_mass.spectrum import transmission
+from quasar_mass.simulation.light import magnitudes, received_light, variation, variations
+from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
+from quasar_mass.spectrum import Spectrum, colour_excess
 from quasar_mass.survey import Survey
 
-# Change from one epoch to the next, standard deviations: of the brightness (mag; about that of quasars over months to
-# years, Vanden Berk et al. 2004, ApJ 601, 692), and of the slope (chosen here). The lines follow the continuum.
-VARIABILITY = (0.10, 0.05)
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
 EXTINCTION = np.array((4.239, 3.303, 2.285, 1.698, 1.263))
-FILTERS = np.array((3551.0, 4686.0, 6166.0, 7480.0, 8932.0))  # Angstrom, effective: Fukugita et al. 1996, AJ 111, 1748
-LIGHT_ANGSTROM = 2.99792458e18  # Angstrom/s
 LAMBDA_EFF = {False: 4000.0, True: 5400.0}  # Angstrom: quasar targets, and the monitored field (measured)
-MPC = 3.0856775814913673e24  # cm
+
+# Numbers that tell an object's generators apart; population has 2, light 3.
+_EPOCH, _LABEL = 4, 5
 
 
 @dataclass(frozen=True)
@@ -54,68 +55,210 @@ class Record:
 
 
 def simulate_targets(survey: Survey, seed: int, targets: Sequence[Target]) -> list[Record]:
-    """Simulate some objects and write their spectra; what one worker is given at a time."""
-    return [simulate_target(survey, seed, target) for target in targets]
-
-
-def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
-    """Simulate one object and write its spectra, keeping files that are there.
+    """Simulate some objects and write their spectra, keeping files that are there; what a worker is given at a time.
 
     Parameters
     ----------
     survey : Survey
         Where to.
     seed : int
-        The survey's: with the object's number, all its randomness, so that the bytes depend on nothing else.
-    target : Target
+        The survey's: with an object's number, all its randomness, so that the bytes depend on nothing else.
+    targets : sequence of Target
         Which.
     """
+    observed = [_observe(seed, target) for target in targets]
+    records = []
+    for one, label in zip(observed, _label_all(seed, observed), strict=True):
+        if one.target.has_files:
+            _write(survey, one)
+        quality = tuple(observation.signal_to_noise for observation in one.observations)
+        records.append(Record(one.target, one.quasar, label, one.primary, one.measured, quality, one.magnitudes))
+    return records
+
+
+def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
+    """Simulate one object; parameters as of `simulate_targets`."""
+    return simulate_targets(survey, seed, [target])[0]
+
+
+def draw_quasar(seed: int, target: Target) -> quasars.Quasar:
+    """Draw the quasar behind a catalogue's entry, at its true redshift."""
     rng = np.random.default_rng([seed, target.index])
-    true_redshift = (1.0 + target.z) * (1.0 + REDSHIFT_ERROR / quasars.LIGHT * rng.standard_normal()) - 1.0
-    quasar = quasars.draw(rng, true_redshift)
-    changes = rng.standard_normal((len(target.epochs), 2)) * VARIABILITY
-    magnitudes = _magnitudes(quasar, target.ebv)
+    quasar = quasars.draw(rng, target.z)
+    return replace(quasar, redshift=true_redshift(rng, target.z, quasar.wind))
 
-    observations = []
-    if target.has_files:
-        light = _light(quasar, target.ebv)
-        for (plate, mjd, fiberid), (dimming, tilt) in zip(target.epochs, changes, strict=True):
-            where = instrument.conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
-            varied = light * _variation(dimming, tilt, true_redshift)
-            observations.append(instrument.observe(rng, varied, where))
-        quality = [observation.signal_to_noise for observation in observations]
-    else:
-        quality = [_expected_signal_to_noise(quasar, target.ebv)]
 
-    primary = int(np.argmax(quality))  # as DR16Q chooses it
-    measured = primary
-    others = [n for n in range(len(quality)) if n != primary]
-    if others and rng.random() < OTHER_EPOCH_MEASURED:
-        measured = int(rng.choice(others))
-    dimming, tilt = changes[measured]
-    label = labels.measure(
-        rng,
-        quasar,
-        redshift=target.z,
-        signal_to_noise=quality[measured],
-        luminosity={
-            line: value - 0.4 * dimming + tilt * np.log10(virial.CALIBRATIONS[line].continuum / 3000.0)
-            for line, value in labels.mean_luminosities(quasar).items()
-        },
-        labelled=target.kind != "unlabelled",
+def epoch_exposure(
+    seed: int,
+    quasar: quasars.Quasar,
+    target: Target,
+    n: int,
+    *,
+    light: np.ndarray | None = None,
+    change: np.ndarray | None = None,
+) -> instrument.Exposure:
+    """Expose one epoch of an object: from the quasar to all but the noise of the pixels.
+
+    Parameters
+    ----------
+    seed : int
+        The survey's.
+    quasar : Quasar
+        Usually that of `draw_quasar`.
+    target : Target
+        Its place on the plates, extinction and epochs.
+    n : int
+        Which of its epochs.
+    light : ndarray, optional
+        `received_light` of the quasar, where it is known already.
+    change : ndarray of shape (2,), optional
+        Row n of `variations`, where they are known already.
+
+    Returns
+    -------
+    Exposure
+        Its ``read(epoch_noise(seed, target, n))`` is the survey's observation; with other generators it is the same
+        spectrum with other noise.
+    """
+    if light is None:
+        light = received_light(quasar, target.ebv)
+    if change is None:
+        change = variations(seed, target, quasar.redshift)[n]
+    plate, mjd, fiberid = target.epochs[n]
+    where = instrument.conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
+    rng = np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 1])
+    varied = light * variation(change, quasar.redshift)
+    return instrument.expose(rng, varied, where, lambda_eff=LAMBDA_EFF[target.monitored])
+
+
+def epoch_noise(seed: int, target: Target, n: int) -> np.random.Generator:
+    """Give the generator of the noise that the survey's own spectrum of an epoch has."""
+    return np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 2])
+
+
+def library_exposure(seed: int, target: Target) -> tuple[quasars.Quasar, instrument.Exposure, Spectrum]:
+    """Expose an object's first epoch, for a library of spectra whose noise is drawn later.
+
+    Returns
+    -------
+    quasar : Quasar
+        Behind it.
+    exposure : Exposure
+        Of its first epoch.
+    spectrum : Spectrum
+        The same without noise: its flux is the exposure's light, its ivar the true one, 0 in lost pixels.
+    """
+    quasar = draw_quasar(seed, target)
+    exposure = epoch_exposure(seed, quasar, target, 0)
+    told = np.where(exposure.ivar > 0.0, 1.0 / exposure.variance, 0.0)
+    return quasar, exposure, _spectrum(exposure, exposure.light, told, target, target.epochs[0], target.ebv)
+
+
+def spectrum_of(
+    observation: instrument.Observation, target: Target, epoch: tuple[int, int, int], ebv: float | None = None
+) -> Spectrum:
+    """Give an observation as it would be read back from its file, rounded as the file rounds it.
+
+    Parameters
+    ----------
+    observation : Observation
+        From `Exposure.read`.
+    target : Target
+        Of which it is.
+    epoch : (plate, mjd, fiberid)
+        Of the spectrum.
+    ebv : float, optional
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998; that of the target if left out.
+    """
+    rounded = (values.astype(np.float32).astype(np.float64) for values in (observation.flux, observation.ivar))
+    return _spectrum(observation, *rounded, target, epoch, target.ebv if ebv is None else ebv)
+
+
+def _spectrum(
+    recorded: instrument.Observation | instrument.Exposure,
+    flux: np.ndarray,
+    ivar: np.ndarray,
+    target: Target,
+    epoch: tuple[int, int, int],
+    ebv: float,
+) -> Spectrum:
+    plate, mjd, fiberid = epoch
+    return Spectrum(
+        pixel=recorded.first + np.arange(len(flux)),
+        flux=flux,
+        ivar=ivar,
+        and_mask=recorded.and_mask.astype(np.int64),
+        plate=plate,
+        mjd=mjd,
+        fiberid=fiberid,
+        redshift=float(np.float32(target.z)),
+        ebv=float(colour_excess(float(np.float32(EXTINCTION[1] * ebv)))),
+        run2d=specfile.RUN2D,
+        spectral_class="QSO",
+        kind="simulated",
     )
-    for n, observation in enumerate(observations):
-        path = survey.spectrum(*target.epochs[n])
-        if not path.exists():
-            row = _row(target, magnitudes, primary == n)
-            with whole(path) as temporary:
-                temporary.write_bytes(specfile.spec_lite(target.epochs[n], observation, row))
-    return Record(target, quasar, label, primary, measured, tuple(quality), magnitudes)
 
 
 def thing_id(target: Target) -> int:
     """Give a number for THING_ID that no two objects share."""
     return 900_000_000 + target.index
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """An object after its observation, before its masses are measured; attributes as of `Record`."""
+
+    target: Target
+    quasar: quasars.Quasar
+    observations: tuple[instrument.Observation, ...]
+    primary: int
+    measured: int
+    magnitudes: np.ndarray
+
+
+def _observe(seed: int, target: Target) -> _Observed:
+    """Observe all epochs of an object; one alone, for its masses, if it has no files."""
+    quasar = draw_quasar(seed, target)
+    light = received_light(quasar, target.ebv)
+    changes = variations(seed, target, quasar.redshift)
+    observations = tuple(
+        epoch_exposure(seed, quasar, target, n, light=light, change=changes[n]).read(epoch_noise(seed, target, n))
+        for n in range(len(target.epochs) if target.has_files else 1)
+    )
+    primary = int(np.argmax([observation.signal_to_noise for observation in observations]))  # as DR16Q chooses it
+    others = [n for n in range(len(observations)) if n != primary]
+    rng = np.random.default_rng([seed, target.index, _LABEL, 1])
+    measured = int(rng.choice(others)) if others and rng.random() < OTHER_EPOCH_MEASURED else primary
+    return _Observed(target, quasar, observations, primary, measured, magnitudes(light))
+
+
+def _label_all(seed: int, observed: Sequence[_Observed]) -> list[labels.Label]:
+    """Measure the masses of some objects at once, each on one spectrum."""
+    spectra = [
+        spectrum_of(one.observations[one.measured], one.target, one.target.epochs[one.measured]) for one in observed
+    ]
+    table = virial.measure(spectra, [one.target.z for one in observed], [spectrum.ebv for spectrum in spectra])
+    masses = zip(table["LMBH_MgII"], table["LMBH_CIV"], strict=True)
+    return [
+        labels.publish(
+            np.random.default_rng([seed, one.target.index, _LABEL, 2]),
+            one.quasar,
+            {"MgII": mgii, "CIV": civ},
+            redshift=one.target.z,
+            labelled=one.target.kind != "unlabelled",
+        )
+        for one, (mgii, civ) in zip(observed, masses, strict=True)
+    ]
+
+
+def _write(survey: Survey, one: _Observed) -> None:
+    """Write the spectra of an object that are not there yet."""
+    for n, (epoch, observation) in enumerate(zip(one.target.epochs, one.observations, strict=True)):
+        path = survey.spectrum(*epoch)
+        if not path.exists():
+            with whole(path) as temporary:
+                row = _row(one.target, one.magnitudes, one.primary == n)
+                temporary.write_bytes(specfile.spec_lite(epoch, observation, row))
 
 
 def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
@@ -135,46 +278,3 @@ def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
         "PSFMAG": magnitudes,
         "PSFFLUX": flux,
     }
-
-
-def _light(quasar: quasars.Quasar, ebv: float) -> np.ndarray:
-    """Mean flux density above the atmosphere on the instrument's pixels, in 1e-17 erg/s/cm2/Angstrom."""
-    density = quasars.luminosity_density(quasar, instrument.pixels() - np.log10(1.0 + quasar.redshift))
-    k = np.arange(instrument.FIRST, instrument.LAST + 1)
-    return density * _dilution(quasar.redshift) * transmission(k, ebv)
-
-
-def _variation(dimming: float, tilt: float, redshift: float) -> np.ndarray:
-    """Factor on the light: `dimming` magnitudes, and a change of slope around 3000 A in the rest frame."""
-    return 10.0 ** (-0.4 * dimming + tilt * (instrument.pixels() - np.log10(3000.0 * (1.0 + redshift))))
-
-
-def _magnitudes(quasar: quasars.Quasar, ebv: float) -> np.ndarray:
-    """AB magnitudes of the power law alone at the filters' effective wavelengths, dimmed by the Galaxy."""
-    rest = FILTERS / (1.0 + quasar.redshift)
-    density = 10.0**quasar.log_l3000 / 3000.0 * (rest / 3000.0) ** quasar.slope
-    per_hertz = 1e-17 * density * _dilution(quasar.redshift) * FILTERS**2 / LIGHT_ANGSTROM
-    return -2.5 * np.log10(per_hertz) - 48.60 + ebv * EXTINCTION
-
-
-def _expected_signal_to_noise(quasar: quasars.Quasar, ebv: float) -> float:
-    """Of an object whose spectrum is not written: the power law over the typical noise at 7480 A."""
-    magnitude = _magnitudes(quasar, ebv)[3]
-    flux = 1e17 * 10.0 ** (-0.4 * (magnitude + 48.60)) * LIGHT_ANGSTROM / FILTERS[3] ** 2
-    return float(flux / np.interp(FILTERS[3], instrument.SKY[:, 0], instrument.SKY[:, 1]))
-
-
-def _dilution(redshift: float) -> float:
-    """Flux density (1e-17 erg/s/cm2/Angstrom, observed) over luminosity density (erg/s/Angstrom, rest frame)."""
-    redshifts, distances = _distances()
-    distance = np.interp(redshift, redshifts, distances)
-    return float(1e17 / (4.0 * np.pi * distance**2 * (1.0 + redshift)))
-
-
-@functools.cache
-def _distances() -> tuple[np.ndarray, np.ndarray]:
-    """Luminosity distances in cm, Planck 2015 cosmology; the table's steps cost less than 1e-6 in the distance."""
-    from astropy.cosmology import Planck15  # not at the top: half a second
-
-    redshifts = np.linspace(0.25, 2.5, 4501)
-    return redshifts, MPC * Planck15.luminosity_distance(redshifts).value

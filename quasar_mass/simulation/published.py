@@ -145,7 +145,9 @@ def _fill_row(row: np.void, record: Record) -> None:
     for name in ("Z", "Z_PIPE", "Z_QN", "Z_PCA", "Z_MGII"):
         row[name] = target.z
     row["ZWARNING"] = target.zwarning
-    row["BAL_PROB"] = 0.0 if target.z >= labels.CIV_FROM else -1.0  # none is simulated, where C IV could show one
+    if target.z >= labels.CIV_FROM:  # below it C IV and its outflows are not seen
+        row["BAL_PROB"] = float(quasar.bal > 0.0)
+        row["BI_CIV"] = quasar.bal
     row["NSPEC"] = row["NSPEC_BOSS"] = len(others)
     for n, (plate, mjd, fiberid) in enumerate(others):
         row["PLATE_DUPLICATE"][n], row["MJD_DUPLICATE"][n], row["FIBERID_DUPLICATE"][n] = plate, mjd, fiberid

@@ -1,5 +1,6 @@
 """The model file: plain Keras opens it, it says what it is, and a broken one says that."""
 
+import json
 import subprocess
 import sys
 
@@ -57,6 +58,76 @@ def test_plain_keras_opens_it_compiled(keras, model, path):
     assert plain.evaluate(SPECTRA, LABEL, verbose=0, return_dict=True).keys() == {"loss", "rmse"}
     assert float(plain.optimizer.learning_rate) == pytest.approx(1e-3)
     plain.fit(SPECTRA, LABEL, verbose=0)
+
+
+def test_the_file_speaks_the_words_of_keras_2(model, path):
+    assert model_file.read_keras_2(path) == model_file.OPENS
+    with h5py.File(path) as file:
+        network, training = (json.loads(file.attrs[name]) for name in ("model_config", "training_config"))
+    for word in ("module", "DTypePolicy", "batch_shape", "input_axes", "quantization_config", "synchronized"):
+        assert word not in json.dumps(network)
+    assert network["config"]["layers"][0]["config"]["batch_input_shape"] == [None, 9, 1]
+    assert not training["optimizer_config"]["config"].keys() & {"weight_decay", "use_ema", "loss_scale_factor"}
+    loaded, _ = model_file.load(path)
+    assert loaded.get_config() == model.get_config(), "and Keras 3 reads it as before"
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+
+
+def test_the_same_model_gives_the_same_bytes(model, path, tmp_path):
+    model_file.save(model, tmp_path / "again.h5", ABOUT)
+    assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+    loaded, _ = model_file.load(path)
+    model_file.save(loaded, tmp_path / "loaded.h5", ABOUT)
+    assert (tmp_path / "loaded.h5").read_bytes() == path.read_bytes()
+
+
+def for_keras_3_alone(keras) -> dict:
+    k = keras.layers
+    spectrum = keras.Input((9, 1))
+    layers = {
+        "LeakyReLU": [k.LeakyReLU()],
+        "Bidirectional": [k.Bidirectional(k.LSTM(2))],
+        "Activation(activation='hard_sigmoid')": [k.Activation("hard_sigmoid")],
+        "LSTM(seed=3)": [k.LSTM(2, seed=3)],
+        "GlobalAveragePooling1D(keepdims=True)": [k.GlobalAveragePooling1D(keepdims=True)],
+        "Dense(dtype='mixed_float16')": [k.Dense(2, dtype="mixed_float16")],
+        "Sequential": [keras.Sequential([keras.Input((9, 1)), k.Dense(2)])],
+    }
+    models = {
+        reason: keras.Sequential([keras.Input((9, 1)), *some, k.Flatten(), k.Dense(1)])
+        for reason, some in layers.items()
+    }
+    return models | {"a Functional model": keras.Model(spectrum, k.Dense(1)(k.Flatten()(spectrum)))}
+
+
+def test_a_network_that_keras_2_cannot_have_is_saved_for_keras_3(keras, tmp_path):
+    path = tmp_path / "model.h5"
+    for reason, model in for_keras_3_alone(keras).items():
+        refused = model_file.save(model, path, ABOUT)
+        assert refused.startswith(reason)
+        assert model_file.read_keras_2(path) == refused
+        loaded, about = model_file.load(path)
+        assert about == ABOUT
+        np.testing.assert_array_equal(loaded(SPECTRA), model(SPECTRA))
+
+
+def test_an_optimizer_that_keras_2_cannot_have_is_kept(keras, tmp_path):
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9)
+    for optimizer in (
+        keras.optimizers.Lion(1e-4),
+        keras.optimizers.Nadam(schedule),
+        keras.optimizers.Adam(use_ema=True),
+    ):
+        model = keras.Sequential([keras.Input((9, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+        model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
+        assert model_file.save(model, tmp_path / "model.h5", ABOUT) is None, "Keras 2 opens the network all the same"
+        loaded, _ = model_file.load(tmp_path / "model.h5")
+        assert loaded.optimizer.get_config() == optimizer.get_config()
+
+
+def test_a_model_from_elsewhere_does_not_say_what_opens_it(model, tmp_path):
+    model.save(tmp_path / "plain.h5")
+    assert model_file.read_keras_2(tmp_path / "plain.h5") is None
 
 
 def test_load_restores_the_optimizer(model, path):

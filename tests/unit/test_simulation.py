@@ -8,19 +8,20 @@ import pytest
 from astropy.io import ascii as tables
 from astropy.io import fits
 
-from quasar_mass import iron, simulation, virial
+from quasar_mass import simulation, virial
 from quasar_mass.errors import FileError, SurveyError
 from quasar_mass.simulation import (
     fitsbytes,
     instrument,
     labels,
+    light,
     observing,
     population,
     published,
     quasars,
     simulate,
 )
-from quasar_mass.survey import BRIGHTSKY, Survey, epoch_name
+from quasar_mass.survey import Survey, epoch_name
 
 OBJECTS, SEED = 40, 4  # of this seed's two repeated objects, one has its second spectrum as primary
 
@@ -185,21 +186,6 @@ def test_spectra_have_all_facts_of_the_published_format(survey):
             assert one["WAVEMIN"] == pytest.approx(10 ** data["LOGLAM"][0], rel=1e-6)
 
 
-def test_noise_and_masks_are_as_declared(survey):
-    chi, bright, lost = [], [], []
-    for path in spectra(survey):
-        data = fits.getdata(path, 1)
-        good = data["IVAR"] > 0
-        chi.append(np.std(((data["FLUX"] - data["MODEL"]) * np.sqrt(data["IVAR"]))[good]))
-        bright.append(np.mean(data["AND_MASK"] & BRIGHTSKY > 0))
-        lost.append(np.mean(~good))
-    assert np.mean(chi) == pytest.approx(1.0, abs=0.02)
-    assert min(chi) > 0.9
-    assert max(chi) < 1.1
-    assert 0.03 < np.mean(bright) < 0.07
-    assert 0.0005 < np.mean(lost) < 0.004
-
-
 def test_spectra_are_those_of_the_targets_with_files_and_no_others(survey, targets):
     expected = {survey.spectrum(*epoch) for target in targets if target.has_files for epoch in target.epochs}
     assert set(spectra(survey)) == expected
@@ -207,54 +193,6 @@ def test_spectra_are_those_of_the_targets_with_files_and_no_others(survey, targe
 
 
 # --- the physics ----------------------------------------------------------------------------------------------------
-
-
-def width_at_half_maximum(velocity, profile):
-    above = np.flatnonzero(profile >= 0.5 * profile.max())
-    return velocity[above[-1]] - velocity[above[0]]
-
-
-@pytest.mark.parametrize("line", ["MgII", "CIV"])
-@pytest.mark.parametrize("fwhm", [1600.0, 4000.0, 12_000.0])
-@pytest.mark.parametrize("base_share", [0.05, 0.3, 0.6])
-def test_a_profile_has_the_width_asked_for_and_unit_flux(line, fwhm, base_share):
-    velocity = np.arange(-120_000.0, 120_000.0, 1.0)
-    profile = quasars.line_profile(line, fwhm, velocity, base_share)
-    assert width_at_half_maximum(velocity, profile) == pytest.approx(fwhm, abs=3.0)
-    assert profile.sum() == pytest.approx(1.0, abs=1e-6)
-
-
-def test_a_spectrum_carries_the_luminosities_widths_and_so_the_mass_that_were_drawn():
-    rng = np.random.default_rng(3)
-    log_wavelength = 1e-4 * np.arange(31_200, 36_200)  # 1318 A to 4169 A
-    wavelength = 10.0**log_wavelength
-    for _ in range(10):
-        quasar = quasars.draw(rng, 1.65)
-        parts = quasars.components(quasar, log_wavelength)
-        for line, at, drawn in (("MgII", 3000.0, quasar.log_l3000), ("CIV", 1350.0, quasar.log_l1350)):
-            luminosity = np.log10(at * np.interp(at, wavelength, parts["power law"]))
-            assert luminosity == pytest.approx(drawn, abs=1e-4)
-            width = width_at_half_maximum(iron.KM_S_PER_DEX * log_wavelength, parts[line])
-            assert width == pytest.approx(quasar.fwhm[line], abs=140.0)  # two pixels of 69 km/s
-            flux = np.sum(parts[line] * wavelength) * np.log(10.0) * 1e-4
-            centre = quasars.LINES[line].wavelengths[0]
-            equivalent = flux / np.interp(centre, wavelength, parts["power law"])
-            assert equivalent == pytest.approx(quasar.width[line], rel=0.1)
-            mass = virial.mass(line, luminosity, width)
-            assert mass == pytest.approx(virial.mass(line, drawn, quasar.fwhm[line]), abs=0.08)
-
-
-def test_iron_has_the_equivalent_width_asked_for():
-    log_wavelength = 1e-4 * np.arange(31_200, 36_200)
-    wavelength = 10.0**log_wavelength
-    band = (wavelength > 2200) & (wavelength < 2700)
-    for shift in (0.0, 0.37):  # parts of a pixel too
-        at = log_wavelength + 1e-4 * shift
-        template = iron.emission(3000.0, at)
-        assert np.sum((template * 10.0**at)[band]) * np.log(10.0) * 1e-4 == pytest.approx(1.0, abs=0.05)
-    moved = iron.emission(3000.0, log_wavelength + 0.5e-4)
-    still = iron.emission(3000.0, log_wavelength)
-    assert moved[:-1] == pytest.approx(0.5 * (still[:-1] + still[1:]), abs=1e-3 * still.max())
 
 
 def test_the_light_is_dimmed_by_distance_and_by_the_galaxy():
@@ -267,7 +205,7 @@ def test_the_light_is_dimmed_by_distance_and_by_the_galaxy():
     distance = Planck15.luminosity_distance(1.7).to_value(units.cm)
     flux = 1e17 * density / (4 * np.pi * distance**2 * 2.7)
     curve = F99(Rv=3.1).extinguish(10 ** instrument.pixels() * units.AA, Av=2.742 * 0.1)
-    assert observing._light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
+    assert light.received_light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
 
 
 def test_label_errors_grow_with_noise_and_zero_means_not_measured():

@@ -1,0 +1,226 @@
+"""The shipped models, from nothing: pre-training on fresh simulated quasars, then the survey's own labels.
+
+`make best-models` runs this. Stage one (Nadam, 1e-3) sees simulated quasars with new noise in every training epoch, and
+their true masses as target; stage two (Nadam, 1e-5) sees the survey's training spectra with its published-style labels,
+slightly varied. Validation and choice are on the survey's validation labels alone, the test objects are looked at once.
+Interrupted, the same command goes on from its checkpoints.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from quasar_mass import cli, network
+from quasar_mass.survey import Survey
+
+SEEDS = (42, 43, 44)
+LIBRARY = 100_000  # simulated quasars of the library
+LIBRARY_SEED = 1
+PRETRAINING_EPOCHS = 12
+FINAL_EPOCHS = 10
+BATCH_SIZE = 128
+FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
+TARGETS = {
+    "intermediate": "the true masses of simulated quasars that are in no survey, observed anew in every training epoch",
+    "final": "the survey's labels; its training spectra varied in noise, calibration and gaps in every training epoch",
+}
+
+
+def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tuple[int, int], quiet: bool) -> dict:
+    """Train the two stages with one seed; write its two models, and give its validation scores.
+
+    Parameters
+    ----------
+    survey : Survey
+        Simulated, its tables built.
+    work : path
+        Checkpoints, library and this seed's models go here.
+    seed : int
+    library_size : int
+        Quasars of the library.
+    epochs : (int, int)
+        Training epochs of both stages.
+    quiet : bool
+        Print nothing.
+    """
+    from quasar_mass import dataset
+    from quasar_mass.augmentation import Fresh, Varied
+    from quasar_mass.easyai import EasyAI
+    from quasar_mass.simulation.library import library
+
+    data = dataset.load(survey)
+    group = network.pixels_per_average(data.grid.step)
+    fresh = library(work / "library", size=library_size, seed=LIBRARY_SEED, group=group, quiet=True)
+    validation = data.part("validation")
+    training = data.part("training")
+    sources = {
+        "intermediate": Fresh(fresh.light, fresh.sigma, fresh.mass, data.grid.size, group),
+        "final": Varied(*training),
+    }
+    described = dataset.describe(data.about, data.quasars, data.spectra)
+    ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
+    found = {}
+    for stage, training_epochs in zip(network.STAGES, epochs, strict=True):
+        ann.train(
+            sources[stage.name],
+            validation,
+            stages=[replace(stage, training_epochs=training_epochs)],
+            checkpoints=work / "checkpoints",
+            batch_size=BATCH_SIZE,
+            quiet=quiet,
+        )
+        scores = ann.evaluate(validation)
+        about = described | {
+            "targets": {name: TARGETS[name] for name in list(TARGETS)[: len(found) + 1]},
+            "pretrained_on": {"quasars": len(fresh.mass), "seed": LIBRARY_SEED, "uses_truth_of": "the simulation"},
+            "metrics": {"validation": scores},
+        }
+        ann.save(work / f"seed-{seed}" / FILES[stage.name], about=about)
+        found[stage.name] = scores
+    return {"seed": seed, "validation": found}
+
+
+def run(options) -> None:
+    """Train all seeds, ship the best on validation, and print how it compares."""
+    from quasar_mass.errors import TableError
+    from quasar_mass.parallel import ordered_map
+    from quasar_mass.simulation.library import library
+
+    survey, work, models = options.survey, Path(options.work), Path(options.models)
+    if survey.kind != "simulated":
+        raise TableError(
+            survey.folder,
+            expected="a simulated survey (the library simulates the same population)",
+            got=f"kind {survey.kind}",
+            do="train on the sky with: make train SURVEY=data",
+        )
+    from quasar_mass import tables
+
+    group = network.pixels_per_average(tables.read_grid(tables.read_about(survey.spectra)).step)
+    library(work / "library", size=options.library, seed=LIBRARY_SEED, group=group, jobs=options.jobs)
+    epochs = (options.pretraining_epochs, options.final_epochs)
+    tasks = [(survey, work, seed, options.library, epochs, options.quiet) for seed in options.seeds]
+    found = list(ordered_map(train, tasks, options.jobs))
+    best = min(found, key=lambda one: one["validation"]["final"]["rmse"])
+    for one in found:
+        first, last = (one["validation"][name]["rmse"] for name in FILES)
+        print(f"seed {one['seed']}: validation RMSE {first:.4f} dex after stage one, {last:.4f} after stage two")
+    for name in FILES.values():
+        models.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(work / f"seed-{best['seed']}" / name, models / name)
+    print(f"seed {best['seed']} is the best on validation: {models}")
+    text, summary = report(
+        survey, {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}, best["seed"]
+    )
+    results = Path(options.results)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "accuracy.md").write_text(text + "\n", encoding="utf-8")
+    (results / "accuracy.json").write_text(json.dumps(summary | {"seeds": found}, indent=1), encoding="utf-8")
+    print(text)
+
+
+def report(survey: Survey, models: dict[int, Path], best: int) -> tuple[str, dict]:
+    """Compare networks, baselines and the line fit on the survey's test objects.
+
+    Parameters
+    ----------
+    survey : Survey
+        Simulated: it has a truth.
+    models : dict of int to path
+        Each seed's final model.
+    best : int
+        The seed that is shipped.
+
+    Returns
+    -------
+    text : str
+        Markdown.
+    summary : dict
+        The same numbers.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from quasar_mass import baselines, comparison, dataset
+    from quasar_mass.easyai import EasyAI
+
+    data = dataset.load(survey)
+    (train_x, train_y), (test_x, test_y) = data.part("training"), data.part("test")
+    redshift = data.spectra["Z"]
+    predictions = dict(
+        baselines.predictions(
+            (train_x, redshift[train_y.index].to_numpy(), train_y), (test_x, redshift[test_y.index].to_numpy())
+        )
+    )
+    rows = test_y.index.to_frame(index=False)
+    truth = pd.read_parquet(survey.truth).set_index("OBJECT").loc[rows["OBJECT"]]
+    fitted = fit_masses(survey, rows["EPOCH"], data.spectra.loc[test_y.index])
+    predictions["virial fit of the same spectrum"] = fitted
+    for seed, path in models.items():
+        name = f"network, seed {seed}" + (" (shipped)" if seed == best else "")
+        predictions[name] = EasyAI.load(path).predict(test_x)
+    objects = rows["OBJECT"].to_numpy()
+    masses = {"label": test_y.to_numpy(float), "truth": truth["LMBH"].to_numpy()}
+    predictions["the label itself"] = masses["label"]
+    table = comparison.compare(predictions, objects, masses).drop(index=("the label itself", "label"))
+    spread = table.loc[[(name, "label") for name in predictions if name.startswith("network")], "rmse"]
+    shipped = predictions[f"network, seed {best} (shipped)"]
+    slopes = comparison.responses(
+        shipped,
+        two_log_fwhm=2.0 * np.log10(truth["FWHM_MgII"].to_numpy()),
+        log_luminosity=truth["log_L3000"].to_numpy(),
+    )
+    text = [
+        comparison.markdown(table),
+        "",
+        f"Networks against the label, mean and standard deviation over {len(spread)} seeds: "
+        f"{spread.mean():.4f} ± {spread.std(ddof=1) if len(spread) > 1 else 0.0:.4f} dex.",
+        "Response of the shipped network's predictions, regression on both together: slope "
+        f"{slopes['two_log_fwhm']:.2f} with 2 log FWHM (Mg II), {slopes['log_luminosity']:.2f} with log L3000.",
+    ]
+    flat = [
+        dict(zip(table.index.names, key, strict=True)) | row
+        for key, row in zip(table.index, table.to_dict("records"), strict=True)
+    ]
+    return "\n".join(text), {"survey": str(survey.folder), "kind": survey.kind, "table": flat, "responses": slopes}
+
+
+def fit_masses(survey: Survey, epochs, spectra):
+    """Masses of the virial fit on these spectra of a survey, NaN where it finds none; shape (n,)."""
+    import numpy as np
+
+    from quasar_mass import virial
+    from quasar_mass.spec_file import read_spectrum
+
+    masses = []
+    names, redshift, ebv = list(epochs), spectra["Z"].to_numpy(), None
+    for start in range(0, len(names), 256):
+        part = [read_spectrum(survey.spectrum(*map(int, name.split("-")))) for name in names[start : start + 256]]
+        ebv = [one.ebv for one in part]
+        masses.append(virial.measure(part, redshift[start : start + 256], ebv)["LMBH"].to_numpy(float))
+    return np.concatenate(masses)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    import os
+
+    top, add = cli.parser(__doc__.splitlines()[0])
+    verb = add("train", run, help="train and compare the shipped models", example="make best-models")
+    verb.add_argument("--models", default="models/Best_models", metavar="DIR", help="where the two best models go")
+    verb.add_argument(
+        "--work", default="models/checkpoints/best", metavar="DIR", help="library, checkpoints, all seeds"
+    )
+    verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the table goes")
+    verb.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="S")
+    verb.add_argument("--library", type=cli.positive, default=LIBRARY, metavar="N", help="quasars to pre-train on")
+    verb.add_argument("--pretraining-epochs", type=cli.positive, default=PRETRAINING_EPOCHS, metavar="N")
+    verb.add_argument("--final-epochs", type=cli.positive, default=FINAL_EPOCHS, metavar="N")
+    verb.add_argument("--jobs", type=cli.positive, default=os.cpu_count() or 1, metavar="N", help="seeds at a time")
+    return cli.run(top, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
