@@ -10,13 +10,12 @@ class Line:
     Wavelengths: NIST; for blends the centres of Vanden Berk et al. 2001, table 2. Equivalent widths (Angstrom) are
     over the power law alone and fitted, with the iron's proportions, to the composite there; below 1440 A, out of the
     window of the masses, they are that table's, rounded, and C IV, C III] and Mg II are raised by some 5-15 %, for the
-    composite is of brighter quasars. `baldwin` is the power of
-    luminosity the width goes with (Baldwin 1977; Dietrich et al. 2002, ApJ 581, 912: steeper with ionization). `shift`
-    (km/s) is towards the blue where negative, after the same table's measured wavelengths. `follows` says whose width
-    the line has (0 Mg II's, 1 C IV's); `wind` and `eddington` are the changes of log10 of its equivalent width per
-    standard deviation of either (C IV: Richards et al. 2011, AJ 141, 167; Mg II: Dong et al. 2009, ApJ 703, L1;
-    Si III] over C III]: Richards et al. 2011 again; Al III: chosen here). `broader` is log10 of its width over that.
-    `shape` is the family whose profile shape it has.
+    composite is of brighter quasars. `baldwin` is the power of luminosity the width goes with (Baldwin 1977; Dietrich
+    et al. 2002, ApJ 581, 912: steeper with ionization). `shift` (km/s) is towards the blue where negative, after the
+    same table's measured wavelengths. `follows` says whose width the line has (0 Mg II's, 1 C IV's); `wind` and
+    `eddington` are the changes of log10 of its equivalent width per standard deviation of either (C IV: Richards et al.
+    2011, AJ 141, 167; Mg II: Dong et al. 2009, ApJ 703, L1; Si III] over C III]: Richards et al. 2011 again; Al III:
+    chosen here). `broader` is log10 of its width over that. `shape` is the family whose profile shape it has.
     """
 
     wavelengths: tuple[float, ...]
@@ -38,7 +37,7 @@ LINES = {
     "SiIV": Line((1399.80,), 7.0, -0.10, -300.0, 1.0, "high", broader=0.06),
     "NIV]": Line((1486.50,), 0.3, -0.10, 0.0, 1.0, "semi"),
     "CIV": Line((1548.20, 1550.77), 30.0, -0.17, -700.0, 1.0, "high", wind=-0.13),
-    "1600": Line((1602.0,), 5.1, -0.10, 0.0, 0.3, "semi", broader=0.30),  # no name: Laor+ 1994, Fine+ 2010
+    "1600": Line((1602.0,), 5.1, -0.10, 0.0, 0.3, "semi", broader=0.30),  # unidentified: Laor+ 1994, ApJ 420, 110
     "HeII": Line((1640.42,), 3.1, -0.20, -470.0, 1.0, "helium", wind=-0.13, broader=0.20),
     "OIII]": Line((1663.48,), 1.7, -0.10, 0.0, 0.5, "semi", broader=0.06),
     "AlII": Line((1670.79,), 0.4, 0.0, 0.0, 0.5, "semi"),
@@ -54,7 +53,7 @@ LINES = {
     "Hd": Line((4102.89,), 2.3, 0.0, 0.0, 0.0, "low"),
     "Hg": Line((4341.68,), 10.4, 0.0, 0.0, 0.0, "low"),
 }
-# Families of profile shapes, and how their bases are chosen (`profiles.draw_shape`): C IV has the strongest (VB01).
+# Families of profile shapes, and how their bases are chosen (`profiles.draw_shape`): C IV has the strongest.
 SHAPES = {"high": 0.25, "helium": 1.0, "semi": 1.2, "low": 1.2}
 
 # Narrow lines: wavelength, median equivalent width (Angstrom), scatter (dex), and share of quasars with it. Forbidden

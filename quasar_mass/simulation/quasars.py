@@ -28,12 +28,13 @@ from quasar_mass.simulation.lines import LINES, NARROW, NARROW_FWHM, NARROW_SHIF
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
-LOG_L3000 = (45.12, 0.27, 0.96)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
+LOG_L3000 = (45.12, 0.25, 0.60)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
 LOG_L3000_PER_Z = 0.30  # the flux limit: distant quasars are brighter
-LOG_FWHM_MGII = (3.624, 0.177, -0.92)  # log10 km/s: mean, scatter, skewness parameter (a tail of narrow lines)
-LOG_FWHM_CIV = (3.543, 0.195)  # log10 km/s
-SHARED_WIDTH = 0.72  # how much of the C IV width follows the Gaussian part of the Mg II width
-FWHM_LIMITS = (1600.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
+LOG_FWHM_MGII = (3.652, 0.184, 0.955)  # log10 km/s: mean, scatter, share of the exponential tail of narrow lines
+LOG_FWHM_CIV = (3.545, 0.1965)  # log10 km/s
+SHARED_WIDTH = 0.55  # correlation of the C IV width with the Mg II width
+FWHM_LIMITS = (1400.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
+EDDINGTON_LIMIT = 3.0  # standard deviations: the tail of narrow lines says no more than that about the rest
 
 # --- the continuum --------------------------------------------------------------------------------------------------
 # L_lambda ~ lambda^slope before dust, which reddens the mean by 0.25 to the -1.54 (alpha_nu = -0.46) of Vanden Berk et
@@ -58,23 +59,24 @@ _HC_OVER_K = 1.438777e8  # Angstrom K
 
 # --- iron -----------------------------------------------------------------------------------------------------------
 IRON_EW = (32.0, 0.25)  # Angstrom over iron.BAND, median and scatter in dex: chosen here
-# Of iron's FWHM over Mg II's: mean and scatter of its log10, least and most: Tsuzuki+ 2006 (ApJ 650, 57), widened.
+# Of iron's FWHM over Mg II's: mean and scatter of its log10, least and most; chosen here: fits leave it wide open.
 IRON_WIDTH = (-0.08, 0.11, 0.45, 1.5)
 IRON_GROUPS = 0.12  # dex: of the strengths of its groups of multiplets, one by one. Chosen here, as is the next:
 IRON_WAVES = (0.06, 7)  # scatter (natural log) of each, and number, of the waves by which the template is bent
 
 # --- the lines ------------------------------------------------------------------------------------------------------
 EW_SCATTER = (0.10, 0.13)  # dex: common to all lines of a shape, and each line's own; Richards+ 2011: 0.2 for C IV
+EW_LIMITS = (-0.80, 0.45)  # dex: 5 to 85 A for C IV, beyond which SDSS quasars are rare (Richards+ 2011)
 BALDWIN_PIVOT = 45.3  # log10 L1350 at which the widths below hold: about this population's mean
 SHIFT_SCATTER = (550.0, 150.0)  # km/s: of the wind, for lines that follow C IV, and of each line's own: chosen here
-WIND_SKEW = 0.7  # skewness parameter of the wind: blueshifts reach thousands of km/s (Richards+ 2011, figure 5)
+WIND_SKEW = 0.7  # skewness parameter of the wind: blueshifts reach thousands of km/s (Richards+ 2011)
 # What drives the wind, in standard deviations of each: the Eddington ratio, the C IV width's own part, and luminosity;
 # the rest is its own. Signs: Richards et al. 2011, Coatman et al. 2016 (MNRAS 461, 647); sizes chosen here.
 WIND = (0.30, 0.50, 0.20)
 WING = (0.50, 0.45)  # blue displacement of the C IV wing in widths of the core: mean, and per unit of wind; chosen here
 WIDTH_SCATTER = {"high": 0.06, "helium": 0.10, "semi": 0.09, "low": 0.08}  # dex, lines other than C IV and Mg II
 OWN_WIDTH = 0.03  # dex: each line's own in addition
-IRON_EDDINGTON = 0.07  # dex of the iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
+IRON_EDDINGTON = 0.07  # dex of iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
 
 
 @dataclass(frozen=True)
@@ -150,12 +152,13 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
     redshift : float
         Its true redshift.
     """
-    bend, plain, own = rng.standard_normal(3).tolist()
-    mean, scatter, skew = LOG_FWHM_MGII
-    mgii = mean + scatter * _skewed(bend, plain, skew)
-    eddington = -(mgii - mean) / scatter
+    plain, own = rng.standard_normal(2).tolist()
+    mean, scatter, tail = LOG_FWHM_MGII
+    wide = math.sqrt(1.0 - tail**2) * plain - tail * (rng.exponential() - 1.0)  # mean 0, standard deviation 1
+    mgii = mean + scatter * wide
+    eddington = min(max(-wide, -EDDINGTON_LIMIT), EDDINGTON_LIMIT)
     mean, scatter = LOG_FWHM_CIV
-    civ = mean + scatter * (SHARED_WIDTH * plain + math.sqrt(1.0 - SHARED_WIDTH**2) * own)
+    civ = mean + scatter * (SHARED_WIDTH * wide + math.sqrt(1.0 - SHARED_WIDTH**2) * own)
     mgii, civ = np.clip((mgii, civ), *np.log10(FWHM_LIMITS)).tolist()
     mean, scatter, skew = LOG_L3000
     bright = _skewed(*rng.standard_normal(2).tolist(), skew)
@@ -187,7 +190,7 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
         fwhm[name] = float(10.0**log_fwhm)
         strength = line.baldwin * (log_l1350 - BALDWIN_PIVOT) + line.wind * wind + line.eddington * eddington
         strength += EW_SCATTER[0] * common[line.shape][1] + EW_SCATTER[1] * size
-        width[name] = float(line.width * 10.0**strength)
+        width[name] = float(line.width * 10.0 ** min(max(strength, EW_LIMITS[0]), EW_LIMITS[1]))
         shift[name] = float(line.shift - line.follows * SHIFT_SCATTER[0] * wind + SHIFT_SCATTER[1] * moved)
     blue = max(WING[0] + WING[1] * wind, 0.0)
     low, high = IRON_WIDTH[2:]
@@ -330,7 +333,7 @@ def _ln_power_law(quasar: Quasar, ln_wavelength: np.ndarray) -> np.ndarray:
 
 
 def _dust(ln_wavelength: np.ndarray) -> np.ndarray:
-    """A_lambda / E(B-V) of the Small Magellanic Cloud: 1.39 lambda^-1.2, lambda in micrometres (Prevot+ 1984)."""
+    """A_lambda / E(B-V) of the Small Magellanic Cloud: 1.39 (lambda / micrometre)^-1.2 (Prevot+ 1984, A&A 132, 389)."""
     return 1.39 * np.exp(-1.2 * (ln_wavelength - np.log(1e4)))
 
 

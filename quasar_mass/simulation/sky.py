@@ -107,10 +107,17 @@ def leftover_size() -> np.ndarray:
 
 def leftover(rng: np.random.Generator) -> np.ndarray:
     """Draw what the sky subtraction leaves in one spectrum, in reported standard deviations of a pixel, on `pixels`."""
-    count = (LAST - FIRST) // LEFTOVER_STEP + 2
-    # between two independent nodes the interpolated value scatters less: 1.22 makes up for it on average
-    drawn = 1.22 * rng.standard_normal(count)
-    return leftover_size() * np.interp(np.arange(LAST - FIRST + 1), LEFTOVER_STEP * np.arange(count), drawn)
+    k, nodes, size = _leftover_nodes()
+    return size * np.interp(k, nodes, rng.standard_normal(len(nodes)))
+
+
+@functools.cache
+def _leftover_nodes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    k = np.arange(FIRST, LAST + 1)
+    nodes = np.arange(FIRST, LAST + LEFTOVER_STEP, LEFTOVER_STEP)
+    # between two independent nodes an interpolated value scatters less: by the root of its weights' squares
+    weight = (k - FIRST) % LEFTOVER_STEP / LEFTOVER_STEP
+    return k, nodes, leftover_size() / np.hypot(weight, 1.0 - weight)
 
 
 def blur(light: np.ndarray, factor: float) -> np.ndarray:

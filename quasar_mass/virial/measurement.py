@@ -12,7 +12,7 @@ from quasar_mass.tables import quality_flags
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.relation import mass
 from quasar_mass.virial.rest import RestFrames, bin_centres, rest_frames
-from quasar_mass.virial.solve import LINES, MIN_CONTINUUM_SN, Solution, solve
+from quasar_mass.virial.solve import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
 
 _CHUNK = 48  # spectra fitted at once: their arrays stay in the processor's cache
 
@@ -112,10 +112,11 @@ def _described(
     for i in np.flatnonzero(~frames.usable):
         reasons[i].append("no redshift")
     for i in np.flatnonzero(frames.usable & np.isnan(found.scale)):
-        dark = (frames.ivar[i] > 0).any()
-        reasons[i].append(
-            f"continuum S/N {found.continuum_sn[i]:.1f} below {MIN_CONTINUUM_SN:g}" if dark else "no good pixels"
-        )
+        if found.continuum_bins[i] >= MIN_CONTINUUM_BINS:
+            reasons[i].append(f"continuum S/N {found.continuum_sn[i]:.1f} below {MIN_CONTINUUM_SN:g}")
+        else:
+            few = "too few" if found.continuum_bins[i] else "no"
+            reasons[i].append(f"{few} good pixels in the line-free windows of 1350-3500 Angstrom, rest frame")
     _luminosities(values, flags, reasons, frames, found, redshift, distance)
     for line in LINES:
         _line(line, values, flags, reasons, frames, found)

@@ -1,6 +1,6 @@
 """The order of the fits: continuum, lines, and both once more, each knowing what the other found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class LineFit:
     clipped : ndarray, shape (k,)
         Share of the core's good bins that were clipped as absorption.
     signal_to_noise : ndarray, shape (k,)
-        Flux of the broad line over its error, the shape known.
+        Flux of the broad line over its error by `ivar`, the shape known.
     """
 
     rows: np.ndarray
@@ -56,7 +56,8 @@ class Solution:
 
     Attributes
     ----------
-    scale, continuum_sn : ndarray, shape (n,)
+    scale, continuum_sn, continuum_bins : ndarray, shape (n,)
+        Mean flux in the line-free windows, its signal-to-noise, and good bins there.
     rows : ndarray of int, shape (k,)
         The spectra with a continuum.
     continuum : Fit
@@ -66,6 +67,7 @@ class Solution:
 
     scale: np.ndarray
     continuum_sn: np.ndarray
+    continuum_bins: np.ndarray
     rows: np.ndarray
     continuum: Fit
     lines: dict
@@ -139,7 +141,7 @@ def solve(frames: RestFrames) -> Solution:
     second = {line.name: _line(line, flux, ivar, base.parameters, first[line.name]) for line in LINES}
     for name, found in second.items():
         second[name] = LineFit(rows[found.rows], *(getattr(found, key) for key in _REST))
-    return Solution(scale, continuum_sn, rows, base, second)
+    return Solution(scale, continuum_sn, seen, rows, base, second)
 
 
 _REST = ("fit", "profile", "total", "kept", "clipped", "signal_to_noise")
@@ -158,7 +160,19 @@ def _continuum(flux: np.ndarray, ivar: np.ndarray, start: np.ndarray, priors: Pr
         below, above = clip(flux, found.model, ivar, found.model)
         kept = np.where(below | above, 0.0, ivar)
         found = continuum.fit(flux, kept, found.parameters, priors, iterations=8)
-    return found
+    return _scaled(found, flux, kept)
+
+
+def _scaled(found: Fit, data: np.ndarray, ivar: np.ndarray) -> Fit:
+    """A fit with its covariance times the reduced chi-square where that is above 1.
+
+    Noise that SDSS's errors do not know (neighbouring pixels are correlated) and features that no model has are
+    taken into the errors that way.
+    """
+    freedom = np.maximum((ivar > 0).sum(axis=1) - found.parameters.shape[1], 1)
+    reduced = ((data - found.model) ** 2 * ivar).sum(axis=1) / freedom
+    factor = np.where(reduced > 1.0, reduced, 1.0)
+    return replace(found, covariance=found.covariance * factor[:, None, None])
 
 
 def _line(
@@ -202,6 +216,7 @@ def _line(
         below, above = clip(data, found.model, ivar, level + found.model)
         kept = ~(below | above) & (ivar > 0)
         found = fit(np.where(kept, ivar, 0.0), found.parameters, 10 if n < rounds - 1 else 15)
+    found = _scaled(found, data, np.where(kept, ivar, 0.0))
     total, _, profile = lines.model(line, found.parameters, smooth, ferrum)
     core = np.abs(velocity) < CORE
     clipped = (below & (ivar > 0) & core).sum(axis=1) / np.maximum(((ivar > 0) & core).sum(axis=1), 1)

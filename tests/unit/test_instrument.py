@@ -128,6 +128,28 @@ def test_cosmic_rays_are_rare_and_not_told(monkeypatch):
     assert (chi[:, kept] > 5.5).sum() > (chi[:, kept] < -5.5).sum() > 0
 
 
+def test_a_few_pixels_are_noisier_than_told():
+    exposures = [instrument.expose(np.random.default_rng(n), flat(), WHERE) for n in range(40)]
+    variance = np.array([exposure.variance for exposure in exposures])
+    told = np.array([exposure.ivar for exposure in exposures])
+    lost = told == 0
+    excess = variance * told
+    around = np.median(excess[:, :4550].reshape(40, -1, 50), axis=2).repeat(50, axis=1)
+    assert np.mean((excess[:, :4550] > 3.0 * around)[~lost[:, :4550]]) == pytest.approx(0.008, abs=0.002)
+
+
+def test_the_sky_subtraction_leaves_as_much_as_measured_at_sky_lines_and_nothing_beside():
+    exposures = [instrument.expose(np.random.default_rng(n), flat(), WHERE) for n in range(200)]
+    lost = np.array([exposure.ivar == 0 for exposure in exposures])
+    left = np.array([(exposure.light - exposure.model) * np.sqrt(exposure.ivar) for exposure in exposures])
+    bright = exposures[0].and_mask & BRIGHTSKY > 0
+    assert np.std(left[:, bright][~lost[:, bright]]) == pytest.approx(0.39, abs=0.03)
+    start = 37_465 - WHERE.first
+    flanks = [start - 3, start - 2, start + 2, start + 3]
+    assert np.std(left[:, flanks][~lost[:, flanks]]) == pytest.approx(1.7, abs=0.15)
+    assert np.abs(left[:, at(5050)[0] - WHERE.first + instrument.FIRST]).max() < 1e-6
+
+
 # --- calibration ----------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +195,29 @@ def test_some_spectra_have_a_step_at_the_dichroic():
     )
     assert np.mean(np.abs(step) > 0.02) == pytest.approx(0.2, abs=0.1)
     assert np.abs(step).max() < 0.2
+
+
+def test_fibres_of_half_a_plate_share_the_standard_stars_lines():
+    def depth(half_plate, n):
+        factor = np.log(calibration.draw_factor(np.random.default_rng([n, 4]), half_plate, 5400.0))
+        line, blue, red = at(4862.7, 4800.0, 4925.4)
+        return factor[line] - 0.5 * (factor[blue] + factor[red])
+
+    plates = [calibration.draw_half_plate(np.random.default_rng([n, 5])) for n in range(200)]
+    depths = np.array([[depth(plate, 2 * n + fibre) for fibre in (0, 1)] for n, plate in enumerate(plates)])
+    assert np.std(depths[:, 0]) == pytest.approx(calibration.BALMER, rel=0.2)
+    assert depths[:, 0] == pytest.approx(depths[:, 1], abs=2e-3)
+
+
+def test_the_recorded_light_carries_the_calibration_errors():
+    wheres = [instrument.conditions(SEED, plate, 57_000, 1) for plate in range(4000, 4200)]
+    drawn = []
+    for n, where in enumerate(wheres):
+        exposure = instrument.expose(np.random.default_rng(n), flat(), where, lambda_eff=4000.0)
+        drawn.append(exposure.model[at(3800, 5400, 9500) - (where.first - instrument.FIRST)])
+    blue, middle, red = np.exp(np.median(np.log(drawn), axis=0)) / 2.0
+    assert (blue / middle, red / middle) == pytest.approx((1.167, 0.78), abs=0.05)
+    assert 0.05 < np.std(np.log(drawn)[:, 1]) < 0.15
 
 
 # --- masks ----------------------------------------------------------------------------------------------------------
@@ -246,6 +291,47 @@ def test_noise_of_two_epochs_is_independent(monitored):
         chi.append(((observed.flux - exposure.light) / np.sqrt(exposure.variance))[100:4500])
     correlation = np.corrcoef(chi)[np.triu_indices(6, 1)]
     assert np.abs(correlation).max() < 0.07
+
+
+def test_systematic_errors_of_two_epochs_are_independent(monitored):
+    quasar = observing.draw_quasar(1, monitored)
+    exposures = [observing.epoch_exposure(1, quasar, monitored, n) for n in range(4)]
+    typical = sky.sky()[2]
+    factors = [round(float(one.wdisp[0] / typical[one.first - instrument.FIRST]), 3) for one in exposures]
+    assert len(set(factors)) > 1
+    noisier = [set(np.flatnonzero(one.variance * one.ivar > 2.5)) for one in exposures]
+    assert all(len(one & other) < 0.3 * len(one) for one, other in itertools.combinations(noisier, 2))
+
+
+def test_the_monitored_field_was_drilled_for_the_wavelength_of_the_standard_stars(target, monitored, monkeypatch):
+    seen = []
+    monkeypatch.setattr(instrument, "expose", lambda *_, lambda_eff: seen.append(lambda_eff))
+    for one in (target, monitored):
+        observing.epoch_exposure(SEED, observing.draw_quasar(SEED, one), one, 0)
+    assert seen == [4000.0, 5400.0]
+
+
+def test_quasars_are_at_their_true_redshift_not_the_catalogues(target):
+    drawn = [observing.draw_quasar(SEED, dataclasses.replace(target, index=n)).redshift for n in range(400)]
+    velocity = (np.array(drawn) - target.z) / (1.0 + target.z) * 299_792.458
+    assert 1.4826 * np.median(np.abs(velocity)) == pytest.approx(270.0, abs=50.0)
+
+
+def test_masses_are_measured_on_the_epoch_that_the_record_names(target, monkeypatch):
+    measure, seen = observing.virial.measure, []
+
+    def watched(spectra, redshift, ebv):
+        seen.extend(spectra)
+        return measure(spectra, redshift, ebv)
+
+    monkeypatch.setattr(observing.virial, "measure", watched)
+    several = [observing._observe(SEED, dataclasses.replace(target, index=n)) for n in range(25)]
+    others = sum(one.measured != one.primary for one in several)
+    assert 0 < others < 10
+    observing._label_all(SEED, several)
+    for one, spectrum in zip(several, seen, strict=True):
+        assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == target.epochs[one.measured]
+        assert np.array_equal(spectrum.flux, one.observations[one.measured].flux.astype(np.float32))
 
 
 def test_a_spectrum_in_memory_is_the_one_its_file_holds(target, tmp_path):

@@ -11,7 +11,7 @@ from quasar_mass import iron, virial
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import Spectrum, luminosity_distance, transmission
 from quasar_mass.survey import BRIGHTSKY
-from quasar_mass.virial import continuum, lines
+from quasar_mass.virial import continuum, files, lines, rest
 from quasar_mass.virial.fit import Priors, least_squares
 
 C = 299_792.458
@@ -165,6 +165,14 @@ def test_error_bars_are_the_scatter(at_eight):
         assert 0.7 < robust_sd(pulls) < 1.4
 
 
+def test_noise_that_the_file_understates_is_in_the_errors():
+    spectra = [quasar(70 + i, sn=8.0)[0] for i in range(12)]
+    right = measured(spectra)
+    wrong = measured([dataclasses.replace(spectrum, ivar=4 * spectrum.ivar) for spectrum in spectra])
+    for name in ("FWHM_MgII_ERR", "FWHM_CIV_ERR", "LOG_L1350_ERR"):
+        assert np.median(wrong[name] / right[name]) > 0.8  # half of it by the file's word
+
+
 def test_masses_are_those_of_the_relation_with_its_errors(at_eight):
     _, table = at_eight["double"]
     for line, power in (("MgII", "LOG_L3000"), ("CIV", "LOG_L1350")):
@@ -299,6 +307,40 @@ def test_a_narrow_strong_line_is_no_spike(width):
     np.testing.assert_allclose(np.log10(measured(spectra)["FWHM_CIV"] / width), 0, atol=0.02)
 
 
+def test_spikes_are_told_from_the_top_of_a_narrow_line():
+    x = np.arange(200.0)
+    flux = 1 + 5 * np.exp(-0.5 * ((x - 100) / 3.9) ** 2)  # 1270 km/s wide, in bins of 138
+    ivar = np.full(200, 50.0**2)
+    assert rest.spikes(flux, ivar).size == 0
+    flux[[40, 41, 97]] *= 3
+    flux[150] = 1e9
+    ivar[150] = 0
+    assert rest.spikes(flux, ivar).tolist() == [40, 41, 97]
+    assert rest.spikes(flux, 1e-6 * ivar).size == 0  # within the noise
+
+
+def test_low_spikes_of_bright_spectra_are_clipped():
+    spectra = [quasar(60 + i, sn=40.0)[0] for i in range(4)]
+    raised = []
+    for spectrum in spectra:
+        flux = spectrum.flux.copy()
+        flux[40::100] *= 1.5
+        flux[41::100] *= 1.5
+        raised.append(dataclasses.replace(spectrum, flux=flux))
+    one, other = measured(spectra), measured(raised)
+    np.testing.assert_allclose(other["LOG_L3000"], one["LOG_L3000"], atol=1.5e-3)
+
+
+def test_shifts_refer_to_the_redshift_to_a_part_of_a_pixel():
+    spectrum, _ = quasar(16, sn=40.0)
+    steps = np.linspace(-0.5, 0.5, 5)  # pixels of 69 km/s
+    redshift = 10 ** (1e-4 * steps) * (1 + spectrum.redshift) - 1
+    table = virial.measure([spectrum] * 5, redshift, 0.0)
+    for line in ("MgII", "CIV"):
+        shift = table[f"SHIFT_{line}"] + 69.03 * steps
+        assert shift.max() - shift.min() < 30  # without the part, 69
+
+
 # --- what cannot be measured --------------------------------------------------------------------------------------
 
 
@@ -356,14 +398,22 @@ def test_lines_that_a_spectrum_does_not_cover_are_named():
 
 
 def test_a_line_that_is_not_there_gets_no_width():
-    spectrum, _ = quasar(13, sn=3.0)
-    rest = 10 ** (1e-4 * PIXEL) / 2.65
+    template, _ = quasar(13, sn=3.0)
+    wavelength = 10 ** (1e-4 * PIXEL) / 2.65
     rng = np.random.default_rng(3)
-    bare = 3 * (rest / 3000) ** -1.5 + rng.standard_normal(len(rest)) / np.sqrt(spectrum.ivar)
-    row = measured([dataclasses.replace(spectrum, flux=bare)]).loc[0]
-    for line in ("MgII", "CIV"):
-        assert np.isnan(row[f"FWHM_{line}"]) or row[f"FWHM_{line}_ERR"] > 0.25 * row[f"FWHM_{line}"]
-    assert np.isfinite(row["LOG_L3000"])
+    bare = [
+        dataclasses.replace(
+            template, flux=3 * (wavelength / 3000) ** -1.5 + rng.standard_normal(len(PIXEL)) / np.sqrt(template.ivar)
+        )
+        for _ in range(20)
+    ]
+    table = measured(bare)
+    for line, label in (("MgII", "Mg II"), ("CIV", "C IV")):
+        without = table[f"FWHM_{line}"].isna()
+        assert without.mean() >= 0.7
+        assert table.loc[without, "REASON"].str.contains(f"{label} S/N below 3|{label} width").all()
+        assert table.loc[~without, "FLAGS"].str.contains(f"{label} low S/N").all()
+    assert table["LOG_L3000"].notna().all()
 
 
 def test_no_spectra_give_an_empty_table_and_wrong_lengths_are_refused():
@@ -459,7 +509,7 @@ def test_width_is_that_of_the_sum_and_its_error_follows_the_covariance(line):
 # --- the command --------------------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys):
+def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeypatch):
     spectra = [quasar(20 + i, redshift=1.6)[0] for i in range(2)]
     for number, spectrum in enumerate(spectra):
         make.spec(
@@ -470,7 +520,9 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys):
             ivar=spectrum.ivar[:4500],
             z=1.6,
         )
-    (tmp_path / "in" / "spec-broken.fits").write_bytes(b"nothing")
+    broken = tmp_path / "in" / "spec-4000-56000-0001a.fits"
+    broken.write_bytes(b"nothing")
+    monkeypatch.setattr(files, "_BATCH", 1)
     expected = None
     for ending in ("parquet", "csv", "ecsv", "fits"):
         output = tmp_path / f"virial.{ending}"
@@ -480,10 +532,10 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys):
             table = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output)
             expected = table if expected is None else expected
             np.testing.assert_allclose(table["LMBH"], expected["LMBH"])
-    assert expected["EPOCH"].tolist() == ["4000-56000-0001", "4000-56000-0002", ""]
-    assert expected["LMBH"].isna().tolist() == [False, False, True]
-    assert "unreadable file" in expected["REASON"][2]
-    assert quasar_analysis.main(["virial", str(tmp_path / "in" / "spec-broken.fits")]) == 1
+    assert expected["EPOCH"].tolist() == ["4000-56000-0001", "", "4000-56000-0002"]
+    assert expected["LMBH"].isna().tolist() == [False, True, False]
+    assert "unreadable file" in expected["REASON"][1]
+    assert quasar_analysis.main(["virial", str(broken)]) == 1
 
 
 # --- real spectra -------------------------------------------------------------------------------------------------

@@ -208,41 +208,44 @@ def test_the_light_is_dimmed_by_distance_and_by_the_galaxy():
     assert light.received_light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
 
 
-def test_label_errors_grow_with_noise_and_zero_means_not_measured():
-    rng = np.random.default_rng(11)
-    quasar = quasars.draw(rng, 1.5)
-    luminosity = labels.mean_luminosities(quasar)
+@pytest.fixture(scope="module")
+def labelled():
+    """Objects without files, each with masses measured on one spectrum of its own."""
+    main = [target for target in population.targets(900, 13) if target.kind == "main"]
+    bare = [dataclasses.replace(target, has_files=False, epochs=target.epochs[:1]) for target in main]
+    return [
+        record
+        for start in range(0, len(bare), 100)
+        for record in observing.simulate_targets(None, 13, bare[start : start + 100])
+    ]
 
-    def errors(signal_to_noise):
-        drawn = [
-            labels.measure(rng, quasar, redshift=1.5, signal_to_noise=signal_to_noise, luminosity=luminosity)
-            for _ in range(400)
+
+def test_label_errors_are_those_of_a_fit_and_grow_with_noise(labelled):
+    def scatter(least, most):
+        errors = [
+            record.label.masses["MgII"] - labels.true_masses(record.quasar)["MgII"]
+            for record in labelled
+            if record.label.masses["MgII"] and least < record.signal_to_noise[0] < most
         ]
-        assert all(label.masses["CIV"] == label.masses["Hb"] == label.masses["Ha"] == 0.0 for label in drawn)
-        return np.std([label.masses["MgII"] - label.true_mass for label in drawn])
+        assert len(errors) > 50
+        return 1.4826 * np.median(np.abs(errors - np.median(errors)))
 
-    assert errors(30.0) == pytest.approx(0.06, abs=0.01)
-    assert errors(2.0) == pytest.approx(np.hypot(0.06, 0.175), abs=0.03)
+    assert scatter(0.0, 3.0) > 1.2 * scatter(7.0, 100.0)
+    assert 0.03 < scatter(7.0, 100.0) < 0.2
 
 
-def test_labels_have_the_published_means_and_shares(targets):
-    rng = np.random.default_rng(13)
-    drawn = []
-    for _ in range(3000):
-        redshift = population._redshift(rng, "main")
-        quasar = quasars.draw(rng, redshift)
-        luminosity = labels.mean_luminosities(quasar)
-        drawn.append(labels.measure(rng, quasar, redshift=redshift, signal_to_noise=4.0, luminosity=luminosity).masses)
-    mgii, civ = (np.array([masses[line] for masses in drawn]) for line in ("MgII", "CIV"))
+def test_labels_have_the_published_means_and_shares(labelled):
+    covered = [record for record in labelled if record.target.z >= 1.463]
+    mgii, civ = (np.array([record.label.masses[line] for record in covered]) for line in ("MgII", "CIV"))
     both = (mgii > 0) & (civ > 0)
     assert np.mean(mgii[mgii > 0]) == pytest.approx(8.645, abs=0.06)
-    assert np.std(mgii[mgii > 0]) == pytest.approx(0.395, abs=0.04)
-    assert np.mean(civ[mgii == 0]) == pytest.approx(8.296, abs=0.06)
-    assert np.mean(mgii == 0) == pytest.approx(0.244, abs=0.04)
-    assert np.mean(both) == pytest.approx(0.50, abs=0.05)
-    assert np.std((mgii - civ)[both]) == pytest.approx(0.44, abs=0.05)
-    assert np.corrcoef(mgii[both], civ[both])[0, 1] == pytest.approx(0.41, abs=0.08)
-    assert np.all((mgii > 0) | (civ > 0))
+    assert np.std(mgii[mgii > 0]) == pytest.approx(0.395, abs=0.05)
+    assert np.mean(civ[mgii == 0]) == pytest.approx(8.296, abs=0.10)
+    assert np.mean(mgii == 0) == pytest.approx(0.244, abs=0.05)
+    assert np.mean(both) == pytest.approx(0.50, abs=0.06)
+    assert np.std((mgii - civ)[both]) == pytest.approx(0.44, abs=0.06)
+    assert np.corrcoef(mgii[both], civ[both])[0, 1] == pytest.approx(0.41, abs=0.12)
+    assert np.mean((mgii > 0) | (civ > 0)) > 0.99
 
 
 # --- the population -------------------------------------------------------------------------------------------------
