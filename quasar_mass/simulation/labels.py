@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 
 from quasar_mass import virial
 from quasar_mass.simulation.quasars import Quasar
@@ -56,7 +57,7 @@ def publish(
     quasar : Quasar
         What it truly is.
     measured : mapping of str to float
-        ``"MgII"`` and ``"CIV"``: log10(M / M_Sun) as `virial.measure` found them, NaN where it found none.
+        ``"MgII"`` and ``"CIV"``: log10(M / M_Sun) as `trusted` gives them, NaN where there is none.
     redshift : float
         The catalogue's.
     labelled : bool
@@ -70,6 +71,24 @@ def publish(
     masses = {line: round(float(found[line]), 2) if line in kept else 0.0 for line in LINES}
     label_line = kept[0] if kept else "MgII"
     return Label(masses, truth[label_line])
+
+
+def trusted(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Take the masses that such a table would publish from what `virial.measure` found.
+
+    Fits flagged as very wide are left out: in the simulation nearly all of them took iron for the line, and the
+    published masses end where they would be (99 % of those from Mg II lie below 9.36; measured).
+
+    Returns
+    -------
+    list of dict of str to float
+        ``"MgII"`` and ``"CIV"`` for each row: log10(M / M_Sun), NaN where there is none.
+    """
+    found = {
+        line: table[f"LMBH_{line}"].mask(table["FLAGS"].str.contains(f"{name} very wide")).to_numpy(float)
+        for line, name in (("MgII", "Mg II"), ("CIV", "C IV"))
+    }
+    return [dict(zip(found, masses, strict=True)) for masses in zip(*found.values(), strict=True)]
 
 
 def true_masses(quasar: Quasar) -> dict[str, float]:

@@ -238,16 +238,15 @@ def _label_all(seed: int, observed: Sequence[_Observed]) -> list[labels.Label]:
         spectrum_of(one.observations[one.measured], one.target, one.target.epochs[one.measured]) for one in observed
     ]
     table = virial.measure(spectra, [one.target.z for one in observed], [spectrum.ebv for spectrum in spectra])
-    masses = zip(table["LMBH_MgII"], table["LMBH_CIV"], strict=True)
     return [
         labels.publish(
             np.random.default_rng([seed, one.target.index, _LABEL, 2]),
             one.quasar,
-            {"MgII": mgii, "CIV": civ},
+            masses,
             redshift=one.target.z,
             labelled=one.target.kind != "unlabelled",
         )
-        for one, (mgii, civ) in zip(observed, masses, strict=True)
+        for one, masses in zip(observed, labels.trusted(table), strict=True)
     ]
 
 

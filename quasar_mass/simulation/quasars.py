@@ -30,9 +30,9 @@ from quasar_mass.simulation.lines import LINES, NARROW, NARROW_FWHM, NARROW_SHIF
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
 LOG_L3000 = (45.12, 0.25, 0.60)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
 LOG_L3000_PER_Z = 0.30  # the flux limit: distant quasars are brighter
-LOG_FWHM_MGII = (3.652, 0.184, 0.955)  # log10 km/s: mean, scatter, share of the exponential tail of narrow lines
-LOG_FWHM_CIV = (3.545, 0.1965)  # log10 km/s
-SHARED_WIDTH = 0.55  # correlation of the C IV width with the Mg II width
+LOG_FWHM_MGII = (3.645, 0.184, 0.98)  # log10 km/s: mean, scatter, share of the exponential tail of narrow lines
+LOG_FWHM_CIV = (3.536, 0.205)  # log10 km/s
+SHARED_WIDTH = 0.56  # correlation of the C IV width with the Mg II width
 FWHM_LIMITS = (1400.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
 EDDINGTON_LIMIT = 3.0  # standard deviations: the tail of narrow lines says no more than that about the rest
 

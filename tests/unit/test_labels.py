@@ -1,6 +1,7 @@
 """Which of the measured masses a simulated table has, and what is true behind them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from quasar_mass import virial
@@ -35,6 +36,19 @@ def test_what_the_fit_did_not_find_is_not_published(quasar, missing):
 
 def test_an_absurd_fit_is_no_mass(quasar):
     assert publish(quasar, measured={"MgII": 14.0, "CIV": 2.0}).masses == dict.fromkeys(labels.LINES, 0.0)
+
+
+def test_a_fit_that_took_iron_for_the_line_is_not_published():
+    table = pd.DataFrame(
+        {
+            "LMBH_MgII": [8.5, 9.9, np.nan],
+            "LMBH_CIV": [8.4, 8.3, 8.2],
+            "FLAGS": ["Mg II absorbed", "Mg II very wide; C IV absorbed", ""],
+        }
+    )
+    masses = pd.DataFrame(labels.trusted(table))
+    assert masses["CIV"].tolist() == [8.4, 8.3, 8.2]
+    assert masses["MgII"].isna().tolist() == [False, True, True]
 
 
 def test_lines_outside_the_spectrum_have_no_mass(quasar):
