@@ -256,7 +256,7 @@ def tiny_survey(_tiny_original, tmp_path):
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real SDSS files: sdss/ with index.csv, labels/quasars.parquet."""
+    """The folder of real SDSS files: sdss/ with index.csv, labels/quasars.parquet, reference/."""
     folder = os.environ.get(REAL_DATA)
     if not folder:
         pytest.skip(f"needs real SDSS files: set {REAL_DATA} to their folder")

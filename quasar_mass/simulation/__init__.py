@@ -1,9 +1,11 @@
 """A simulated survey: the files that a survey would publish, of quasars that do not exist.
 
-Simple physics makes the spectra (`quasars`), a simple telescope records them (`instrument`), and masses are measured
-on them (`labels`) for the objects of a made-up survey (`population`); `published` and `specfile` write what Chen+ 2019,
-DR16Q and the SDSS archive publish, in their formats. It rehearses the whole analysis with nothing downloaded. What it
-cannot do is tell how well a network does on the sky.
+Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`quasars`, with
+`lines`, `profiles` and `absorption`); a telescope after BOSS records them (`instrument`, with `sky`, `calibration` and
+`masks`), epoch after epoch of a varying source (`light`, `observing`); and for the objects of a made-up survey
+(`population`) the line fit of `virial` measures masses on them (`labels`). `published` and `specfile` write what Chen+
+2019, DR16Q and the SDSS archive publish, in their formats; `check` compares all that with real data, and `library`
+gives noise-free spectra to pre-train on. What it cannot do is tell how well a network does on the sky.
 """
 
 import json
@@ -19,10 +21,7 @@ from quasar_mass.survey import DEMO_OBJECTS, Survey
 
 MOST_OBJECTS = 100_000
 CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of a second's work
-NOTE = (
-    "The spectra and the masses in this folder are simulated by simple physics; no number made from them says anything "
-    "about the sky."
-)
+NOTE = "The spectra and the masses in this folder are simulated; no number made from them says anything about the sky."
 
 
 def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs: int = 1, quiet: bool = False) -> dict:
