@@ -16,7 +16,7 @@ from quasar_mass import cli, network
 from quasar_mass.survey import Survey
 
 SEEDS = (42, 43, 44)
-LIBRARY = 100_000  # simulated quasars of the library
+LIBRARY = 120_000  # simulated quasars of the library
 LIBRARY_SEED = 1
 PRETRAINING_EPOCHS = 8
 FINAL_EPOCHS = 10
