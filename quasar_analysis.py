@@ -89,9 +89,9 @@ def _load_model(path: Path) -> "EasyAI":
 
 def predict(options) -> None:
     """Predict the masses of spec files, or of all spectra of a survey."""
-    from quasar_mass import prediction
+    from quasar_mass import prediction, table_files
 
-    output = prediction.check_output(options.output) if options.output else None
+    output = table_files.check_output(options.output) if options.output else None
     files = prediction.expand(options.files)
     model_path = Path(options.model or prediction.default_model())
     model = _load_model(model_path)
@@ -137,10 +137,10 @@ def export(options) -> None:
 
 def virial(options) -> None:
     """Measure lines and virial masses of spec files in the classical way."""
-    from quasar_mass import prediction
+    from quasar_mass import prediction, table_files
     from quasar_mass.virial import files as virial_files
 
-    output = prediction.check_output(options.output) if options.output else None
+    output = table_files.check_output(options.output) if options.output else None
     table = virial_files.measure_files(prediction.expand(options.files), quiet=options.quiet)
     without = int(table["LMBH"].isna().sum())
     if output:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass import tables
+from quasar_mass import table_files, tables
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, SpectrumError
-from quasar_mass.files import progress, whole
+from quasar_mass.files import progress
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import to_rest_frame
 from quasar_mass.survey import HOME, REFERENCE_STEP, STEP, Grid, Survey
@@ -36,7 +36,6 @@ COLUMNS = {
     "SURVEY_KIND": ("", "sdss: observed; simulated: not"),
     "MODEL_KIND": ("", "what the model was trained on: sdss or simulated"),
 }
-ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 
 
 def default_model() -> Path:
@@ -250,43 +249,6 @@ def per_object(predictions: pd.DataFrame) -> pd.DataFrame:
     return result.reset_index()
 
 
-def check_output(path: Path) -> Path:
-    """Refuse an output name whose ending says no format, before any work is done."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise FileError(
-            path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
-        )
-    return path
-
-
 def write(predictions: pd.DataFrame, path: Path, about: dict) -> None:
-    """Write predictions in the format of the file's ending, with units and descriptions, whole or not at all.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-    path : Path
-        Ends in .parquet, .fits, .ecsv or .csv.
-    about : dict
-        Short facts for the header (CSV has none).
-    """
-    from astropy.table import MaskedColumn, Table
-
-    path = check_output(path)
-    table = Table(meta={key.upper(): str(value) for key, value in about.items()})
-    for name in predictions:
-        values = predictions[name]
-        unit, description = COLUMNS[name]
-        number = pd.api.types.is_numeric_dtype(values)
-        data = values.to_numpy() if number else values.fillna("").to_numpy().astype(str)
-        mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
-        # masked only where something is: FITS and Parquet readers are happier with plain columns
-        column = MaskedColumn(data, mask=mask) if mask.any() else data
-        table[name] = column
-        table[name].description = description
-        # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit and takes the text as it is
-        if unit and path.suffix != ".fits":
-            table[name].unit = unit
-    with whole(path) as temporary:
-        table.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)
+    """Write predictions in the format of the file's ending; parameters as of `table_files.write`."""
+    table_files.write(predictions, path, COLUMNS, about)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from quasar_mass import table_files
 from quasar_mass.errors import SpectrumError
-from quasar_mass.files import progress, whole
-from quasar_mass.prediction import ENDINGS, check_output
+from quasar_mass.files import progress
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import Spectrum
 from quasar_mass.virial.measurement import COLUMNS, measure
@@ -104,21 +104,6 @@ def write(table: pd.DataFrame, path: Path) -> None:
     FileError
         If it ends in something else.
     """
-    from astropy.table import MaskedColumn, Table
-
-    path = check_output(path)
     kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
-    out = Table(meta={"SURVKIND": kinds, "METHOD": "single-epoch virial masses"})
-    for name in table:
-        values = table[name]
-        number = pd.api.types.is_numeric_dtype(values)
-        data = values.to_numpy() if number else values.fillna("").to_numpy().astype(str)
-        missing = values.isna().to_numpy() if number else None
-        # masked only where something is: FITS and Parquet readers are happier with plain columns
-        out[name] = MaskedColumn(data, mask=missing) if number and missing.any() else data
-        unit, out[name].description = FILE_COLUMNS[name]
-        # FITS has no dex and warns of units it does not know
-        if unit and not (path.suffix.lower() == ".fits" and unit.startswith("dex")):
-            out[name].unit = unit
-    with whole(path) as temporary:
-        out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)
+    about = {"survkind": kinds, "method": "single-epoch virial masses"}
+    table_files.write(table, path, FILE_COLUMNS, about)

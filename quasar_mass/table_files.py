@@ -1,0 +1,60 @@
+"""Tables for other programs: Parquet, FITS, ECSV or CSV by the file's ending, with units and descriptions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass.errors import FileError
+from quasar_mass.files import whole
+
+ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+
+
+def check_output(path: str | Path) -> Path:
+    """Refuse an output name whose ending says no format, before any work is done."""
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise FileError(
+            path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
+        )
+    return path
+
+
+def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]], about: Mapping) -> None:
+    """Write a table in the format of the file's ending, whole or not at all.
+
+    Parameters
+    ----------
+    table : DataFrame
+    path : Path
+        Ends in .parquet, .fits, .ecsv or .csv.
+    columns : mapping of str to (str, str)
+        Unit (astropy's name for it, or empty) and description of every column.
+    about : mapping
+        Short facts for the header (CSV has none).
+
+    Raises
+    ------
+    FileError
+        If the path ends in something else.
+    """
+    from astropy.table import MaskedColumn, Table
+
+    path = check_output(path)
+    out = Table(meta={key.upper(): str(value) for key, value in about.items()})
+    for name in table:
+        values = table[name]
+        unit, description = columns[name]
+        number = pd.api.types.is_numeric_dtype(values)
+        data = values.to_numpy() if number else values.fillna("").to_numpy().astype(str)
+        mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
+        # masked only where something is: FITS and Parquet readers are happier with plain columns
+        out[name] = MaskedColumn(data, mask=mask) if mask.any() else data
+        out[name].description = description
+        # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
+        if unit and not (path.suffix.lower() == ".fits" and unit.startswith("dex")):
+            out[name].unit = unit
+    with whole(path) as temporary:
+        out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)
