@@ -1,9 +1,9 @@
 """The shipped models, from nothing: pre-training on fresh simulated quasars, then the survey's own labels.
 
 `make best-models` runs this. Stage one (Nadam, 1e-3) sees simulated quasars with new noise in every training epoch, and
-their true masses as target; stage two (Nadam, 1e-5) sees the survey's training spectra with its published-style labels,
-slightly varied. Validation and choice are on the survey's validation labels alone, the test objects are looked at once.
-Interrupted, the same command goes on from its checkpoints.
+their true Mg II masses as target; stage two (Nadam, 1e-5) sees the survey's training spectra, slightly varied, with its
+labels. The choice of training epochs and seed is made on the survey's validation labels alone, and the test objects are
+looked at once. Interrupted, the same command goes on from its checkpoints.
 """
 
 import json
@@ -11,19 +11,25 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quasar_mass import cli, network
 from quasar_mass.survey import Survey
 
+if TYPE_CHECKING:
+    from quasar_mass.augmentation import Fresh
+    from quasar_mass.simulation.library import Library
+
 SEEDS = (42, 43, 44)
 LIBRARY = 120_000  # simulated quasars of the library
 LIBRARY_SEED = 1
-PRETRAINING_EPOCHS = 8
+PRETRAINING_EPOCHS = 6
 FINAL_EPOCHS = 10
 BATCH_SIZE = 128
 FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
-    "intermediate": "the true masses of simulated quasars that are in no survey, observed anew in every training epoch",
+    "intermediate": "the true Mg II masses of simulated quasars that are in no survey, observed anew in every training "
+    "epoch; narrow and wide lines are taken more often than they occur",
     "final": "the survey's labels; its training spectra varied in noise, calibration and gaps in every training epoch",
 }
 
@@ -46,7 +52,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
         Print nothing.
     """
     from quasar_mass import dataset
-    from quasar_mass.augmentation import Fresh, Varied
+    from quasar_mass.augmentation import Varied
     from quasar_mass.easyai import EasyAI
     from quasar_mass.simulation.library import library
 
@@ -56,7 +62,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     validation = data.part("validation")
     training = data.part("training")
     sources = {
-        "intermediate": Fresh(fresh.light, fresh.sigma, fresh.mass, data.grid.size, group),
+        "intermediate": pretraining(fresh, data.grid.size),
         "final": Varied(*training),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
@@ -80,6 +86,33 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
         ann.save(work / f"seed-{seed}" / FILES[stage.name], about=about)
         found[stage.name] = scores
     return {"seed": seed, "validation": found}
+
+
+def pretraining(library: "Library", pixels: int) -> "Fresh":
+    """Make stage one's source of a library.
+
+    Its target is the true Mg II mass, the line of three labels in four and of the fewest doubts. Quasars are drawn with
+    replacement, those of a line width w with weight p(w)^-0.5, p being how often it occurs: a network that knows the
+    typical width too well answers with it whenever a spectrum is noisy.
+
+    Parameters
+    ----------
+    library : Library
+    pixels : int
+        Of the network's input.
+    """
+    import numpy as np
+
+    from quasar_mass.augmentation import Fresh
+    from quasar_mass.simulation.library import COLUMNS
+
+    truth = dict(zip(COLUMNS, library.truth.T, strict=True))
+    counts, edges = np.histogram(truth["log_FWHM_MgII"], bins=40)
+    occurs = np.maximum(counts[np.clip(np.digitize(truth["log_FWHM_MgII"], edges) - 1, 0, 39)], 0.02 * counts.max())
+    weight = occurs**-0.5
+    rng = np.random.default_rng(LIBRARY_SEED)
+    rows = np.sort(rng.choice(len(weight), len(weight), p=weight / weight.sum()))
+    return Fresh(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
 
 
 def run(options) -> None:

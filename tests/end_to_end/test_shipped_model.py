@@ -1,0 +1,102 @@
+"""The shipped model on what it was not made from: the composite of real quasars, and real spectra."""
+
+import numpy as np
+import pytest
+
+from quasar_mass import comparison, prediction, virial
+from quasar_mass.easyai import EasyAI
+from quasar_mass.survey import Grid
+
+KM_S = 299_792.458
+UNIT = 9.5214e40  # erg/s/A per unit of the tables, for z = 0 and an isotropic source over 4 pi (`to_rest_frame`)
+# Windows (Angstrom) in which the lines are made wider or narrower, above a straight line between the ends.
+WINDOWS = {"C IV": (1480.0, 1600.0, 1547.0), "C III]": (1830.0, 1985.0, 1906.0), "Mg II": (2700.0, 2890.0, 2800.0)}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return EasyAI.load(prediction.SHIPPED_MODEL)
+
+
+@pytest.fixture(scope="module")
+def composite(real_data):
+    path = real_data / "reference" / "vandenberk2001_composite.dat"
+    if not path.exists():
+        pytest.skip(f"needs {path.name}")
+    table = np.loadtxt(path, comments="#")
+    return np.interp(Grid().wavelength, table[:, 0], table[:, 1])
+
+
+def above_line(flux, low, high):
+    """What stands above a straight line between two wavelengths, and where they enclose it."""
+    w = Grid().wavelength
+    ends = np.interp([low, high], w, flux)
+    inside = (w > low) & (w < high)
+    return np.where(inside, flux - np.interp(w, [low, high], ends), 0.0), inside
+
+
+def stretched(flux, name, factor):
+    low, high, centre = WINDOWS[name]
+    line, _ = above_line(flux, low, high)
+    x = np.log(Grid().wavelength / centre)
+    return flux - line + np.interp(x / factor, x, line, left=0.0, right=0.0) / factor
+
+
+def width(flux, name):
+    line, inside = above_line(flux, *WINDOWS[name][:2])
+    w = Grid().wavelength[inside & (line > 0.5 * line.max())]
+    return KM_S * np.log(w[-1] / w[0])
+
+
+def real_shaped(composite, signal_to_noise, number=400, seed=1):
+    """Quasars with the composite's profiles in other widths, luminosities and slopes; their masses from Mg II."""
+    rng = np.random.default_rng(seed)
+    w = Grid().wavelength
+    fwhm = width(composite, "Mg II")
+    spectra, widths, lights = [], [], []
+    for _ in range(number):
+        factor = float(np.clip(10.0 ** (0.13 * rng.standard_normal()), 0.5, 2.0))
+        flux = composite
+        for name, own in (("Mg II", 1.0), ("C III]", 1.0), ("C IV", 10.0 ** (0.08 * rng.standard_normal()))):
+            flux = stretched(flux, name, factor * own)
+        flux = flux * (w / 2200.0) ** (0.3 * rng.standard_normal())
+        light = 45.12 + 0.27 * rng.standard_normal()
+        z = rng.uniform(1.47, 1.80)
+        flux = flux / np.interp(3000.0, w, flux) * 10.0**light / 3000.0 / (4.0 * np.pi * (1.0 + z) * UNIT)
+        noise = np.median(flux) / signal_to_noise
+        spectra.append(flux + noise * rng.standard_normal(len(w)))
+        widths.append(fwhm * factor)
+        lights.append(light)
+    return np.array(spectra, np.float32), 2.0 * np.log10(widths), np.array(lights)
+
+
+@pytest.mark.parametrize(("signal_to_noise", "least"), [(4.0, 0.55), (20.0, 0.75)])
+def test_masses_follow_width_and_luminosity_of_real_profiles(shipped, composite, signal_to_noise, least):
+    spectra, two_log_fwhm, light = real_shaped(composite, signal_to_noise)
+    mass = virial.mass("MgII", light, 10.0 ** (two_log_fwhm / 2.0))
+    predicted = shipped.predict(spectra)
+    assert 1.0 - np.var(predicted - mass) / np.var(mass) > least
+    slopes = comparison.responses(predicted, two_log_fwhm=two_log_fwhm, light=light)
+    assert 0.6 < slopes["two_log_fwhm"] < 1.3
+    assert 0.35 < slopes["light"] < 0.65
+
+
+def test_the_file_says_what_it_was_trained_on(shipped):
+    assert shipped.about["kind"] == "simulated"
+    assert "true masses" in shipped.about["targets"]["intermediate"]
+    assert "labels" in shipped.about["targets"]["final"]
+    card = (prediction.SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert "simulated" in card.splitlines()[0]
+    assert "make train SURVEY=data" in card.splitlines()[0]
+
+
+def test_real_spectra_get_masses_near_those_of_the_line_fit(shipped, real_data):
+    names = ("3655-55240-0184", "4971-55747-0394", "6715-56449-0294")
+    files = [real_data / "sdss" / name.split("-")[0] / f"spec-{name}.fits" for name in names]
+    if not all(file.exists() for file in files):
+        pytest.skip("needs three real spectra that cover the window")
+    from quasar_mass.virial.files import measure_files
+
+    predicted = prediction.predict_files(files, shipped, quiet=True)["LMBH"].to_numpy()
+    fitted = measure_files(files, quiet=True)["LMBH"].to_numpy()
+    assert np.all(np.abs(predicted - fitted) < 0.8)  # the scatter of single-epoch masses, twice
