@@ -161,9 +161,14 @@ def _check(options, run) -> None:
     if not survey.about().get("complete"):
         run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
     comparison = check.compare(survey, real, quiet=options.quiet)
+    print(comparison)
+    if not comparison.pairs:
+        low, high = check.SHOWN_REDSHIFTS
+        print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
+        return
     path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
     figures.save(figures.spectra_beside(check.drawn(comparison.pairs)), path)
-    print(f"{comparison}\nfigure: {path}")
+    print(f"figure: {path}")
 
 
 def fetch(options) -> None:

@@ -2,7 +2,7 @@
 
 `make best-models` runs this. Stage one (Nadam, 1e-3) sees simulated quasars with new noise in every training epoch, and
 their true Mg II masses as target; stage two (Nadam, 1e-5) sees the survey's training spectra, slightly varied, with its
-labels. The choice of training epochs and seed is made on the survey's validation labels alone, and the test objects are
+labels. Its training epoch and the seed are chosen on the survey's validation labels alone, and the test objects are
 looked at once. Interrupted, the same command goes on from its checkpoints.
 """
 
@@ -24,7 +24,7 @@ SEEDS = (42, 43, 44)
 LIBRARY = 120_000  # simulated quasars of the library
 LIBRARY_SEED = 1
 PRETRAINING_EPOCHS = 6
-FINAL_EPOCHS = 10
+FINAL_EPOCHS = 12
 BATCH_SIZE = 128
 FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
@@ -75,6 +75,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
             stages=[replace(stage, training_epochs=training_epochs)],
             checkpoints=work / "checkpoints",
             batch_size=BATCH_SIZE,
+            choose=stage.name == "final",  # the validation labels are not what stage one learns
             quiet=quiet,
         )
         scores = ann.evaluate(validation)
@@ -117,20 +118,33 @@ def pretraining(library: "Library", pixels: int) -> "Fresh":
 
 def run(options) -> None:
     """Train all seeds, ship the best on validation, and print how it compares."""
-    from quasar_mass.errors import TableError
+    from quasar_mass import tables
+    from quasar_mass.errors import SurveyError
     from quasar_mass.parallel import ordered_map
     from quasar_mass.simulation.library import library
 
     survey, work, models = options.survey, Path(options.work), Path(options.models)
+    if len(set(options.seeds)) < len(options.seeds):  # two trainings would write the same files
+        raise SurveyError(
+            "--seeds",
+            expected="seeds that differ",
+            got=" ".join(map(str, options.seeds)),
+            do="name each once",
+        )
+    if not survey.folder.is_dir():
+        raise SurveyError(
+            survey.folder,
+            expected="a simulated survey",
+            got="no such folder",
+            do=f'run: python get_Chen_data.py simulate --survey "{survey.folder}", and build',
+        )
     if survey.kind != "simulated":
-        raise TableError(
+        raise SurveyError(
             survey.folder,
             expected="a simulated survey (the library simulates the same population)",
             got=f"kind {survey.kind}",
             do="train on the sky with: make train SURVEY=data",
         )
-    from quasar_mass import tables
-
     group = network.pixels_per_average(tables.read_grid(tables.read_about(survey.spectra)).step)
     library(work / "library", size=options.library, seed=LIBRARY_SEED, group=group, jobs=options.jobs)
     epochs = (options.pretraining_epochs, options.final_epochs)
@@ -252,12 +266,22 @@ def fit_masses(survey: Survey, epochs, spectra):
     from quasar_mass.spec_file import read_spectrum
 
     masses = []
-    names, redshift, ebv = list(epochs), spectra["Z"].to_numpy(), None
+    names, redshift = list(epochs), spectra["Z"].to_numpy()
     for start in range(0, len(names), 256):
         part = [read_spectrum(survey.spectrum(*map(int, name.split("-")))) for name in names[start : start + 256]]
         ebv = [one.ebv for one in part]
         masses.append(virial.measure(part, redshift[start : start + 256], ebv)["LMBH"].to_numpy(float))
     return np.concatenate(masses)
+
+
+def _seed(text: str) -> int:
+    """An argument that numpy, Keras and TensorFlow all take as a seed."""
+    import argparse
+
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1:,}, got {text!r}")
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the tables go")
     verb = verbs[0]
     verb.add_argument("--models", default="models/Best_models", metavar="DIR", help="where the two best models go")
-    verb.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="S")
+    verb.add_argument("--seeds", type=_seed, nargs="+", default=SEEDS, metavar="S", help="one training each")
     verb.add_argument("--library", type=cli.positive, default=LIBRARY, metavar="N", help="quasars to pre-train on")
     verb.add_argument("--pretraining-epochs", type=cli.positive, default=PRETRAINING_EPOCHS, metavar="N")
     verb.add_argument("--final-epochs", type=cli.positive, default=FINAL_EPOCHS, metavar="N")

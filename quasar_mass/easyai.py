@@ -93,6 +93,7 @@ class EasyAI:
         stages: Sequence = network.STAGES,
         checkpoints: str | os.PathLike | None = None,
         batch_size: int = network.BATCH_SIZE,
+        choose: bool = True,
         quiet: bool = False,
     ) -> pd.DataFrame:
         """Train in stages; each ends with its best validation weights, from which the next one starts.
@@ -113,6 +114,9 @@ class EasyAI:
             the data, the stage, batch size, seed and versions: no other training's files are touched.
         batch_size : int
             Spectra per step.
+        choose : bool
+            If not, each stage ends with its last weights: for a stage that learns another target than the validation
+            labels, which then only watch.
         quiet : bool
             Print nothing.
 
@@ -141,12 +145,12 @@ class EasyAI:
                 files = None
                 if checkpoints is not None:
                     files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
-                found = self._train_stage(keras, stage, training, validation, files, batch_size, quiet)
+                found = self._train_stage(keras, stage, training, validation, files, batch_size, choose, quiet)
                 rows += found
-                best = min(found, key=lambda row: row["val_loss"], default=None)
+                best = min(found, key=lambda row: row["val_loss"], default=None) if choose else (found or [None])[-1]
                 records.append(
                     {"name": stage.name, "learning_rate": stage.learning_rate, "training_epochs": stage.training_epochs}
-                    | ({"best_training_epoch": best["training_epoch"], "val_rmse": best["val_rmse"]} if best else {})
+                    | ({"kept_training_epoch": best["training_epoch"], "val_rmse": best["val_rmse"]} if best else {})
                 )
         except BaseException:
             # Half-trained weights would start another training, which no checkpoint belongs to.
@@ -159,7 +163,9 @@ class EasyAI:
         self.history = pd.concat([self.history, trained], ignore_index=True) if len(self.history) else trained.copy()
         return trained
 
-    def _train_stage(self, keras, stage, training, validation, files, batch_size: int, quiet: bool) -> list[dict]:
+    def _train_stage(
+        self, keras, stage, training, validation, files, batch_size: int, choose: bool, quiet: bool
+    ) -> list[dict]:
         def say(text: str) -> None:
             if not quiet:
                 print(f"{stage.name}  {text}", flush=True)
@@ -194,7 +200,7 @@ class EasyAI:
                 f"training epoch {epoch:{width}}/{stage.training_epochs}  loss {row['loss']:.4f}  validation RMSE "
                 f"{row['val_rmse']:.4f} dex  {'(best)' if improved else '':6}  {time.monotonic() - began:.1f} s"
             )
-        if best is not None:
+        if best is not None and choose:
             restore(self.model, best)
         return rows
 

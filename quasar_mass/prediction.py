@@ -95,10 +95,13 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
     Raises
     ------
     FileError
-        If a folder holds none.
+        If a folder holds none, or a name is empty.
     """
     files = []
-    for argument in map(Path, arguments):
+    for argument in arguments:
+        if not str(argument):  # a shell variable that is not set; as a path it would be the current folder
+            raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
+        argument = Path(argument)
         if argument.is_dir():
             found = sorted(argument.rglob("*.fits"))
             if not found:

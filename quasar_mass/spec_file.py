@@ -65,6 +65,8 @@ def read_spectrum(path: Path) -> Spectrum:
             warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
             warnings.filterwarnings("error", message="File may have been truncated")
             content = path.read_bytes()
+            if not content.startswith(b"SIMPLE"):
+                raise ValueError("no FITS file" if content else "an empty file")
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 return _decode(hdus, path, content)
     except (*_DAMAGED, Warning) as error:

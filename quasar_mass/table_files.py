@@ -1,5 +1,6 @@
 """Tables for other programs: Parquet, FITS, ECSV or CSV by the file's ending, with units and descriptions."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,24 @@ ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv"
 
 
 def check_output(path: str | Path) -> Path:
-    """Refuse an output name whose ending says no format, before any work is done."""
+    """Refuse an output that could not be written, before any work is done.
+
+    Raises
+    ------
+    FileError
+        If the ending says no format, or the name is that of a folder or in one that cannot be written.
+    """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise FileError(
             path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
         )
+    if path.is_dir():
+        raise FileError(path, expected="a file to write", got="a folder of that name", do="choose another name")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())  # the others can be made
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        got = "no permission" if folder.is_dir() else f"a file of the name {folder}"
+        raise FileError(path, expected="a folder that can be written", got=got, do="choose another one")
     return path
 
 
@@ -50,8 +63,9 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
         number = pd.api.types.is_numeric_dtype(values)
         data = values.to_numpy() if number else values.fillna("").to_numpy().astype(str)
         mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
-        # masked only where something is: FITS and Parquet readers are happier with plain columns
-        out[name] = MaskedColumn(data, mask=mask) if mask.any() else data
+        # masked only where something is: FITS readers are happier with plain columns; and not in Parquet, where astropy
+        # would add a column of truth values for each that is masked, while NaN is missing for every reader
+        out[name] = MaskedColumn(data, mask=mask) if mask.any() and path.suffix.lower() != ".parquet" else data
         out[name].description = description
         # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
         if unit and not (path.suffix.lower() == ".fits" and unit.startswith("dex")):

@@ -109,7 +109,7 @@ def _already_there(survey: Survey, recipe: dict) -> dict | None:
             survey.folder,
             expected=f"a survey of {_say(recipe)}",
             got=f"one of {_say(about)}",
-            do="delete the folder or choose another --survey",
+            do=("delete the folder or " if about["kind"] == "simulated" else "") + "choose another --survey",
         )
     return about if about.get("complete") is True else None
 

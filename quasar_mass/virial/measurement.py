@@ -86,22 +86,17 @@ def measure(spectra: Sequence[Spectrum], redshift: ArrayLike, ebv: ArrayLike | N
     rows = []
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)
-        frames = rest_frames(spectra[part], redshift[part], ebv[part])
-        rows += _rows(frames, redshift[part], ebv[part], distance[part])
+        # absurd numbers in one spectrum overflow to NaN there, which the reasons tell, and disturb no other
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            frames = rest_frames(spectra[part], redshift[part], ebv[part])
+            rows += _described(frames, solve(frames), redshift[part], ebv[part], distance[part])
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _rows(frames: RestFrames, redshift: np.ndarray, ebv: np.ndarray, distance: np.ndarray) -> list[dict]:
-    """The table's rows of one chunk."""
-    # absurd numbers in one spectrum overflow to NaN there, which the reasons tell, and disturb no other
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        found = solve(frames)
-        return _described(frames, found, redshift, ebv, distance)
 
 
 def _described(
     frames: RestFrames, found: Solution, redshift: np.ndarray, ebv: np.ndarray, distance: np.ndarray
 ) -> list[dict]:
+    """The table's rows of one chunk."""
     n = len(redshift)
     values = {name: np.full(n, np.nan) for name, (unit, _) in COLUMNS.items() if unit} | {"SN": frames.signal_to_noise}
     flags = [

@@ -9,7 +9,7 @@ from scipy import stats
 
 import get_Chen_data
 from quasar_mass import figures
-from quasar_mass.errors import FileError, SurveyError, TableError
+from quasar_mass.errors import FileError, SpectrumError, SurveyError, TableError
 from quasar_mass.simulation import check, simulate
 from quasar_mass.simulation.check import composite, label_table, measured, rows, spec_files
 from quasar_mass.spec_file import read_spectrum
@@ -283,6 +283,55 @@ def test_label_table_without_its_columns_is_one_sentence(tmp_path):
     label_frame(5).drop(columns="Z").to_parquet(tmp_path / "quasars.parquet")
     with pytest.raises(TableError, match="got no Z"):
         label_table.read_published(tmp_path / "quasars.parquet")
+
+
+def test_an_empty_label_table_is_one_sentence(tmp_path):
+    label_frame(3).iloc[:0].to_parquet(tmp_path / "quasars.parquet")
+    with pytest.raises(TableError, match="an empty table"):
+        label_table.read_published(tmp_path / "quasars.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("plate,mjd\n1,2\n", "got KeyError: 'run2d'"),
+        ("plate,mjd,fiberid,z,run2d,n_pixels\n1,2\n", "got AttributeError"),
+        ("plate,mjd,fiberid,z,run2d,n_pixels\n1,2,3,x,v5_13_0,4600\n", "got ValueError"),
+        ("plate,mjd,fiberid,z,run2d,n_pixels\n1,2,3,1.5,26,3800\n", "got none"),
+    ],
+)
+def test_a_list_of_real_spectra_that_is_none_is_one_sentence(tmp_path, text, words):
+    (tmp_path / "index.csv").write_text(text)
+    with pytest.raises(FileError, match=words):
+        spec_files.read_real(tmp_path)
+
+
+def test_a_real_file_without_data_or_or_mask_is_named(smooth_file, tmp_path):
+    path = smooth_file(ivar=np.zeros(4600), flux=np.zeros(4600))
+    with pytest.raises(SpectrumError, match="pixels with ivar > 0"):
+        measured.measure(path, 1.5)
+    with fits.open(path) as hdus:
+        columns = fits.ColDefs([column for column in hdus[1].columns if column.name.lower() != "or_mask"])
+        hdus[1] = fits.BinTableHDU.from_columns(columns)
+        hdus.writeto(tmp_path / "without.fits")
+    with pytest.raises(SpectrumError, match="a column or_mask"):
+        measured.measure(tmp_path / "without.fits", 1.5)
+
+
+def test_a_survey_of_the_sky_is_not_advised_to_be_deleted(tmp_path):
+    (tmp_path / "survey.json").write_text('{"kind": "sdss"}')
+    with pytest.raises(SurveyError, match="got one of kind sdss; choose another"):
+        simulate(Survey(tmp_path), objects=1, quiet=True)
+
+
+def test_without_a_pair_to_show_the_command_still_prints_its_tables(tmp_path, monkeypatch, capsys):
+    (tmp_path / "survey.json").write_text('{"kind": "simulated", "complete": true}')
+    frame = rows.table([rows.row("objects", "number", 1, 1)])
+    found = check.Comparison("s", frame, frame, frame, None, [], dict.fromkeys(("labels", "spectra", "composite"), ""))
+    monkeypatch.setattr(check, "real_folder", lambda: tmp_path)
+    monkeypatch.setattr(check, "compare", lambda *_, **__: found)
+    assert get_Chen_data.main(["simulate", "--check", "--survey", str(tmp_path)]) == 0
+    assert "no figure: none of the real spectra" in capsys.readouterr().out
 
 
 def test_without_real_data_the_command_says_so_and_simulates_nothing(tmp_path, monkeypatch, capsys):

@@ -253,3 +253,14 @@ def test_the_mass_network_fits_both_grids(layers):
         mass = ann.predict(np.full((2, pixels), 0.4))
         assert np.all(np.abs(mass - 8.5) < 1), "it starts at a typical mass"
     assert [layer.name for layer in ann.model.layers][-1] == "mass"
+
+
+def test_a_stage_that_must_not_choose_ends_with_its_last_weights():
+    wild = (Stage("wild", 1.0, 4),)  # whose best training epoch is not its last
+    chosen, last = tiny(), tiny()
+    rows = train(chosen, stages=wild)
+    train(last, stages=wild, choose=False)
+    assert rows["val_loss"].idxmin() < 3
+    assert last.history["val_rmse"].tolist() == rows["val_rmse"].tolist()
+    assert last.evaluate(VALIDATION)["rmse"] == pytest.approx(rows["val_rmse"].iloc[-1], rel=1e-4)
+    assert chosen.evaluate(VALIDATION)["rmse"] == pytest.approx(rows["val_rmse"].min(), rel=1e-4)

@@ -531,11 +531,39 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeyp
         if ending in ("parquet", "csv"):
             table = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output)
             expected = table if expected is None else expected
+            assert list(table) == list(files.FILE_COLUMNS)
             np.testing.assert_allclose(table["LMBH"], expected["LMBH"])
     assert expected["EPOCH"].tolist() == ["4000-56000-0001", "", "4000-56000-0002"]
     assert expected["LMBH"].isna().tolist() == [False, True, False]
     assert "unreadable file" in expected["REASON"][1]
     assert quasar_analysis.main(["virial", str(broken)]) == 1
+
+
+def test_names_that_cannot_be_are_one_sentence_before_any_work(tmp_path, capsys):
+    (tmp_path / "page.fits").write_text("<html>404 Not Found</html>\n" * 200)
+    (tmp_path / "empty.fits").touch()
+    (tmp_path / "folder.csv").mkdir()
+    page, empty = str(tmp_path / "page.fits"), str(tmp_path / "empty.fits")
+    for arguments, words in (
+        ([""], "got an empty name"),  # as a path it would be the current folder
+        ([page], "got ValueError: no FITS file"),
+        ([empty], "got ValueError: an empty file"),
+        ([page, "--output", str(tmp_path / "folder.csv")], "got a folder of that name"),
+        ([page, "--output", str(tmp_path / "page.fits" / "out.csv")], "expected a folder that can be written"),
+    ):
+        assert quasar_analysis.main(["virial", *arguments]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert words in printed.err
+        assert printed.err.count("\n") == 1
+
+
+def test_absurd_extinction_is_a_reason_and_no_warning(recwarn):
+    spectrum = quasar(20, redshift=1.6)[0]
+    table = measure([spectrum, spectrum], 1.6, [1e5, 0.0])
+    assert "no good pixels" in table["REASON"][0]
+    assert np.isfinite(table["LMBH"][1])
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
 
 
 # --- real spectra -------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def read_published(path: Path) -> pd.DataFrame:
     FileError
         If it is missing or not Parquet.
     TableError
-        If it lacks a column.
+        If it lacks a column or is empty.
     """
     if not Path(path).is_file():
         raise FileError(path, expected="the published label table", got="no such file", do="put it there")
@@ -66,6 +66,8 @@ def read_published(path: Path) -> pd.DataFrame:
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
         raise TableError(path, expected="the columns of quasars.parquet", got=f"no {', '.join(missing)}", do="fetch it")
+    if table.empty:
+        raise TableError(path, expected="objects", got="an empty table", do="fetch it again")
     return table
 
 

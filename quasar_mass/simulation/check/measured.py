@@ -8,6 +8,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from quasar_mass.errors import SpectrumError
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import PIXEL, Spectrum
 
@@ -56,16 +57,34 @@ class Measured:
 
 
 def measure(path: Path, redshift: float) -> Measured:
-    """Read one spec file and take its numbers."""
+    """Read one spec file and take its numbers.
+
+    Raises
+    ------
+    SpectrumError
+        If the file cannot be used, has no OR_MASK, or no pixel with data.
+    """
     spectrum = read_spectrum(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
         with fits.open(path, memmap=False) as hdus:
+            if "or_mask" not in map(str.lower, hdus[1].columns.names):
+                raise SpectrumError(
+                    path,
+                    reason="unreadable file",
+                    expected="a column or_mask in HDU 1",
+                    got="none",
+                    do="fetch the file again, or leave it out",
+                )
             or_mask = np.asarray(hdus[1].data["or_mask"], dtype=np.int64)
             names = {name.upper(): name for name in hdus[2].columns.names}
             known = "LAMBDA_EFF" in names
             lambda_eff = float(hdus[2].data[names["LAMBDA_EFF"]][0]) if known else np.nan
     used = spectrum.ivar > 0
+    if not used.any():
+        raise SpectrumError(
+            path, reason="no good pixels", expected="pixels with ivar > 0", got="none", do="leave the file out"
+        )
     return Measured(
         spectrum=spectrum,
         redshift=redshift,

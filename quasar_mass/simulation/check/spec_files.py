@@ -48,20 +48,33 @@ def read_real(folder: Path, *, quiet: bool = True) -> list[Measured]:
     Raises
     ------
     FileError
-        If the index is missing or names no such spectrum.
+        If the index is missing, lacks a column or names no such spectrum.
     """
     index = Path(folder) / "index.csv"
     if not index.is_file():
         raise FileError(index, expected="the list of real spectra", got="no such file", do="put it there")
-    with open(index, newline="", encoding="utf-8") as file:
-        whole = [r for r in csv.DictReader(file) if r["run2d"].startswith("v5_") and int(r["n_pixels"]) >= WHOLE]
+    try:
+        with open(index, newline="", encoding="utf-8") as file:
+            whole = [
+                (*(int(row[name]) for name in ("plate", "mjd", "fiberid")), float(row["z"]))
+                for row in csv.DictReader(file)
+                if row["run2d"].startswith("v5_") and int(row["n_pixels"]) >= WHOLE
+            ]
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:  # a short row has None in it
+        raise FileError(
+            index,
+            expected="CSV with plate, mjd, fiberid, z, run2d and n_pixels",
+            got=f"{type(error).__name__}: {error}",
+            do="correct it",
+        ) from error
     if not whole:
         raise FileError(index, expected="BOSS spectra (run2d v5_*)", got="none", do="add some")
     found = []
-    for row in progress(whole, total=len(whole), what="Read real", unit="spectra", quiet=quiet):
-        plate, mjd, fiberid = (int(row[name]) for name in ("plate", "mjd", "fiberid"))
+    for plate, mjd, fiberid, redshift in progress(
+        whole, total=len(whole), what="Read real", unit="spectra", quiet=quiet
+    ):
         path = index.parent / f"{plate:04d}" / f"spec-{epoch_name(plate, mjd, fiberid)}.fits"
-        found.append(measure(path, float(row["z"])))
+        found.append(measure(path, redshift))
     return found
 
 
