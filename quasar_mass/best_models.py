@@ -174,7 +174,7 @@ def run(options) -> None:
 
 def published(options) -> None:
     """Train the published recipe on a survey and print its learning curve and test scores."""
-    from quasar_mass import dataset, evaluation
+    from quasar_mass import comparison, dataset, evaluation
     from quasar_mass.easyai import EasyAI
 
     data = dataset.load(options.survey)
@@ -190,6 +190,11 @@ def published(options) -> None:
     spectra, label = data.part("test")
     predictions = data.spectra.loc[label.index].assign(PREDICTED=ann.predict(spectra)).reset_index()
     text = evaluation.results(predictions).to_string(float_format=lambda value: f"{value:.4f}", na_rep="-")
+    objects = predictions["OBJECT"].to_numpy()
+    table = comparison.compare(
+        {"published recipe": predictions["PREDICTED"].to_numpy()}, objects, _masses(options.survey, objects, label)
+    )
+    text += f"\n\n{comparison.markdown(table)}"
     results = Path(options.results)
     results.mkdir(parents=True, exist_ok=True)
     (results / "published.txt").write_text(f"{ann.history.to_string()}\n\n{text}\n", encoding="utf-8")
@@ -237,11 +242,7 @@ def report(survey: Survey, models: dict[int, Path], best: int) -> tuple[str, dic
         name = f"network, seed {seed}" + (" (shipped)" if seed == best else "")
         predictions[name] = EasyAI.load(path).predict(test_x)
     objects = rows["OBJECT"].to_numpy()
-    masses = {
-        "label": test_y.to_numpy(float),
-        "truth behind the label": truth["LMBH"].to_numpy(),
-        "true Mg II mass": truth["LMBH_MgII"].to_numpy(),
-    }
+    masses = _masses(survey, objects, test_y)
     predictions["the label itself"] = masses["label"]
     table = comparison.compare(predictions, objects, masses).drop(index=("the label itself", "label"))
     spread = table.loc[[(name, "label") for name in predictions if name.startswith("network")], "rmse"]
@@ -264,6 +265,18 @@ def report(survey: Survey, models: dict[int, Path], best: int) -> tuple[str, dic
         for key, row in zip(table.index, table.to_dict("records"), strict=True)
     ]
     return "\n".join(text), {"survey": str(survey.folder), "kind": survey.kind, "table": flat, "responses": slopes}
+
+
+def _masses(survey: Survey, objects, label) -> dict:
+    """Give what predictions are compared with: the label and, in a simulation, the truth; each of shape (n,)."""
+    import pandas as pd
+
+    masses = {"label": label.to_numpy(float)}
+    if survey.truth.exists():
+        truth = pd.read_parquet(survey.truth).set_index("OBJECT").loc[objects]
+        masses["truth behind the label"] = truth["LMBH"].to_numpy()
+        masses["true Mg II mass"] = truth["LMBH_MgII"].to_numpy()
+    return masses
 
 
 def fit_masses(survey: Survey, epochs, spectra):

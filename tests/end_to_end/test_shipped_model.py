@@ -83,7 +83,7 @@ def test_masses_follow_width_and_luminosity_of_real_profiles(shipped, composite,
 
 def test_the_file_says_what_it_was_trained_on(shipped):
     assert shipped.about["kind"] == "simulated"
-    assert "true masses" in shipped.about["targets"]["intermediate"]
+    assert "true Mg II masses" in shipped.about["targets"]["intermediate"]
     assert "labels" in shipped.about["targets"]["final"]
     card = (prediction.SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
     assert "simulated" in card.splitlines()[0]
