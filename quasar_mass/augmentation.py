@@ -15,7 +15,7 @@ from quasar_mass.batches import digest
 # All of these are chosen here: wide enough to cover what the instrument is known to do, without evidence beyond that.
 NOISE_SHARE = 0.6  # share of fresh spectra that get another noise than their quasar's night and brightness gave them
 NOISE_FACTOR = (-0.9, 0.25)  # log10 of the factor on it, uniform: S/N from half to eight times the survey's
-BRIGHTNESS = 0.10  # dex: a fresh quasar is moved in luminosity, and its mass with half of that (the virial relation)
+BRIGHTNESS = 0.10  # dex
 TILT = (0.03, 0.02)  # calibration errors: slope and curvature, dex over the window's half width, standard deviations
 ADDED_NOISE = 0.5  # of a survey spectrum's own noise, at most
 GAPS, GAP_LENGTH = 0.5, 40  # gaps per spectrum, and their mean length in pixels, bridged by a line as bad pixels are
@@ -35,11 +35,21 @@ class Fresh:
         of equal values is the value.
     group : int
         Pixels per group.
+    brightness : float
+        dex, standard deviation: a quasar is moved in luminosity, and its mass with half of that (the virial relation).
     """
 
-    def __init__(self, light: np.ndarray, sigma: np.ndarray, mass: np.ndarray, pixels: int, group: int) -> None:
+    def __init__(
+        self,
+        light: np.ndarray,
+        sigma: np.ndarray,
+        mass: np.ndarray,
+        pixels: int,
+        group: int,
+        brightness: float = BRIGHTNESS,
+    ) -> None:
         self.light, self.sigma, self.mass = light, sigma, np.asarray(mass, np.float32)
-        self.pixels, self.group = pixels, group
+        self.pixels, self.group, self.brightness = pixels, group, brightness
 
     def __len__(self) -> int:
         return len(self.light)
@@ -52,7 +62,7 @@ class Fresh:
         noise = rng.standard_normal(light.shape, dtype=np.float32)
         noise *= self.sigma[rows]
         noise *= factor.astype(np.float32)[:, np.newaxis]
-        moved = BRIGHTNESS * rng.standard_normal(n)
+        moved = self.brightness * rng.standard_normal(n)
         seen = (light + noise) * _tilts(rng, n, light.shape[1])
         seen *= 10.0 ** moved.astype(np.float32)[:, np.newaxis]
         spread = np.repeat(seen, self.group, axis=1)
@@ -63,7 +73,7 @@ class Fresh:
 
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out of it."""
-        settings = np.array([self.pixels, self.group, NOISE_SHARE, *NOISE_FACTOR, BRIGHTNESS, *TILT])
+        settings = np.array([self.pixels, self.group, NOISE_SHARE, *NOISE_FACTOR, self.brightness, *TILT])
         return digest([self.light, self.sigma, self.mass, settings])
 
 

@@ -31,9 +31,8 @@ def varied():
 
 @pytest.fixture
 def still(monkeypatch):
-    """Neither calibration errors nor another brightness."""
+    """No calibration errors."""
     monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
-    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.0)
 
 
 @pytest.mark.parametrize("name", ["fresh", "varied"])
@@ -52,6 +51,7 @@ def test_the_same_seed_gives_the_same_spectra_and_another_gives_others(name, req
 
 def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
     monkeypatch.setattr(augmentation, "NOISE_SHARE", 0.0)
+    fresh.brightness = 0.0
     spectra, mass = fresh.take(np.arange(400), rng())
     groups = spectra[:, : PIXELS // GROUP * GROUP, 0].reshape(400, -1, GROUP)
     assert np.all(groups == groups[:, :, :1])  # so that the network's average gives them back
@@ -92,9 +92,9 @@ def test_joined_sources_are_dealt_out_by_row(fresh, varied):
     assert len({fresh.digest(), varied.digest(), joined.digest()}) == 3
 
 
-def test_settings_enter_the_digest(fresh, monkeypatch):
+def test_settings_enter_the_digest(fresh):
     before = fresh.digest()
-    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.2)
+    fresh.brightness = 0.2
     assert fresh.digest() != before
 
 

@@ -560,7 +560,7 @@ def test_names_that_cannot_be_are_one_sentence_before_any_work(tmp_path, capsys)
 
 def test_absurd_extinction_is_a_reason_and_no_warning(recwarn):
     spectrum = quasar(20, redshift=1.6)[0]
-    table = measure([spectrum, spectrum], 1.6, [1e5, 0.0])
+    table = virial.measure([spectrum, spectrum], 1.6, [1e5, 0.0])
     assert "no good pixels" in table["REASON"][0]
     assert np.isfinite(table["LMBH"][1])
     assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
