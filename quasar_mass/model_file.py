@@ -35,7 +35,8 @@ KERAS_NOTES = (
 # What TensorFlow 2.21 writes to standard error when imported, when it first looks for a GPU where there is none, and
 # when it rewrites a graph, whatever TF_CPP_MIN_LOG_LEVEL says.
 NOTE = re.compile(
-    rb"I0000 |E0000 \S+ +\d+ cuda_platform|WARNING: All log messages before absl::InitializeLog|To enable the following instr"
+    rb"I0000 |E0000 \S+ +\d+ cuda_platform|WARNING: All log messages before absl::InitializeLog|"
+    rb"To enable the following instr"
 )
 
 
