@@ -63,21 +63,6 @@ def mirrored(address: str, mirror: str | None) -> str:
     return urlunsplit((to.scheme, to.netloc, parts.path, parts.query, ""))
 
 
-def mirror(text: str) -> str:
-    """Check what ``--mirror`` was given: a scheme and a host, nothing else.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    parts = urlsplit(text)
-    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
-        raise ValueError(f"expected http(s)://HOST or http(s)://HOST:PORT, got {text!r}")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 def specid(plate: int, mjd: int, fiberid: int, run2d: str) -> int:
     """SDSS's specObjID of a spectrum as SPARCL lists it, a signed 64-bit integer.
 

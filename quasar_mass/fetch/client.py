@@ -86,6 +86,8 @@ class Client:
             If it is not there (``missing``), or could not be brought after all tries.
         """
 
+        address = mirrored(address, self.mirror)
+
         def once() -> bytes:
             with self._ask(address) as response:
                 pieces: list[bytes] = []
@@ -127,6 +129,7 @@ class Client:
         FetchError
             As `get`.
         """
+        address = mirrored(address, self.mirror)
         part.parent.mkdir(parents=True, exist_ok=True)
         self._persist(
             address,
@@ -192,7 +195,7 @@ class Client:
             if wait is not None and wait <= self.policy.longest_wait and told < self.policy.told:
                 told += 1
                 if wait >= 10:
-                    self.say(f"{self._host(address)} asks to wait {wait:,.0f} s")
+                    self.say(f"{urlsplit(address).netloc} asks to wait {wait:,.0f} s")
                 with self._lock:
                     self._not_before = max(self._not_before, time.monotonic() + wait)
                 continue
@@ -205,9 +208,6 @@ class Client:
     def _sleep(self, seconds: float) -> None:
         if self.stopping.is_set() or (seconds > 0 and self.stopping.wait(seconds)):
             raise Stopped
-
-    def _host(self, address: str) -> str:
-        return urlsplit(mirrored(address, self.mirror)).netloc
 
     def _session(self) -> requests.Session:
         session = getattr(self._here, "session", None)
@@ -223,7 +223,7 @@ class Client:
 
     def _ask(self, address: str, headers: dict | None = None, good: tuple[int, ...] = (200,)) -> requests.Response:
         """Send one request, following redirects to web addresses alone; the body is not read yet."""
-        at = mirrored(address, self.mirror)
+        at = address
         for _ in range(MOST_REDIRECTS + 1):
             try:
                 response = self._session().get(

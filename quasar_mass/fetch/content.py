@@ -115,10 +115,13 @@ def check_spectrum(content: bytes, epoch: tuple[int, int, int]) -> Spec:
     return Spec(first.get("RUN2D", ""), first.get("SIMULATE") == "T")
 
 
-def is_simulated(path: Path) -> bool:
-    """Whether a FITS file's first header says that no photon was observed."""
+def says_simulated(path: Path) -> bool:
+    """Whether a catalogue or a spec file says itself that it is no observation, in its title or its first header."""
     with open(path, "rb") as file:
-        return _header(file.read(MOST_HEADER), 0, 0)[0].get("SIMULATE") == "T"
+        begin = file.read(MOST_HEADER)
+    if begin.startswith(b"SIMPLE"):
+        return _header(begin, 0, 0)[0].get("SIMULATE") == "T"
+    return b"SIMULATED" in begin.partition(b"\n")[0]
 
 
 def git_blob(content: bytes) -> str:
