@@ -85,7 +85,6 @@ class Client:
         FetchError
             If it is not there (``missing``), or could not be brought after all tries.
         """
-
         address = mirrored(address, self.mirror)
 
         def once() -> bytes:
