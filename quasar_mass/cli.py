@@ -7,9 +7,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from quasar_mass.errors import QuasarMassError
+from quasar_mass.fetch.addresses import MOST_CONNECTIONS
 from quasar_mass.survey import Survey, default_survey
 
-MOST_CONNECTIONS = 32  # SDSS names no limit; its own tool opens 5 streams, people's scripts 5 to 10
 EITHER = "data if its tables or catalogues are there, else data/simulated"
 
 

@@ -21,6 +21,8 @@ OSF_SIZE = 2_400_000_000  # bytes, about
 SPECTRUM_SIZE = 219_096  # bytes: mean of 81 spec-lite files of v5_13_0
 SPECTRA = 41_464  # spectra of the published run
 
+MOST_CONNECTIONS = 32  # at a time: SDSS names no limit; its own tool opens 5 streams, people's scripts 5 to 10
+
 # A mirror stands in for all of these, also where a listing or a redirect names one of them.
 PUBLIC_HOSTS = ("iopscience.iop.org", "data.sdss.org", "osf.io", "api.osf.io", "files.osf.io")
 

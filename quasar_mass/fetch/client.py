@@ -15,21 +15,25 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import requests.adapters
 import urllib3.exceptions
 
 from quasar_mass import __version__
+from quasar_mass.cli import MOST_CONNECTIONS
 from quasar_mass.errors import FetchError
 from quasar_mass.fetch.addresses import mirrored
 from quasar_mass.fetch.answers import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
 
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
-PIECE = 1 << 16  # bytes read at a time
+PIECE = 1 << 18  # bytes read at a time
 PATIENT = Policy()
+# Lengths and ranges count the file's own bytes, so it must come as it is.
+HEADERS = {"User-Agent": f"quasar-mass-ml/{__version__} (python-requests)", "Accept-Encoding": "identity"}
 
 
 class Client:
-    """Fetches files; to be used by many threads at once, each of which keeps its own connections.
+    """Fetches files; to be used by many threads at once.
 
     Parameters
     ----------
@@ -50,9 +54,11 @@ class Client:
     ) -> None:
         self.mirror, self.policy, self.say = mirror, policy, say
         self.stopping = threading.Event()
-        self._here = threading.local()
-        self._sessions: list[requests.Session] = []
+        # One pool of connections for all threads. A session on top of it would handle cookies, redirects and settings
+        # anew for every request, which for small files takes as long as all the rest.
+        self._pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=MOST_CONNECTIONS, max_retries=0)
         self._lock = threading.Lock()
+        self._settings: dict[str, dict] = {}  # of a host: proxies and certificates that the environment names
         self._not_before = 0.0  # monotonic time before which the servers asked not to be called
 
     def __enter__(self) -> "Client":
@@ -63,10 +69,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        with self._lock:
-            for session in self._sessions:
-                session.close()
-            self._sessions.clear()
+        self._pool.close()
 
     def get(self, address: str, *, limit: int, check: Callable[[bytes], object] = lambda content: None) -> bytes:
         """Fetch a small file whole.
@@ -208,35 +211,32 @@ class Client:
         if self.stopping.is_set() or (seconds > 0 and self.stopping.wait(seconds)):
             raise Stopped
 
-    def _session(self) -> requests.Session:
-        session = getattr(self._here, "session", None)
-        if session is None:
-            session = self._here.session = requests.Session()
-            # Lengths and ranges count the file's own bytes, so it must come as it is.
-            session.headers.update(
-                {"User-Agent": f"quasar-mass-ml/{__version__} (python-requests)", "Accept-Encoding": "identity"}
-            )
-            with self._lock:
-                self._sessions.append(session)
-        return session
+    def _settings_for(self, address: str) -> dict:
+        """Proxies and certificates that the environment names for a host."""
+        parts = urlsplit(address)
+        found = self._settings.get(parts.netloc)
+        if found is None:
+            with requests.Session() as session:
+                found = session.merge_environment_settings(address, {}, None, None, None)
+            self._settings[parts.netloc] = found = {key: found[key] for key in ("proxies", "verify")}
+        return found
 
     def _ask(self, address: str, headers: dict | None = None, good: tuple[int, ...] = (200,)) -> requests.Response:
         """Send one request, following redirects to web addresses alone; the body is not read yet."""
         at = address
         for _ in range(MOST_REDIRECTS + 1):
             try:
-                response = self._session().get(
-                    at,
-                    headers=headers,
-                    stream=True,
-                    allow_redirects=False,
-                    timeout=(self.policy.connect, self.policy.silence),
-                )
+                request = requests.PreparedRequest()
+                request.prepare_method("GET")
+                request.prepare_url(at, None)
+                request.prepare_headers(HEADERS | (headers or {}))
+                timeout = (self.policy.connect, self.policy.silence)
+                response = self._pool.send(request, stream=True, timeout=timeout, **self._settings_for(at))
             except requests.exceptions.SSLError as error:
                 raise refused(
                     address, "a certificate that can be trusted", str(error), "certificate: not trusted"
                 ) from error
-            except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
                 raise refused(address, "a web address", str(error), "redirect: not a web address") from error
             except requests.exceptions.Timeout as error:
                 raise Temporary(f"timeout: no answer in {self.policy.silence:g} s") from error

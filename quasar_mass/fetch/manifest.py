@@ -1,7 +1,9 @@
 """What is known of every spectrum file: a Parquet table, and beside it a journal of what the running fetch adds.
 
 A line of the journal is written once a file stands under its final name, so a kill at any moment loses no more than the
-line of a file that is there, which the next run finds. At the end of a run the journal becomes part of the table.
+line of a file that is there, which the next run finds. At the end of a run, when all files are on the disk, the journal
+becomes part of the table; a journal that is still there at the next run tells that this did not happen, and what it
+lists is read again.
 """
 
 import json
@@ -94,6 +96,9 @@ class Manifest:
     ----------
     rows : dict
         (plate, mjd, fiberid) to `Row`.
+    unsure : set
+        Those among them that an earlier run noted down without coming to an orderly end; after a loss of power, their
+        files may not be what they were.
 
     Raises
     ------
@@ -104,6 +109,7 @@ class Manifest:
     def __init__(self, survey: Survey) -> None:
         self.table, self.journal = paths(survey)
         self.rows = read(survey)
+        self.unsure = {row.epoch for row in _journal_rows(self.journal) if row.state == VERIFIED}
         self.table.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(self.journal)
         self._file = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -113,7 +119,9 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.compact()
+            if hasattr(os, "sync"):
+                os.sync()  # the files first, then the table that vouches for them
+            self._write_table()
         finally:
             os.close(self._file)
         self.journal.unlink(missing_ok=True)
@@ -123,15 +131,14 @@ class Manifest:
         epochs = dict.fromkeys(epochs)
         others = {epoch: row for epoch, row in self.rows.items() if epoch not in epochs and row.state == VERIFIED}
         self.rows = {epoch: self.rows.get(epoch) or Row(*epoch) for epoch in epochs} | others
-        self.compact()
+        self._write_table()
 
     def record(self, row: Row) -> None:
         """Note down at once what is known of a file."""
         self.rows[row.epoch] = row
         os.write(self._file, json.dumps(asdict(row), separators=(",", ":")).encode() + b"\n")
 
-    def compact(self) -> None:
-        """Write the table anew, and empty the journal."""
+    def _write_table(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -142,7 +149,6 @@ class Manifest:
             pq.write_table(pa.table(columns, schema), temporary, compression="zstd")
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-        os.ftruncate(self._file, 0)
 
     def counts(self) -> Counter:
         """State to number of files."""

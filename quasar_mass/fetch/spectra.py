@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from quasar_mass.survey import Survey
 
 IN_A_ROW = 25  # files failing one after another that mean that the server, not the files, is the trouble
 ADOPTED = "was there already"
+SHOW_EVERY = 0.5  # seconds between two rates on the progress bar
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def fetch_spectra(
 ) -> Report:
     """Bring the spec-lite files of some spectra.
 
-    What the manifest calls verified, and is there with its size, is not fetched again; nor is a file that is there and
+    What the manifest calls verified, and is there with its size, is not fetched again, nor is it read again unless the
+    last run came to no orderly end; nor is a file that is there and
     proves whole. Nothing partial ever stands under a final name.
 
     Parameters
@@ -90,7 +93,8 @@ def fetch_spectra(
 
     with Manifest(survey) as manifest:
         manifest.want(wanted)
-        todo = [row for epoch in wanted if not settled(survey, row := manifest.rows[epoch], recheck)]
+        rows = [manifest.rows[epoch] for epoch in wanted]
+        todo = [row for row in rows if row.epoch in manifest.unsure or not settled(survey, row, recheck)]
         return gather(manifest, wanted, crew(bring, todo, jobs, client.stopping), len(todo), quiet)
 
 
@@ -99,6 +103,7 @@ def gather(
 ) -> Report:
     """Take down rows and the bytes that came for them, with a progress bar, and give up where only failures come."""
     brought = size = failures = in_a_row = 0
+    begin = shown = time.monotonic()
     with progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet) as bar:
         for row, came in results:
             manifest.record(row)
@@ -108,8 +113,10 @@ def gather(
             else:
                 in_a_row = 0
             brought, size = brought + bool(came), size + came
-            rate = size / 1e6 / max(bar.format_dict["elapsed"], 1e-3)
-            bar.set_postfix_str(f"{rate:.1f} MB/s, {failures:,} failed", refresh=False)
+            now = time.monotonic()
+            if now - shown > SHOW_EVERY:
+                rate, shown = size / 1e6 / (now - begin), now
+                bar.set_postfix_str(f"{rate:.1f} MB/s, {failures:,} failed", refresh=False)
             if in_a_row >= IN_A_ROW:
                 break
     results.close()  # ends what is still under way
@@ -137,11 +144,13 @@ def settled(survey: Survey, row: Row, recheck: bool) -> bool:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Put a file under its final name, whole, and on the disk."""
-    with whole(path) as temporary, open(temporary, "wb") as file:
+    """Put a file under its final name, whole.
+
+    It is not forced onto the disk, which takes longer than all the rest: should the machine lose power, the journal is
+    still there, and the next run reads again what it lists.
+    """
+    with whole(path) as temporary, open(temporary, "wb", buffering=0) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _there(survey: Survey, row: Row, simulated: bool) -> Row | None:

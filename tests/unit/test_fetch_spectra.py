@@ -254,6 +254,22 @@ def test_torn_last_line_of_the_journal_is_survived(survey):
     assert not journal.exists()
 
 
+def test_files_of_a_run_without_an_orderly_end_are_read_again_as_power_may_have_been_lost(survey):
+    epochs, content = many_spectra(4, 50)
+    with Archive(content) as archive:
+        fetch(survey, epochs[:1], archive)
+        rows = list(manifest.read(survey).values())
+        fetch(survey, epochs[1:], archive)
+        running = manifest.Manifest(survey)  # that never ends
+        for row in (*rows, manifest.read(survey)[epochs[1]]):
+            running.record(row)
+        os.close(running._file)
+        path = survey.spectrum(*epochs[1])
+        path.write_bytes(bytes(path.stat().st_size))  # as it can look after a loss of power
+        assert fetch(survey, epochs, archive).brought == 1
+    assert_same_files(survey, epochs, content)
+
+
 def test_two_fetches_do_not_work_in_one_survey(survey):
     with manifest.Lock(survey), pytest.raises(SurveyError, match="one fetch at a time"), manifest.Lock(survey):
         pass
