@@ -121,8 +121,8 @@ if __name__ == "__main__":
     if shutil.which("wget"):
         said = subprocess.check_output(["wget", "--version"], text=True).splitlines()[0].partition(" built")[0] + "."
     print(
-        f"## fetch spectra\n\n{FILES} files of 219 kB from a server on the same machine that waits {1000 * LATENCY:.0f} ms"
-        " before each answer. Ours checks every file's structure and takes its checksum; the start of Python is left out"
+        f"## fetch spectra\n\n{FILES} files of 219 kB from a server on the same machine that waits {1000 * LATENCY:.0f}"
+        " ms before each answer. Ours checks each file and takes its checksum; the start of Python is left out"
         f" for it and the loop. Medians of {ROUNDS} rounds. {said}\n"
     )
     contest()
