@@ -69,6 +69,8 @@ def report(survey: Survey, done: Report, left: Path | None) -> list[str]:
         lines.append(f"         {done.fallback:,} are of reduction {second}, since {first} has none")
     if left:
         lines.append(f"         what is not there, and why: {left}")
+    if done.states[MISSING] and not done.gave_up:
+        lines.append("         missing: SPARCL does not hold them; without --from sparcl, the archive is asked")
     if done.states[NOT_PUBLISHED]:
         lines.append("         not published: no reduction has them; to ask again, add --recheck")
     return lines

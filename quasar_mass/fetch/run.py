@@ -120,5 +120,5 @@ def _spectra(
     if source == SPARCL:
         from quasar_mass.fetch import sparcl
 
-        return sparcl.fetch_spectra(survey, epochs, sparcl.connect(), quiet=quiet)
+        return sparcl.fetch_spectra(survey, epochs, sparcl.connect(), recheck=recheck, quiet=quiet)
     return fetch_spectra(survey, epochs, client, jobs=jobs, recheck=recheck, quiet=quiet)

@@ -86,15 +86,14 @@ def fetch_spectra(
     simulated = survey.kind == "simulated"
 
     def bring(row: Row) -> tuple[Row, int]:
-        if there := _there(survey, row, simulated):
+        if there := already(survey, row, simulated):
             return there, 0
         row = _bring(survey, row, client, simulated)
         return row, row.bytes
 
     with Manifest(survey) as manifest:
         manifest.want(wanted)
-        rows = [manifest.rows[epoch] for epoch in wanted]
-        todo = [row for row in rows if row.epoch in manifest.unsure or not settled(survey, row, recheck)]
+        todo = to_do(survey, manifest, wanted, recheck)
         return gather(manifest, wanted, crew(bring, todo, jobs, client.stopping), len(todo), quiet)
 
 
@@ -131,6 +130,12 @@ def gather(
     )
 
 
+def to_do(survey: Survey, manifest: Manifest, wanted: list[Epoch], recheck: bool) -> list[Row]:
+    """The rows of the spectra about which something is to be done, if only to read them again."""
+    rows = (manifest.rows[epoch] for epoch in wanted)
+    return [row for row in rows if row.epoch in manifest.unsure or not settled(survey, row, recheck)]
+
+
 def settled(survey: Survey, row: Row, recheck: bool) -> bool:
     """Whether nothing is to be done for a spectrum."""
     if recheck or row.state in (MISSING, FAILED):
@@ -153,7 +158,7 @@ def save(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _there(survey: Survey, row: Row, simulated: bool) -> Row | None:
+def already(survey: Survey, row: Row, simulated: bool) -> Row | None:
     """The row of a file that is there already and proves whole: after a kill, or brought by other means."""
     path = survey.spectrum(*row.epoch)
     if not path.is_file():
