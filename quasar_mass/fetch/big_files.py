@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ def bring(
     with progress(None, total=size, what=name, unit="B", quiet=quiet) as bar:
         bar.unit_scale = True
 
-        def advance(position: int) -> None:
+        def advance(position: int, total: int | None) -> None:
+            bar.total = total
             bar.update(position - bar.n)
 
         client.download(address, part, limit=limit, size=size, advance=advance)
@@ -191,11 +193,9 @@ def check_dr16q(path: Path) -> Found:
 
 def _column_names(content: mmap.mmap) -> set[str]:
     """Upper-case names of the columns of HDU 1."""
-    from astropy.io import fits
-
     start = content.find(b"XTENSION")
-    header = fits.Header.fromstring(content[start : content.find(b"END".ljust(80), start)].decode("latin-1"))
-    return {str(value).strip().upper() for key, value in header.items() if key.startswith("TTYPE")}
+    header = content[start : content.find(b"END".ljust(80), start)].decode("latin-1")
+    return {name.strip().upper() for name in re.findall(r"TTYPE\d+ *= *'([^']*)'", header)}
 
 
 def _require_rows(path: Path, rows: int, published: int) -> None:

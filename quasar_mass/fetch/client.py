@@ -107,7 +107,7 @@ class Client:
         *,
         limit: int,
         size: int | None = None,
-        advance: Callable[[int], None] = lambda position: None,
+        advance: Callable[[int, int | None], None] = lambda position, total: None,
     ) -> None:
         """Fetch a big file into `part`, going on where an earlier call was cut off.
 
@@ -124,7 +124,7 @@ class Client:
         size : int, optional
             Bytes it must have, where that is known.
         advance : callable
-            Told the number of bytes that are there.
+            Told the number of bytes that are there, and of all, where that is known.
 
         Raises
         ------
@@ -139,14 +139,14 @@ class Client:
             lambda: part.exists() and part.stat().st_size,
         )
 
-    def _go_on(self, address: str, part: Path, limit: int, size: int | None, advance: Callable[[int], None]) -> None:
+    def _go_on(self, address: str, part: Path, limit: int, size: int | None, advance: Callable) -> None:
         """Fetch what is missing of a big file, once."""
         note = note_of(part)
         known = _read_note(note, address) if part.exists() else {}
         have = part.stat().st_size if known else 0
         total = known.get("size")
         if known and have == total:
-            advance(have)
+            advance(have, total)
             return
         headers = {"Range": f"bytes={have}-"} if have else {}
         if have and known.get("version"):
@@ -174,9 +174,9 @@ class Client:
 
                 def write(piece: bytes) -> None:
                     file.write(piece)
-                    advance(file.tell())
+                    advance(file.tell(), total)
 
-                advance(have)
+                advance(have, total)
                 self._read(response, address, limit, write, already=have)
                 file.flush()
                 os.fsync(file.fileno())
@@ -189,13 +189,16 @@ class Client:
         tries = told = 0
         while True:
             before = position()
-            self._sleep(self._not_before - time.monotonic())
+            while (ahead := self._not_before - time.monotonic()) > 0:
+                self._sleep(ahead)
+            self._sleep(0)
             try:
                 return once()
             except Temporary as trouble:
                 reason, wait = str(trouble), trouble.wait
             if wait is not None and wait <= self.policy.longest_wait and told < self.policy.told:
                 told += 1
+                wait = max(wait, self.policy.backoff)  # "at once" is not taken at its word
                 if wait >= 10:
                     self.say(f"{urlsplit(address).netloc} asks to wait {wait:,.0f} s")
                 with self._lock:

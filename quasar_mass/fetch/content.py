@@ -120,7 +120,10 @@ def says_simulated(path: Path) -> bool:
     with open(path, "rb") as file:
         begin = file.read(MOST_HEADER)
     if begin.startswith(b"SIMPLE"):
-        return _header(begin, 0, 0)[0].get("SIMULATE") == "T"
+        try:
+            return _header(begin, 0, 0)[0].get("SIMULATE") == "T"
+        except Temporary:  # damaged: it says nothing, and who reads it will say that
+            return False
     return b"SIMULATED" in begin.partition(b"\n")[0]
 
 

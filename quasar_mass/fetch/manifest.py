@@ -112,7 +112,7 @@ class Manifest:
         self.unsure = {row.epoch for row in _journal_rows(self.journal) if row.state == VERIFIED}
         self.table.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(self.journal)
-        self._file = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(self.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
 
     def __enter__(self) -> "Manifest":
         return self

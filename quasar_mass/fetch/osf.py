@@ -108,7 +108,7 @@ def listing(client: Client) -> dict[str, Entry]:
 def _json(content: bytes) -> None:
     try:
         json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Temporary(f"not JSON: begins {content[:40]!r}") from error
 
 

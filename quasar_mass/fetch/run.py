@@ -1,5 +1,6 @@
 """`fetch`: what the command line and `get_Chen_data("Download")` call."""
 
+import functools
 import sys
 from collections.abc import Callable
 
@@ -70,6 +71,9 @@ def fetch(
         if not quiet:
             print(line, file=sys.stderr)
 
+    bring = _from_archive(jobs)
+    if source == SPARCL and what in ("spectra", "all"):
+        bring = _from_sparcl()  # first: what it needs should be missed before gigabytes have come
     with Lock(survey), Client(mirror, policy=policy, say=wait) as client:
         if what in ("catalogs", "all"):
             for line in fetch_catalogs(survey, client, quiet=quiet):
@@ -81,7 +85,8 @@ def fetch(
             epochs = selected(survey)
             if says_simulated(survey.dr16q):  # also where it was put there by hand
                 kind.settle(survey, True, mirror)
-            report = _spectra(survey, epochs, client, source, jobs, recheck, quiet)
+            _require_space(survey, epochs)
+            report = bring(survey, epochs, client, recheck=recheck, quiet=quiet)
             for line in plan.report(survey, report, write_list(survey, read(survey).values())):
                 say(line)
             raise_if_failed(survey, report, again)
@@ -111,14 +116,22 @@ def _require_catalogues(survey: Survey) -> None:
             )
 
 
-def _spectra(
-    survey: Survey, epochs: list[Epoch], client: Client, source: str, jobs: int, recheck: bool, quiet: bool
-) -> Report:
+def _require_space(survey: Survey, epochs: list[Epoch]) -> None:
     known = read(survey)
     todo = sum(epoch not in known or not settled(survey, known[epoch], False) for epoch in epochs)
     require_space(survey.folder, todo * plan.SPECTRUM_SIZE)
-    if source == SPARCL:
-        from quasar_mass.fetch import sparcl
 
-        return sparcl.fetch_spectra(survey, epochs, sparcl.connect(), recheck=recheck, quiet=quiet)
-    return fetch_spectra(survey, epochs, client, jobs=jobs, recheck=recheck, quiet=quiet)
+
+def _from_archive(jobs: int) -> Callable[..., Report]:
+    return functools.partial(fetch_spectra, jobs=jobs)
+
+
+def _from_sparcl() -> Callable[..., Report]:
+    from quasar_mass.fetch import sparcl
+
+    service = sparcl.connect()
+
+    def bring(survey: Survey, epochs: list[Epoch], client: Client, **options: bool) -> Report:
+        return sparcl.fetch_spectra(survey, epochs, service, **options)
+
+    return bring

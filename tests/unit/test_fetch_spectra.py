@@ -74,8 +74,14 @@ def test_good_files_arrive_whole_whatever_the_server_does_on_a_fifth_of_the_requ
         report = fetch(survey, epochs, archive)
     assert dict(report.states) == {"verified": 196, "not published": 4}
     assert report.brought == 196
-    assert archive.most_open <= 8
     assert_all_there(survey, epochs, content)
+
+
+def test_no_more_connections_than_asked_for(survey):
+    epochs, content = many_spectra(30, 50)
+    with Archive(content, latency=0.02) as archive:
+        fetch(survey, epochs, archive, jobs=3)
+    assert archive.most_open == 3
 
 
 @pytest.mark.parametrize(
