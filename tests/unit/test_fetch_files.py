@@ -47,15 +47,31 @@ def test_cut_off_download_goes_on_where_it_was_cut(target):
 
 
 def test_next_run_goes_on_too_but_not_with_another_version(target):
+    content = {"/big.fits": BODY}
+    part = target.with_name(".big.partial.fits")
+    with Archive(content, fault=lambda request: "truncate" if request.count in (0, 2) else None) as archive:
+        with pytest.raises(FetchError):
+            get(archive, target, policy=Policy(tries=1))
+        assert 0 < part.stat().st_size < len(BODY)
+        assert not target.exists()
+        get(archive, target)
+        assert target.read_bytes() == BODY
+        assert archive.sent == len(BODY)
+        target.unlink()
+        with pytest.raises(FetchError):
+            get(archive, target, policy=Policy(tries=1))
+        content["/big.fits"] = changed = BODY[::-1]
+        get(archive, target)
+    assert target.read_bytes() == changed  # not half of each
+
+
+def test_part_of_another_address_is_not_gone_on_with(target):
     with Archive({"/big.fits": BODY}, fault=lambda request: "truncate") as archive, pytest.raises(FetchError):
         get(archive, target, policy=Policy(tries=1))
-    part = target.with_name(".big.partial.fits")
-    assert 0 < part.stat().st_size < len(BODY)
-    assert not target.exists()
-    changed = BODY[::-1]
-    with Archive({"/big.fits": changed}) as archive:
+    with Archive({"/big.fits": BODY}) as archive:
         get(archive, target)
-    assert target.read_bytes() == changed  # If-Range: the part was of another one
+        assert archive.sent == len(BODY)
+    assert target.read_bytes() == BODY
 
 
 def test_server_without_ranges_sends_all_again(target):

@@ -299,7 +299,7 @@ with Client({url!r}, policy=Policy(tries=12, backoff=0.002, silence=2.0, slowest
 """
 
 
-def killed_again_and_again(survey, archive, *, number, pixels, kills, seconds):
+def killed_again_and_again(survey, archive, *, number, pixels, kills):
     """Fetch in a process of its own that is killed at random moments; then once to the end."""
     draw = random.Random(7)
     tests = str(Path(__file__).resolve().parent.parent)
@@ -312,12 +312,17 @@ def killed_again_and_again(survey, archive, *, number, pixels, kills, seconds):
         with process:
             assert process.stdout.readline() == "begin\n"
             if kill < kills:
-                time.sleep(draw.uniform(0.2, 1.0) * seconds)
+                enough = sum(archive.asked.values()) + draw.uniform(0.2, 1.2) * number / (kills + 1)
+                while sum(archive.asked.values()) < enough:
+                    assert process.poll() is None
+                    time.sleep(0.002)
                 os.kill(process.pid, signal.SIGKILL)
                 process.stdout.read()
-                names = [path.name for path in (survey.folder / "spectra").rglob("spec-*.fits")]
-                assert len(names) >= done
-                done = len(names)
+                files = list((survey.folder / "spectra").rglob("spec-*.fits"))
+                assert len(files) > done
+                done = len(files)
+                for path in files:  # nothing partial under a final name
+                    assert path.read_bytes() == archive.content(f"/v5_13_0/{path.name}")
             else:
                 holes = number // HOLES
                 expected = f"Counter({{'verified': {number - holes}, 'not published': {holes}}})\n"
@@ -328,7 +333,7 @@ def killed_again_and_again(survey, archive, *, number, pixels, kills, seconds):
 def test_killed_on_the_way_it_ends_the_same_and_fetches_nothing_verified_twice(survey):
     epochs, content = many_spectra(300, 100, HOLES)
     with Archive(content, fault=at_random(0.2), latency=0.01) as archive:
-        killed_again_and_again(survey, archive, number=300, pixels=100, kills=3, seconds=0.25)
+        killed_again_and_again(survey, archive, number=300, pixels=100, kills=3)
         # what was whole at a kill but not yet under its name is the most that comes twice: one file per connection
         assert sum(count - 1 for count in archive.whole.values()) <= 3 * 8
     assert_all_there(survey, epochs, content)
@@ -338,7 +343,7 @@ def test_killed_on_the_way_it_ends_the_same_and_fetches_nothing_verified_twice(s
 def test_five_thousand_files_with_faults_and_ten_kills(survey):
     epochs, content = many_spectra(5000, 200, HOLES)
     with Archive(content, fault=at_random(0.2), latency=0.005) as archive:
-        killed_again_and_again(survey, archive, number=5000, pixels=200, kills=10, seconds=2.0)
+        killed_again_and_again(survey, archive, number=5000, pixels=200, kills=10)
         assert sum(count - 1 for count in archive.whole.values()) <= 10 * 8
         print(f"{sum(archive.asked.values()):,} requests, {sum(archive.whole.values()):,} whole answers")
     assert_all_there(survey, epochs, content)
