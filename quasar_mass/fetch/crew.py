@@ -1,6 +1,5 @@
 """Threads that share out a list of tasks, and end at once when they are told to."""
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -13,22 +12,16 @@ PATIENCE = 5.0  # seconds that a thread is waited for at the end; none is in the
 def crew(function: Callable, tasks: Iterable, jobs: int, stopping: threading.Event) -> Generator:
     """Results of ``function(task)``, as they come, from `jobs` threads.
 
-    Only a few results wait at a time, so memory does not grow with their number. Where the caller breaks off (Ctrl-C
-    too), the threads are told by `stopping`; one that sits in the network does not keep the program from ending.
+    Where the caller breaks off (Ctrl-C too), the threads are told by `stopping`; one that sits in the network does not
+    keep the program from ending.
 
     Raises
     ------
     Exception
         What a task raised; the others are stopped.
     """
-    waiting, results = iter(tasks), queue.Queue(maxsize=4 * jobs)
+    waiting, results = iter(tasks), queue.SimpleQueue()
     lock, done = threading.Lock(), object()
-
-    def put(item: object) -> None:
-        while not stopping.is_set():
-            with contextlib.suppress(queue.Full):
-                results.put(item, timeout=0.5)
-                return
 
     def work() -> None:
         try:
@@ -37,18 +30,18 @@ def crew(function: Callable, tasks: Iterable, jobs: int, stopping: threading.Eve
                     task = next(waiting, done)
                 if task is done:
                     break
-                put((function(task), None))
+                results.put((function(task), None))
         except Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again where the results are read
-            put((None, error))
-        put((done, None))
+            results.put((None, error))
+        results.put((done, None))
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
     for thread in threads:
         thread.start()
+    running = len(threads)
     try:
-        running = len(threads)
         while running:
             try:
                 result, error = results.get(timeout=0.5)  # not for ever: on Windows, Ctrl-C would not be heard

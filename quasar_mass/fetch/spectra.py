@@ -1,5 +1,6 @@
 """The many small files: spec-lite files from the SDSS Science Archive Server, each under its reduction."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -103,7 +104,8 @@ def gather(
     """Take down rows and the bytes that came for them, with a progress bar, and give up where only failures come."""
     brought = size = failures = in_a_row = 0
     begin = shown = time.monotonic()
-    with progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet) as bar:
+    bar = progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet)
+    with contextlib.closing(results), bar:  # whatever happens here, what is still under way is ended
         for row, came in results:
             manifest.record(row)
             bar.update()
@@ -118,7 +120,6 @@ def gather(
                 bar.set_postfix_str(f"{rate:.1f} MB/s, {failures:,} failed", refresh=False)
             if in_a_row >= IN_A_ROW:
                 break
-    results.close()  # ends what is still under way
     final = [manifest.rows[epoch] for epoch in wanted]
     return Report(
         states=Counter(row.state for row in final),
