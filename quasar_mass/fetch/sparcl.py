@@ -95,7 +95,7 @@ def fetch_spectra(
         manifest.want(wanted)
         todo = to_do(survey, manifest, wanted, recheck)
         service = _Service(client, wait)
-        return gather(manifest, wanted, _rows(survey, service, todo), len(todo), quiet)
+        return gather(manifest, wanted, _rows(survey, service, todo), len(todo), quiet, patience=2 * BATCH + 1)
 
 
 def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tuple[Row, int]]:

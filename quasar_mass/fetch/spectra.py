@@ -99,9 +99,15 @@ def fetch_spectra(
 
 
 def gather(
-    manifest: Manifest, wanted: list[Epoch], results: Generator[tuple[Row, int]], total: int, quiet: bool
+    manifest: Manifest,
+    wanted: list[Epoch],
+    results: Generator[tuple[Row, int]],
+    total: int,
+    quiet: bool,
+    *,
+    patience: int = IN_A_ROW,
 ) -> Report:
-    """Take down rows and the bytes that came for them, with a progress bar, and give up where only failures come."""
+    """Take down rows and the bytes that came for them, with a progress bar; give up after `patience` failures in a row."""
     brought = size = failures = in_a_row = 0
     begin = shown = time.monotonic()
     bar = progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet)
@@ -118,7 +124,7 @@ def gather(
             if now - shown > SHOW_EVERY:
                 rate, shown = size / 1e6 / (now - begin), now
                 bar.set_postfix_str(f"{rate:.1f} MB/s, {failures:,} failed", refresh=False)
-            if in_a_row >= IN_A_ROW:
+            if in_a_row >= patience:
                 break
     final = [manifest.rows[epoch] for epoch in wanted]
     return Report(
@@ -127,7 +133,7 @@ def gather(
         size=size,
         fallback=sum(row.state == VERIFIED and row.run2d == addresses.BOSS_REDUCTIONS[1] for row in final),
         reasons=Counter(row.reason.partition(":")[0] for row in final if row.state == FAILED),
-        gave_up=in_a_row >= IN_A_ROW,
+        gave_up=in_a_row >= patience,
     )
 
 
@@ -251,7 +257,9 @@ def raise_if_failed(survey: Survey, report: Report, again: str) -> None:
     if not (failed or report.gave_up):
         return
     why = ", ".join(f"{number:,} {reason}" for reason, number in report.reasons.most_common())
-    got = f"{failed:,} failed ({why})" + (f", {missing:,} not asked for after {IN_A_ROW} in a row" if missing else "")
+    got = f"{failed:,} failed ({why})" + (
+        f", {missing:,} not asked for, since nothing came any more" if missing else ""
+    )
     list_of_them = survey.folder / "spectra" / "not_there.csv"
     raise FetchError(
         survey.folder / "spectra",
