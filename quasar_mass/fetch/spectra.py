@@ -107,7 +107,7 @@ def gather(
     *,
     patience: int = IN_A_ROW,
 ) -> Report:
-    """Take down rows and the bytes that came for them, with a progress bar; give up after `patience` failures in a row."""
+    """Take down rows and the bytes that came for them; give up after `patience` failures in a row."""
     brought = size = failures = in_a_row = 0
     begin = shown = time.monotonic()
     bar = progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet)
