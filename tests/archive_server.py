@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Please come back later.</body></html>"
-FAULTS = ("drop", "429", "500", "truncate", "html", "short", "drip", "redirect")
+FAULTS = ("drop", "429", "500", "truncate", "html", "short", "drip", "redirect", "chunked", "chunked, cut")
 
 
 @dataclass
@@ -127,6 +127,16 @@ class Archive:
             return await self._send(writer, 302, b"", {"Location": path + "?again"})
         if fault.startswith("location "):
             return await self._send(writer, 302, b"", {"Location": fault.partition(" ")[2]})
+        if fault.startswith("chunked"):  # without a length
+            half = len(body) // 2
+            head = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(head + b"%x\r\n%b\r\n" % (half, body[:half]))
+            if fault == "chunked, cut":
+                await writer.drain()
+                writer.write_eof()
+                raise ConnectionResetError
+            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body) - half, body[half:]))
+            return await writer.drain()
         if fault == "html":
             return await self._send(writer, 200, HTML)
         if fault == "short":  # a consistent answer, but of a part of the file

@@ -90,6 +90,7 @@ def test_no_more_connections_than_asked_for(survey):
         ("drop", "cut off: "),
         ("truncate", "cut off: "),
         ("short", "cut off: "),
+        ("chunked, cut", "cut off: "),
         ("html", "not FITS: begins '<!DOCTYPE html>"),
         ("500", "status 500"),
         ("status 403", "status 403"),
