@@ -26,9 +26,6 @@ LIBRARY = 120_000  # simulated quasars of the library
 LIBRARY_SEED = 1
 PRETRAINING_EPOCHS = 6
 FINAL_EPOCHS = 5
-# dex, by which fresh quasars are moved in luminosity: more in stage two, where the survey's own spectra would teach
-# that bright quasars are those with little noise.
-BRIGHTNESS = {"intermediate": 0.10, "final": 0.25}
 BATCH_SIZE = 128
 FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
@@ -67,8 +64,8 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     validation = data.part("validation")
     training = data.part("training")
     sources = {
-        "intermediate": pretraining(fresh, data.grid.size, len(fresh.mass), BRIGHTNESS["intermediate"]),
-        "final": Joined([Varied(*training), pretraining(fresh, data.grid.size, len(training[0]), BRIGHTNESS["final"])]),
+        "intermediate": pretraining(fresh, data.grid.size, len(fresh.mass)),
+        "final": Joined([Varied(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
     ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
@@ -94,7 +91,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     return {"seed": seed, "validation": found}
 
 
-def pretraining(library: "Library", pixels: int, size: int, brightness: float) -> "Fresh":
+def pretraining(library: "Library", pixels: int, size: int) -> "Fresh":
     """Make a source of a library: all that stage one sees, and a part of what stage two does.
 
     Its target is the true Mg II mass, the line of three labels in four and of the fewest doubts. Quasars are drawn with
@@ -108,8 +105,6 @@ def pretraining(library: "Library", pixels: int, size: int, brightness: float) -
         Of the network's input.
     size : int
         How many quasars to draw.
-    brightness : float
-        dex, by which they are moved in luminosity (`augmentation.Fresh`).
     """
     import numpy as np
 
@@ -122,7 +117,7 @@ def pretraining(library: "Library", pixels: int, size: int, brightness: float) -
     weight = occurs**-0.5
     rng = np.random.default_rng(LIBRARY_SEED)
     rows = np.sort(rng.choice(len(weight), size, p=weight / weight.sum()))
-    return Fresh(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group, brightness)
+    return Fresh(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
 
 
 def run(options) -> None:
