@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 
 # the survey that make train takes, and where its figures and executed notebook go
 
-.PHONY: help run train best-models published test lint clean
+.PHONY: help run train best-models published test test-all bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,8 @@ help:
 	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 50 minutes, 13 GB)"
 	@echo "make published  after it: the published recipe on the same survey, for comparison (about 30 minutes, 1 GB)"
 	@echo "make test   run the tests (4 minutes)"
+	@echo "make test-all  run the long ones too (1 minute more)"
+	@echo "make bench  run the benchmarks; writes benchmarks/results.md (3 minutes)"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
@@ -66,6 +68,12 @@ published: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(PY) -m pytest
+
+test-all: $(INSTALLED)
+	@$(PY) -m pytest -m "slow or not slow"
+
+bench: $(INSTALLED)
+	@$(PY) benchmarks/run.py
 
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .

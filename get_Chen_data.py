@@ -20,7 +20,12 @@ CREATING = ("Load", "Create dataframes", "Download", "Simulate")
 
 
 def get_Chen_data(
-    creating: str = "Load", survey: str | os.PathLike | None = None, *, step: float = STEP, quiet: bool = False
+    creating: str = "Load",
+    survey: str | os.PathLike | None = None,
+    *,
+    step: float = STEP,
+    quiet: bool = False,
+    mirror: str | None = None,
 ) -> "tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray, np.ndarray, pd.Series, pd.Series, pd.Series]":
     """Give a survey's tables, split by object into training, validation and test sets.
 
@@ -28,13 +33,17 @@ def get_Chen_data(
     ----------
     creating : {"Load", "Create dataframes", "Download", "Simulate"}
         "Load" reads the two Parquet tables; "Create dataframes" first builds them from the catalogues and the spectrum
-        files; "Download" first fetches those; "Simulate" first simulates the survey and builds it, unless it is there.
+        files; "Download" first fetches those (half a day; goes on where an earlier call ended); "Simulate" first
+        simulates the survey and builds it, unless it is there.
     survey : path, optional
-        The survey's folder. Default: ``data`` if its tables or catalogues are there, else ``data/simulated``.
+        The survey's folder. Default: ``data`` if its tables or catalogues are there, or to download; else
+        ``data/simulated``.
     step : float
         Grid step in dex for what is built.
     quiet : bool
         No progress bars.
+    mirror : str, optional
+        For "Download": scheme and host that stand in for the public ones, for example ``https://mirror.example``.
 
     Returns
     -------
@@ -54,17 +63,13 @@ def get_Chen_data(
         raise SurveyError(
             "creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them"
         )
-    chosen = Survey(survey) if survey else (Survey(SIMULATED_FOLDER) if creating == "Simulate" else default_survey())
+    usual = {"Simulate": Survey(SIMULATED_FOLDER), "Download": Survey(REAL_FOLDER)}
+    chosen = Survey(survey) if survey else usual.get(creating) or default_survey()
     if creating == "Download":
-        raise SurveyError(
-            "creating='Download'",
-            expected="the survey's files on disk",
-            got="no downloader in this version",
-            do="run: python get_Chen_data.py fetch all, follow the commands it prints, then use 'Create dataframes'",
-        )
+        _download(chosen, mirror, quiet)
     if creating == "Simulate":
         _simulate_if_needed(chosen, step, quiet)
-    if creating == "Create dataframes":
+    if creating in ("Create dataframes", "Download"):
         _build(chosen, step=step, jobs=_cores(), quiet=quiet)
     data = dataset.load(chosen)
     spectra = data.spectra.assign(flux=list(data.flux))
@@ -88,6 +93,13 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
         _build(survey, step=step, jobs=_cores(), quiet=quiet)
 
 
+def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
+    """Fetch catalogues and spectra."""
+    from quasar_mass.fetch.run import fetch
+
+    fetch("all", survey, mirror=mirror and cli.mirror(mirror), quiet=quiet)
+
+
 def _build(survey: Survey, **options: object) -> None:
     """Build and print the cut-by-cut table of counts."""
     from quasar_mass.build import build
@@ -104,31 +116,38 @@ def _build(survey: Survey, **options: object) -> None:
 def status(options) -> None:
     """Say what a survey has, what it lacks, and what to type next."""
     from quasar_mass import tables
+    from quasar_mass.fetch import plan
 
     survey = options.survey
     about = survey.about()
     print(f"survey {survey.folder} ({about['kind']})")
-    if about["kind"] == "simulated":
+    fetched = survey.kind == "sdss" or about.get("origin") == "fetched"
+    if not fetched:
         state = "complete" if about.get("complete") else "INCOMPLETE"
         print(f"  simulated with --objects {about.get('objects')} --seed {about.get('seed')}, {state}")
+    elif "from" in about:
+        print(f"  fetched from {about['from']}, whose files say that they are simulated")
     spectra = survey.folder / "spectra"
     plates = sum(1 for entry in os.scandir(spectra) if entry.is_dir()) if spectra.is_dir() else 0
     for name, path in (("Chen+ 2019 table", survey.chen), ("DR16Q catalogue", survey.dr16q)):
         print(f"  {name:<20} {_size(path)}")
-    print(f"  {'spectrum files':<20} {f'{plates:,} plates' if plates else 'missing'}")
+    known = plan.status(survey)
+    print(f"  {'spectrum files':<20} {known or (f'{plates:,} plates' if plates else 'missing')}")
     for name, path in (("quasars.parquet", survey.quasars), ("spectra.parquet", survey.spectra)):
         print(f"  {name:<20} {_size(path)}")
-    inputs = survey.chen.exists() and survey.dr16q.exists() and plates
+    inputs = survey.chen.exists() and survey.dr16q.exists()
     where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
     if survey.spectra.exists() and survey.quasars.exists():
         cut = tables.read_about(survey.spectra)["cuts"][-1:]
         for row in cut:
             print(f"  {row['objects']:,} objects, {row['spectra']:,} spectra on the grid")
         print("next: make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate" + where)
-    elif about["kind"] == "simulated" and not about.get("complete"):
+    elif not fetched and not about.get("complete"):
         print(f"next: python get_Chen_data.py simulate{where}")
-    elif inputs:
+    elif inputs and plates and not known:
         print(f"next: python get_Chen_data.py build{where}")
+    elif inputs or known:
+        print(f"next: {plan.following(survey)}")
     else:
         print(f"next: python get_Chen_data.py simulate, or, for the sky, python get_Chen_data.py fetch all{where}")
 
@@ -172,13 +191,21 @@ def _check(options, run) -> None:
 
 
 def fetch(options) -> None:
-    """Print what to download for the real survey, from where, and how."""
-    from quasar_mass.fetch import plan
+    """Bring the real survey, or a part of it."""
+    from quasar_mass.fetch import run
 
-    print("Downloading is not automated yet. What to fetch, and how:\n")
-    for item in plan(options.what, options.survey):
-        print(f"{item.name} ({item.size})\n  from {item.address}\n  to   {item.target}\n  {item.command}\n")
-    print(f'then: python get_Chen_data.py build --survey "{options.survey.folder}"')
+    if options.dry_run:
+        print("\n".join(run.dry_run(options.what, options.survey, mirror=options.mirror, source=options.source)))
+        return
+    run.fetch(
+        options.what,
+        options.survey,
+        mirror=options.mirror,
+        jobs=options.jobs,
+        source=options.source,
+        recheck=options.recheck,
+        quiet=options.quiet,
+    )
 
 
 def build(options) -> None:
@@ -222,11 +249,35 @@ def main(arguments: list[str] | None = None) -> int:
     verb = add(
         "fetch",
         fetch,
-        help="print addresses, sizes and commands to get the real survey",
-        example=f"{me} fetch all",
+        help="bring the real survey, or a part of it; goes on where an earlier run ended",
+        example=f"{me} fetch all --dry-run",
         survey=Survey(REAL_FOLDER),
     )
-    verb.add_argument("what", choices=("catalogs", "tables", "spectra", "all"), help="which part")
+    verb.add_argument(
+        "what",
+        choices=("catalogs", "tables", "spectra", "all"),
+        help="Chen+ 2019 and DR16Q (1.7 GB); or the reference's own tables (2.4 GB), converted; or the spectra of the"
+        " selected quasars (9 GB); or catalogs and spectra",
+    )
+    verb.add_argument(
+        "--mirror", type=cli.mirror, metavar="URL", help="scheme and host to take instead of the public ones"
+    )
+    verb.add_argument(
+        "--jobs", type=cli.connections, default=8, metavar="N", help="connections (default 8, at most 32)"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
+    verb.add_argument(
+        "--from",
+        dest="source",
+        choices=("archive", "sparcl"),
+        default="archive",
+        help="where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)",
+    )
+    verb.add_argument(
+        "--recheck",
+        action="store_true",
+        help="compare the spectra there with their checksums; ask again for those not published",
+    )
 
     verb = add(
         "build",

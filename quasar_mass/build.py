@@ -65,7 +65,7 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     Raises
     ------
     FileError, TableError, SurveyError
-        If a catalogue cannot be used, or no spectrum is left.
+        If a catalogue cannot be used, no spectrum is left, or a simulated one lies in a survey of the sky.
     """
     grid = Grid(step)
     survey_about = survey.about()
@@ -137,6 +137,7 @@ def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[
     """Read one chunk's files and put them on the grid: a batch for the table, and the rejects."""
     batch: dict[str, list] = {name: [] for name in tables.spectra_schema(grid).names}
     rejects = []
+    kind = survey.kind
     distances = luminosity_distance(chunk["Z"].to_numpy())
     for row, distance in zip(chunk.itertuples(index=False), distances, strict=True):
         try:
@@ -148,6 +149,13 @@ def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[
                     expected=f"spectrum {row.EPOCH}",
                     got=spectrum.epoch,
                     do="fetch it again",
+                )
+            if spectrum.kind == "simulated" and kind != "simulated":
+                raise SurveyError(
+                    survey.spectrum(row.plate, row.mjd, row.fiberid),
+                    expected="a spectrum of the sky, as survey.json or its absence says",
+                    got="a simulated one",
+                    do="keep the two apart: fetch the sky, or simulate, into another --survey",
                 )
             placed = to_rest_frame(spectrum, row.Z, grid, ebv=row.EBV, distance=distance)
         except SpectrumError as error:

@@ -4,8 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from quasar_mass.errors import QuasarMassError
+from quasar_mass.fetch.addresses import MOST_CONNECTIONS
 from quasar_mass.survey import Survey, default_survey
 
 EITHER = "data if its tables or catalogues are there, else data/simulated"
@@ -62,6 +64,23 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
     return number
+
+
+def connections(text: str) -> int:
+    """An argument that counts connections to a server that others use too."""
+    number = positive(text)
+    if number > MOST_CONNECTIONS:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_CONNECTIONS}, got {number}")
+    return number
+
+
+def mirror(text: str) -> str:
+    """An argument that is the scheme and host of a mirror, and nothing else."""
+    parts = urlsplit(text)
+    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
+        raise argparse.ArgumentTypeError(f"expected http(s)://HOST or http(s)://HOST:PORT, got {text!r}")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:

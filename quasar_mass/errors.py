@@ -47,6 +47,24 @@ class SurveyError(QuasarMassError):
     """A survey folder is not in the state a command needs."""
 
 
+class FetchError(QuasarMassError):
+    """Something could not be downloaded, or what came is not what was asked for.
+
+    Attributes
+    ----------
+    reason : str
+        The short reason that the manifest carries, ``what: detail``.
+    missing : bool
+        The server answered that it has no such file.
+    """
+
+    def __init__(
+        self, where: str | PathLike, *, expected: str, got: str, do: str, reason: str = "", missing: bool = False
+    ) -> None:
+        self.reason, self.missing = reason or got, missing
+        super().__init__(where, expected=expected, got=got, do=do)
+
+
 class ModelError(QuasarMassError):
     """A model file cannot be used, or does not fit the data it is given."""
 

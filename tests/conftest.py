@@ -144,6 +144,7 @@ def write_spec(
     in_header: bool = True,
     in_row: bool = True,
     hdus: int = 4,
+    simulated: bool = False,
 ) -> Path:
     """A spec-lite file of one reduction or another; `z` or `extinction` None leaves that column out."""
     flux = smooth_flux(first + np.arange(N_PIXELS)) if flux is None else np.asarray(flux, np.float32)
@@ -177,6 +178,8 @@ def write_spec(
     primary = fits.PrimaryHDU()
     if in_header:
         primary.header.update({"PLATEID": plate, "MJD": mjd, "FIBERID": fiberid})
+    if simulated:
+        primary.header["SIMULATE"] = True
     every = [primary, table(coadd, "COADD"), table(row, "SPALL"), table(lines, "SPZLINE")]
     exposure = {key: coadd[key] for key in ("flux", "loglam", "ivar")}
     every += [table(exposure, f"B1-{number:08d}") for number in range(exposures)]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from quasar_mass import fitsbytes
 from quasar_mass.files import whole
-from quasar_mass.simulation import fitsbytes, labels
-from quasar_mass.simulation.fitsbytes import card
+from quasar_mass.fitsbytes import card
+from quasar_mass.simulation import labels
 from quasar_mass.simulation.observing import EXTINCTION, LAMBDA_EFF, Record, thing_id
 from quasar_mass.survey import Survey
 

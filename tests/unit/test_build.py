@@ -228,3 +228,13 @@ def test_damaged_card_never_passes_for_the_sky(tiny_survey, card):
 def test_senseless_step_is_refused(tiny_survey, step):
     with pytest.raises(SurveyError, match="grid step"):
         build(tiny_survey, step=step, quiet=True)
+
+
+def test_a_simulated_spectrum_in_a_survey_of_the_sky_ends_the_build(tiny_survey, make):
+    spectrum = make.tiny[2][0]
+    path = make.spec_path(tiny_survey.folder, spectrum)
+    make.spec(path, spectrum=spectrum, z=make.tiny_redshift[2], simulated=True)
+    with pytest.raises(SurveyError, match="expected a spectrum of the sky"):
+        run(tiny_survey)
+    tiny_survey.card.write_text('{"kind": "simulated"}')
+    assert run(tiny_survey).spectra == 18

@@ -60,6 +60,9 @@ def test_help_of_a_script_lists_its_verbs(script):
         ("get_Chen_data.py", "build", "--step", "small"),
         ("get_Chen_data.py", "simulate", "--objects", "-5"),
         ("get_Chen_data.py", "fetch", "everything"),
+        ("get_Chen_data.py", "fetch", "all", "--jobs", "100"),
+        ("get_Chen_data.py", "fetch", "all", "--mirror", "ftp://mirror.example"),
+        ("get_Chen_data.py", "fetch", "all", "--mirror", "https://mirror.example/with/path"),
         ("get_Chen_data.py", "convert"),
         ("quasar_analysis.py",),
         ("quasar_analysis.py", "evaluate", "--nonsense"),
@@ -88,6 +91,7 @@ def assert_one_sentence(done, *words):
     [
         (("get_Chen_data.py", "build", "--survey", "{here}/nowhere"), "apjsab41fet1_mrt.txt"),
         (("get_Chen_data.py", "build", "--survey", "{here}", "--step", "1"), "grid step"),
+        (("get_Chen_data.py", "fetch", "spectra", "--survey", "{here}/sky"), "apjsab41fet1_mrt.txt"),
         (("get_Chen_data.py", "convert", "{here}/none.parquet", "--survey", "{here}"), "none.parquet"),
         (("get_Chen_data.py", "convert", "{here}/text.parquet", "--survey", "{here}"), "text.parquet"),
         (("get_Chen_data.py", "convert", "{here}", "--survey", "{here}"), "no such file"),
@@ -131,8 +135,8 @@ def test_status_of_an_empty_folder_says_what_is_missing_and_what_to_type(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fetch_prints_addresses_and_touches_nothing(tmp_path):
-    done = shell("get_Chen_data.py", "fetch", "all", "--survey", tmp_path / "sky")
+def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path):
+    done = shell("get_Chen_data.py", "fetch", "all", "--dry-run", "--survey", tmp_path / "sky")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("https://") >= 3
     assert str(tmp_path / "sky") in done.stdout
@@ -165,6 +169,6 @@ def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     assert spectra["flux"].iloc[0].shape == (371,)
     again = get_Chen_data("Load", tiny_survey.folder)
     assert again[0].equals(quasars)
-    for creating in ("load", "Download", ""):
+    for creating in ("load", "download", ""):
         with pytest.raises(SurveyError):
             get_Chen_data(creating, tiny_survey.folder)

@@ -8,10 +8,9 @@ import pytest
 from astropy.io import ascii as tables
 from astropy.io import fits
 
-from quasar_mass import simulation, virial
+from quasar_mass import fitsbytes, simulation, virial
 from quasar_mass.errors import FileError, SurveyError
 from quasar_mass.simulation import (
-    fitsbytes,
     instrument,
     labels,
     light,
