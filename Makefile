@@ -20,9 +20,9 @@ INSTALLED := .venv/installed
 help:
 	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (6 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
-	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 50 minutes, 13 GB)"
-	@echo "make published  after it: the published recipe on the same survey, for comparison (about 30 minutes, 1 GB)"
-	@echo "make test   run the tests (4 minutes)"
+	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 90 minutes, 12 GB)"
+	@echo "make published  after it: the published recipe on the same survey, for comparison (about 45 minutes, 1 GB)"
+	@echo "make test   run the tests (8 minutes)"
 	@echo "make test-all  run the long ones too (1 minute more)"
 	@echo "make bench  run the benchmarks; writes benchmarks/results.md (3 minutes)"
 	@echo "make lint   check the style"
@@ -31,7 +31,7 @@ help:
 $(INSTALLED): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: expected Python 3.11 or newer, got $$($(PYTHON) --version); name another one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing requirements.txt into .venv (2 minutes, 3 GB) ..."
+	@echo "installing requirements.txt into .venv (3 minutes, 3.5 GB) ..."
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
 	@touch $@
