@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SEEDS = (42, 43, 44)
 LIBRARY = 80_000  # simulated quasars of the library
 LIBRARY_SEED = 1
-PRETRAINING_EPOCHS = 6
-FINAL_EPOCHS = 5
+PRETRAINING_EPOCHS = 4
+FINAL_EPOCHS = 4
 BATCH_SIZE = 128
 FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
