@@ -121,7 +121,7 @@ class Manifest:
         try:
             if hasattr(os, "sync"):
                 os.sync()  # the files first, then the table that vouches for them
-            self._write_table()
+            self._write_table(lasting=True)
         finally:
             os.close(self._file)
         self.journal.unlink(missing_ok=True)
@@ -138,7 +138,7 @@ class Manifest:
         self.rows[row.epoch] = row
         os.write(self._file, json.dumps(asdict(row), separators=(",", ":")).encode() + b"\n")
 
-    def _write_table(self) -> None:
+    def _write_table(self, *, lasting: bool = False) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -147,8 +147,9 @@ class Manifest:
         columns = {name: [getattr(row, name) for row in ordered] for name in NAMES}
         with whole(self.table) as temporary:
             pq.write_table(pa.table(columns, schema), temporary, compression="zstd")
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            if lasting:
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
 
     def counts(self) -> Counter:
         """State to number of files."""
