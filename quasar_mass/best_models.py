@@ -177,6 +177,21 @@ def run(options) -> None:
     print(text)
 
 
+def calibrate(options) -> None:
+    """Put intervals, flags and pooling into model files; whole or not at all."""
+    from quasar_mass.calibration import calibrate_file
+
+    paths = [Path(path) for path in options.model]
+    found = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
+    counts = found.facts["validation_objects"]
+    tried = ", ".join(f"{method} {rmse:.3f}" for method, rmse in found.facts["pooling_tried"].items())
+    print(
+        f"{paths[0]}: calibrated{f' together with {len(paths) - 1} more' if len(paths) > 1 else ''} on {counts['fit']:,} + "
+        f"{counts['calibrate']:,} validation objects of {options.survey.folder} ({found.facts['kind']}); spectra of one "
+        f"object are pooled by the method {found.pooling.best!r} (RMSE: {tried or 'too few objects to compare'})"
+    )
+
+
 def published(options) -> None:
     """Train the published recipe on a survey and print its learning curve and test scores."""
     from quasar_mass import comparison, dataset, evaluation
@@ -319,6 +334,18 @@ def main(arguments: list[str] | None = None) -> int:
         add("train", run, help="train and compare the shipped models", example="make best-models"),
         add("published", published, help="train the published recipe, for comparison", example="make published"),
     ]
+    verb = add(
+        "calibrate",
+        calibrate,
+        help="put intervals, flags and pooling into a model file, from a survey's validation objects",
+        example="python -m quasar_mass.best_models calibrate --survey data/simulated --model models/demo/FILE.h5",
+    )
+    verb.add_argument(
+        "--model", nargs="+", required=True, metavar="FILE", help="a .h5; the first of several carries what is for all"
+    )
+    verb.add_argument(
+        "--fresh", type=int, default=400, metavar="N", help="quasars simulated anew to learn pooling (default: 400)"
+    )
     for verb in verbs:
         verb.add_argument("--work", default="models/checkpoints/best", metavar="DIR", help="checkpoints, all seeds")
         verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the tables go")

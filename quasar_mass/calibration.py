@@ -17,6 +17,7 @@ from quasar_mass.files import progress
 from quasar_mass.pooling import Epochs, Noise, Pooling
 from quasar_mass.seeing import Seen, Stacks, averaged, epochs_of, see, stream
 from quasar_mass.survey import Grid, Survey
+from quasar_mass.usage import check_fit
 from quasar_mass.uncertainty import ENOUGH, EPOCH_GROUPS, LINES, Calibration, Interval, fit_intervals, halves
 
 MONITORED = 400  # fresh objects with many epochs on which pooling is learnt: 8,000 spectra, some minutes
@@ -82,8 +83,6 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
 
 def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
     """Calibrate model files together and put the result into the first one, whole or not at all."""
-    from quasar_mass.prediction import check_fit
-
     ensemble = Ensemble.load(paths)
     check_fit(ensemble.first, tables.read_about(survey.spectra), survey.spectra)
     found = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
@@ -115,9 +114,7 @@ def _intervals(
     role = roles.reindex(objects).to_numpy()
     rows_of = _rows_of(frame["OBJECT"])
     first = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(rows_of)]
-    mass = np.array([pooled.mass(epochs[name]) for name in rows_of])
-    pooled_features = rough.pooled_features(mass, averaged(seen, rows_of))
-    residual = first["LMBH"].to_numpy(float) - mass
+    typical = averaged(seen, rows_of)
     spare = roles.reindex(first.index).to_numpy() != "fit"
     found = {}
     for line in LINES:
@@ -127,11 +124,13 @@ def _intervals(
         width, scores = fit_intervals(features[mine], seen.look.mass[mine], label[mine], objects[mine], role[mine])
         of_line = spare & (np.ones(len(first), bool) if line == "any" else (first["LABEL_LINE"] == line).to_numpy())
         groups = {}
-        for name, low, high in EPOCH_GROUPS:
-            rows = of_line & first["N_EPOCHS"].between(low, high).to_numpy()
-            if rows.sum() >= ENOUGH:
-                tail = width.given(pooled_features[rows]).tail(residual[rows])
-                groups[name] = Scores.of(-tail, first.index[rows])
+        for method in pooling.METHODS:
+            mass = np.array([pooled.mass(epochs[name], method) for name in rows_of])
+            tail = width.given(rough.pooled_features(mass, typical)).tail(first["LMBH"].to_numpy(float) - mass)
+            for name, low, high in EPOCH_GROUPS:
+                rows = of_line & first["N_EPOCHS"].between(low, high).to_numpy()
+                if rows.sum() >= ENOUGH:
+                    groups[f"{method} {name}"] = Scores.of(-tail[rows], first.index[rows])
         found[line] = Interval(width, scores, groups)
     return found
 

@@ -64,6 +64,17 @@ def positive(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """An argument that is a probability between 0 and 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return number
+
+
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
     """Run the verb that was asked for.
 

@@ -45,7 +45,7 @@ class Interval:
     scores : Scores
         Of single spectra.
     pooled : dict of str to Scores
-        Of pooled masses, by the names of `EPOCH_GROUPS`; only of groups with enough objects.
+        Of pooled masses, by method and name of `EPOCH_GROUPS` (``"stacked 60+"``); only of groups with enough objects.
     """
 
     spread: Spread
@@ -126,6 +126,7 @@ class Calibration:
         counts: np.ndarray,
         confidence: float = CONFIDENCE,
         line: str = "any",
+        method: str = "",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give the interval of every object's pooled mass; results as of `bounds`.
 
@@ -137,13 +138,17 @@ class Calibration:
             From `seeing.averaged`.
         counts : ndarray of int, shape (objects,)
             Spectra of each.
+        confidence, line
+            As of `bounds`.
+        method : str
+            That `mass` was pooled by; the best if left out.
         """
-        interval = self.interval(line)
+        interval, method = self.interval(line), method or self.pooling.best
         mixture = interval.spread.given(self.pooled_features(mass, typical))
         low, high = np.empty((2, len(mass)))
         for name, first, last in EPOCH_GROUPS:
             rows = (counts >= first) & (counts <= last)
-            scores = interval.pooled.get(name, interval.scores)  # too few of them: single spectra's are wider
+            scores = interval.pooled.get(f"{method} {name}", interval.scores)  # too few of them: single spectra's are wider
             part = Mixture(mixture.share[rows], mixture.place[rows], mixture.width[rows])
             low[rows], high[rows] = _bounds(part, mass[rows], scores, confidence)
         return low, high
