@@ -55,8 +55,8 @@ def evaluate(options) -> None:
     from quasar_mass.dataset import load
 
     # the cheap checks come before TensorFlow
-    paths = _models(options)
     data = load(options.survey)
+    paths = _models(options)
     quoter = _quoter(paths, options)
     usage.check_fit(quoter.ensemble.first, data.about, options.survey.spectra)
     found = assessment.assess(quoter, data, options.survey)
@@ -145,6 +145,24 @@ def predict(options) -> None:
         print(usage.caution(quoter.ensemble.first, kind))
 
 
+def explain(options) -> None:
+    """Show what a network looks at, and how its masses follow width and luminosity."""
+    from quasar_mass import explanation
+
+    print(explanation.explain(options, _models(options)))
+
+
+def report(options) -> None:
+    """Write one page about a model on a survey, with its figures."""
+    from quasar_mass import report as reporting
+    from quasar_mass.dataset import load
+
+    data = load(options.survey)
+    folder = Path(options.output or f"results/{options.survey.folder.name}/report")
+    page = reporting.write(_quoter(_models(options), options), data, options.survey, folder, quiet=options.quiet)
+    print(f"{page} ({data.kind}); figures as PNG and PDF in {folder / 'figures'}")
+
+
 def export(options) -> None:
     """Write a model in another format, which must predict the same masses."""
     from quasar_mass import export as exporting
@@ -229,6 +247,31 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument(
         "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
     )
+
+    verb = add(
+        "explain",
+        explain,
+        help="show what a network looks at, and how its masses follow line width and luminosity",
+        example=f"{me} explain spec-7666-57339-0121.fits",
+    )
+    verb.add_argument(
+        "files", nargs="*", metavar="FILES", help="as for predict; without any, test spectra of the survey"
+    )
+    verb.add_argument(
+        "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
+    )
+    verb.add_argument("--spectra", type=cli.positive, default=200, metavar="N", help="at most so many (default: 200)")
+    verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
+    verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
+
+    verb = add(
+        "report",
+        report,
+        help="write one page about a model on a survey: accuracy, intervals, reasons, the worst spectra",
+        example=f"{me} report --survey data/simulated",
+    )
+    _add_models(verb)
+    verb.add_argument("--output", metavar="DIR", help="page and figures go here (default: results/<survey>/report)")
 
     verb = add(
         "export",
