@@ -192,6 +192,22 @@ def calibrate(options) -> None:
     )
 
 
+def pooling(options) -> None:
+    """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
+    from quasar_mass import many_epochs
+    from quasar_mass.errors import ModelError
+    from quasar_mass.quoting import Quoter
+
+    quoter = Quoter.load(options.model)
+    if quoter.calibration is None:
+        raise ModelError(
+            options.model[0], expected="a calibrated model", got="none of that", do="run the verb calibrate first"
+        )
+    table = many_epochs.measure(quoter, options.objects, quiet=options.quiet)
+    print(f"{options.model[0]}: spectra of fresh quasars (simulated), pooled; RMSE in dex")
+    print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
+
+
 def published(options) -> None:
     """Train the published recipe on a survey and print its learning curve and test scores."""
     from quasar_mass import comparison, dataset, evaluation
@@ -346,6 +362,14 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument(
         "--fresh", type=int, default=400, metavar="N", help="quasars simulated anew to learn pooling (default: 400)"
     )
+    verb = add(
+        "pooling",
+        pooling,
+        help="compare the ways to make one mass of many spectra, on fresh simulated quasars",
+        example="python -m quasar_mass.best_models pooling --model models/Best_models/Best_ANN_final_stage.h5",
+    )
+    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="calibrated, or several")
+    verb.add_argument("--objects", type=cli.positive, default=150, metavar="N", help="of each kind (default: 150)")
     for verb in verbs:
         verb.add_argument("--work", default="models/checkpoints/best", metavar="DIR", help="checkpoints, all seeds")
         verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the tables go")
