@@ -85,7 +85,10 @@ def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
     for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_SPREAD"):
         if name in quoted:
             rows[name] = quoted[name].to_numpy()
-    flags = [words + list(filter(None, own.split("; "))) for words, own in zip(quoter.flags(seen, noise), rows["FLAGS"], strict=True)]
+    flags = [
+        words + list(filter(None, own.split("; ")))
+        for words, own in zip(quoter.flags(seen, noise), rows["FLAGS"], strict=True)
+    ]
     if quoter.calibration is not None:
         catalogued = data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy() >= BAL_PROBABILITY
         for row in np.flatnonzero(catalogued):

@@ -17,8 +17,8 @@ from quasar_mass.files import progress
 from quasar_mass.pooling import Epochs, Noise, Pooling
 from quasar_mass.seeing import Seen, Stacks, averaged, epochs_of, see, stream
 from quasar_mass.survey import Grid, Survey
-from quasar_mass.usage import check_fit
 from quasar_mass.uncertainty import ENOUGH, EPOCH_GROUPS, LINES, Calibration, Interval, fit_intervals, halves
+from quasar_mass.usage import check_fit
 
 MONITORED = 400  # fresh objects with many epochs on which pooling is learnt: 8,000 spectra, some minutes
 MONITORED_EPOCHS = (2, 65)  # spectra of each, evenly in the logarithm
@@ -76,8 +76,12 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     rows_of = _rows_of(frame["OBJECT"])
     epochs = epochs_of(seen, rows_of, stacks, ensemble, bounds.project)
     labels = quasars["LMBH"].to_dict()
-    pooled, tried = _pooling(ensemble, grid, epochs, frame, labels, fresh if about["kind"] == "simulated" else 0, bounds, quiet)
-    intervals = _intervals(rough, frame[validation].reset_index(drop=True), seen.rows(validation), roles, epochs, pooled)
+    pooled, tried = _pooling(
+        ensemble, grid, epochs, frame, labels, fresh if about["kind"] == "simulated" else 0, bounds, quiet
+    )
+    intervals = _intervals(
+        rough, frame[validation].reset_index(drop=True), seen.rows(validation), roles, epochs, pooled
+    )
     return Calibration(facts | {"pooling_tried": tried}, bounds, intervals, pooled)
 
 

@@ -86,7 +86,9 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
         axes.set_ylim(-1.5, 1.5)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("prediction - label (dex)")
-    figure.suptitle(f"black: median and 16-84 % in bins of equal numbers; {len(table):,} test spectra ({kind})", fontsize=10)
+    figure.suptitle(
+        f"black: median and 16-84 % in bins of equal numbers; {len(table):,} test spectra ({kind})", fontsize=10
+    )
     return figure
 
 
@@ -95,7 +97,9 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0.4, 1.0], [0.4, 1.0], color=ORANGE, lw=1, label="as promised")
-    axes.errorbar(curve.index, curve["coverage"], 2.0 * curve["error"], fmt="o", ms=4, color=BLUE, label="measured, 2 sd")
+    axes.errorbar(
+        curve.index, curve["coverage"], 2.0 * curve["error"], fmt="o", ms=4, color=BLUE, label="measured, 2 sd"
+    )
     axes.set(xlabel="confidence", ylabel="share of labels inside (by object)", xlim=(0.4, 1.0), ylim=(0.4, 1.0))
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

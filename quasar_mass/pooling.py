@@ -57,7 +57,7 @@ def fit_noise(groups: list[tuple[np.ndarray, np.ndarray, float]]) -> Noise:
     Parameters
     ----------
     groups : list of (mass, signal_to_noise, residual mass)
-        Of each object: two arrays of shape (n,), n at least 2, and its known mass (a label, or the truth).
+        Of each object: two arrays of shape (n,), n at least 3, and its known mass (a label, or the truth).
 
     Returns
     -------
@@ -69,16 +69,17 @@ def fit_noise(groups: list[tuple[np.ndarray, np.ndarray, float]]) -> Noise:
     for mass, signal_to_noise, _ in groups:
         n = len(mass)
         noise.append(np.log(np.maximum(signal_to_noise, LEAST_SN)))
-        squares.append((mass - mass.mean()) ** 2 * n / (n - 1.0))
-    noise, squares = np.concatenate(noise), np.maximum(np.concatenate(squares), 1e-12)
-    slope, level = 0.0, float(np.log(squares.mean()))
+        # the mean errs as well: E (m_i - mean)^2 = (1 - 2/n) u_i + sum(u) / n^2, and the masses' variance is sum(u) / n
+        squares.append(((mass - mass.mean()) ** 2 - mass.var(ddof=1) / n) / (1.0 - 2.0 / n))
+    noise, squares = np.concatenate(noise), np.concatenate(squares)
+    slope, level = 0.0, float(np.log(max(squares.mean(), 1e-6)))
     edges = np.unique(np.quantile(noise, np.linspace(0.0, 1.0, 7)))
     if len(edges) > 3:
-        of = np.clip(np.digitize(noise, edges[1:-1]), 0, len(edges) - 2)
+        _, of = np.unique(np.digitize(noise, edges[1:-1]), return_inverse=True)  # without empty bins
         counts = np.bincount(of)
-        at, seen = np.bincount(of, noise) / counts, np.bincount(of, squares) / counts
-        slope, level = np.polyfit(at, np.log(seen), 1, w=np.sqrt(counts))
-        slope = float(np.clip(slope, -3.0, 0.0))  # a mass gets no worse with more light
+        at, seen = np.bincount(of, noise) / counts, np.maximum(np.bincount(of, squares) / counts, 1e-6)
+        steepest = np.polyfit(at, np.log(seen), 1, w=np.sqrt(counts))[0] if len(counts) > 2 else 0.0
+        slope = float(np.clip(steepest, -3.0, 0.0))  # a mass gets no worse with more light
         level = float(np.average(np.log(seen) - slope * at, weights=counts))
     found = Noise(level, -slope, 0.0)
     left = [

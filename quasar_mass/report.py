@@ -18,6 +18,7 @@ from quasar_mass.uncertainty import SYSTEMATIC
 
 WORST = 10  # spectra drawn
 ATTRIBUTED = 100  # spectra explained
+NAMED = ("C IV", "C III]", "Mg II", "Fe II")  # in the interactive plot, where names must not overlap on a phone
 BINS = 185  # of a spectrum in the interactive plot: 1,380 km/s each
 CAVEAT = (
     "An interval holds the mass that one would measure on a spectrum by the single-epoch virial method: the label, with "
@@ -57,10 +58,26 @@ def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet:
     rows = found.predictions
     next(steps)
     parts = [html.section("What was trained on what, and tried on what", html.facts(_facts(quoter, data, survey)))]
-    parts.append(html.section("Accuracy", html.table(accuracy(rows)), note=f"RMSE, robust scatter and bias in dex, prediction minus label; errors by bootstrap over objects ({kind})."))
-    parts.append(html.section("Beside simpler ways", html.table(_beside(found, data)), note="All learn from the same training spectra as the network."))
+    parts.append(
+        html.section(
+            "Accuracy",
+            html.table(accuracy(rows)),
+            note=f"RMSE, robust scatter and bias in dex, prediction minus label; errors by bootstrap over objects ({kind}).",
+        )
+    )
+    parts.append(
+        html.section(
+            "Beside simpler ways",
+            html.table(_beside(found, data)),
+            note="All learn from the same training spectra as the network.",
+        )
+    )
     next(steps)
-    parts.append(html.section("Every test spectrum", html.interactive(), note="Point at a spectrum, or tap it. Orange ones have flags."))
+    parts.append(
+        html.section(
+            "Every test spectrum", html.interactive(), note="Point at a spectrum, or tap it. Orange ones have flags."
+        )
+    )
     drawn = {
         "predictions": (figures.residuals(rows["LMBH"], rows["PREDICTED"], kind), "Predictions against labels."),
         "residuals": (quality.residuals_against(rows, kind), "Residuals against S/N, redshift and luminosity."),
@@ -73,7 +90,7 @@ def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet:
     next(steps)
     parts.append(_worst(rows, data, kind, plots))
     next(steps)
-    title = f"Black-hole masses of {survey.folder.name}"
+    title = f"Black-hole masses: survey {survey.folder.name}"
     text = html.page(title, kind, parts, interactive_data(rows, data))
     with whole(folder / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -91,7 +108,8 @@ def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
     trained = about.get("trained_on") or {}
     facts = {
         "survey": f"{survey.folder.name} ({data.kind}): {len(data.quasars):,} objects, {len(data.spectra):,} spectra",
-        "split": "by object: " + ", ".join(
+        "split": "by object: "
+        + ", ".join(
             f"{name} {int((data.quasars['SPLIT'] == name).sum()):,}" for name in ("training", "validation", "test")
         ),
         "model trained on": f"{quoter.kind} spectra",
@@ -99,12 +117,15 @@ def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
     if trained:
         facts["training set"] = f"{trained['objects']:,} objects, {trained['spectra']:,} spectra"
         facts["redshift, S/N, labels"] = "; ".join(
-            f"{low:.3g} to {high:.3g}" for low, high in (trained[key] for key in ("redshift", "sn", "label") if trained[key])
+            f"{low:.3g} to {high:.3g}"
+            for low, high in (trained[key] for key in ("redshift", "sn", "label") if trained[key])
         )
     for name, words in (about.get("targets") or {}).items():
         facts[f"stage {name} learnt"] = words
     facts["label"] = about.get("label", "unknown")
-    facts["networks"] = f"{len(quoter.ensemble.members)}, {quoter.ensemble.first.model.count_params():,} parameters each"
+    facts["networks"] = (
+        f"{len(quoter.ensemble.members)}, {quoter.ensemble.first.model.count_params():,} parameters each"
+    )
     if about.get("tables") and about["tables"] != data.about["build"]:
         facts["note"] = "the model was trained on other tables: its training objects may be among the test objects here"
     if quoter.calibration is not None:
@@ -118,9 +139,11 @@ def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
 def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     """`evaluation.results` with the bootstrap error of every RMSE."""
     scores = evaluation.results(rows)
-    objects = rows.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]].agg(
-        {"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"}
-    ).reset_index()
+    objects = (
+        rows.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]]
+        .agg({"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"})
+        .reset_index()
+    )
     errors = []
     for group, which in scores.index:
         table = objects if group.startswith("per object") else rows
@@ -155,7 +178,9 @@ def _intervals(found: Assessment, quoter: Quoter, kind: str, plots: Path) -> lis
     if found.coverage is None:
         note = "This model file carries no calibration; python -m quasar_mass.best_models calibrate adds one."
         return [html.section("Intervals", note=note)]
-    drawn = {"calibration": (quality.calibration(found.curve, kind), "Coverage against confidence, two standard errors.")}
+    drawn = {
+        "calibration": (quality.calibration(found.curve, kind), "Coverage against confidence, two standard errors.")
+    }
     content = [*_pictures(drawn, plots), html.table(found.curve), html.table(found.coverage)]
     if len(found.by_line):
         content.append(html.table(found.by_line))
@@ -183,11 +208,15 @@ def _reasons(quoter: Quoter, data: Dataset, kind: str, plots: Path) -> str:
     bins, parts = explain.grouped(reasons.parts, data.grid)
     mean = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
     figure = quality.attribution(data.grid.wavelength, mean, bins, parts, f"{len(flux):,} test spectra", kind)
-    content = _pictures({"attribution": (figure, "Median spectrum, and what each part of it adds to the masses.")}, plots)
+    content = _pictures(
+        {"attribution": (figure, "Median spectrum, and what each part of it adds to the masses.")}, plots
+    )
     content.append(html.table(explain.shares(reasons, data.grid)))
     if quoter.kind == "simulated":
         content.append(html.table(explain.slopes(model, data.grid, number=30)))
-    note = "Integrated gradients from a typical spectrum as bright; below, how masses follow one thing alone (simulated)."
+    note = (
+        "Integrated gradients from a typical spectrum as bright; below, how masses follow one thing alone (simulated)."
+    )
     return html.section("What the network looks at", *content, note=note)
 
 
@@ -201,7 +230,10 @@ def _worst(rows: pd.DataFrame, data: Dataset, kind: str, plots: Path) -> str:
         title = f"{row['EPOCH']}: predicted {row['PREDICTED']:.2f}, label {row['LMBH']:.2f} from {row['LABEL_LINE']}"
         figure = figures.spectrum(data.grid.wavelength, data.flux[place], title, kind)
         flags = f" Flags: {row['FLAGS']}." if row["FLAGS"] else ""
-        drawn[f"worst-{number:02d}"] = figure, f"{number}. {row['OBJECT']}, S/N {row['SN']:.1f}, z {row['Z']:.3f}.{flags}"
+        drawn[f"worst-{number:02d}"] = (
+            figure,
+            f"{number}. {row['OBJECT']}, S/N {row['SN']:.1f}, z {row['Z']:.3f}.{flags}",
+        )
     return html.section(f"The worst {len(chosen)} spectra", *_pictures(drawn, plots))
 
 
@@ -227,7 +259,7 @@ def interactive_data(rows: pd.DataFrame, data: Dataset) -> dict:
             "z": "redshift",
             "luminosity": "log10 luminosity at 3000 Angstrom (erg/s)",
         },
-        "lines": [[name, wavelength] for name, wavelength, _ in figures.LINES if name != "O III]"],
+        "lines": [[name, wavelength] for name, wavelength, _ in figures.LINES if name in NAMED],
         "wavelength": numbers(wavelength, 1),
         "spectra": base64.b64encode(scaled.tobytes()).decode(),
         "floor": numbers(floor, 4),

@@ -166,7 +166,7 @@ def page(title: str, kind: str, parts: list[str], data: dict) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # no request goes out, whatever is in the page; an icon of its own, for browsers ask for one
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)} ({escape(kind)})</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
@@ -201,7 +201,7 @@ def table(frame: pd.DataFrame, digits: int = 3) -> str:
             return f'<td class="name">{escape(str(value))}</td>'
         if value != value:
             return "<td>-</td>"
-        return f"<td>{int(value):,}</td>" if float(value).is_integer() and abs(value) != 1 else f"<td>{value:.{digits}f}</td>"
+        return f"<td>{value:,}</td>" if isinstance(value, int) else f"<td>{value:.{digits}f}</td>"
 
     head = "".join(
         f"<th{'' if number else ' class=name'}>{escape(str(name))}</th>"

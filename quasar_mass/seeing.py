@@ -177,7 +177,9 @@ def averaged(seen: Seen, rows_of: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return {
         "redshift": np.array([seen.redshift[rows[0]] for rows in rows_of.values()]),
         "signal_to_noise": np.array([np.median(seen.signal_to_noise[rows]) for rows in rows_of.values()]),
-        "log_luminosity": mean(np.nan_to_num(seen.measures.log_luminosity, nan=np.nanmedian(seen.measures.log_luminosity))),
+        "log_luminosity": mean(
+            np.nan_to_num(seen.measures.log_luminosity, nan=np.nanmedian(seen.measures.log_luminosity))
+        ),
         "spread": mean(seen.look.spread),
         "hidden": mean(seen.look.hidden),
     }

@@ -48,7 +48,9 @@ class Mixture:
         # at a bound of every component alike the mixture has the tail at most, at the next one at least
         z = ndtri(tail)
         ends = self.place + z * self.width, self.place - z * self.width
-        lower = _solved(lambda v: (self.share * ndtr((v[:, None] - self.place) / self.width)).sum(axis=1) - tail, ends[0])
+        lower = _solved(
+            lambda v: (self.share * ndtr((v[:, None] - self.place) / self.width)).sum(axis=1) - tail, ends[0]
+        )
         upper = _solved(
             lambda v: tail - (self.share * ndtr((self.place - v[:, None]) / self.width)).sum(axis=1), ends[1]
         )

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from quasar_mass import conformal, limits, model_arrays, spread
+from quasar_mass import conformal, model_arrays, spread
 from quasar_mass.conformal import Scores
 from quasar_mass.errors import ModelError
 from quasar_mass.limits import Limits
@@ -31,6 +31,7 @@ SYSTEMATIC = 0.40
 # Whose mass the interval is for: the label of a survey like the training one, whatever its line, or that of one line.
 LINES = ("any", "MgII", "CIV")
 EPOCH_GROUPS = (("1", 1, 1), ("2", 2, 2), ("3-59", 3, 59), ("60+", 60, 10**9))
+STRATA = (2, 3, 60)  # spectra of an object: lower edges of the groups that are cut in two one by one
 ENOUGH = 9  # objects of a group: fewer cannot promise 90 %
 PREFIX = "quote"  # of the name of a calibration in the model file
 
@@ -148,7 +149,9 @@ class Calibration:
         low, high = np.empty((2, len(mass)))
         for name, first, last in EPOCH_GROUPS:
             rows = (counts >= first) & (counts <= last)
-            scores = interval.pooled.get(f"{method} {name}", interval.scores)  # too few of them: single spectra's are wider
+            scores = interval.pooled.get(
+                f"{method} {name}", interval.scores
+            )  # too few of them: single spectra's are wider
             part = Mixture(mixture.share[rows], mixture.place[rows], mixture.width[rows])
             low[rows], high[rows] = _bounds(part, mass[rows], scores, confidence)
         return low, high
@@ -193,7 +196,9 @@ class Calibration:
             intervals = {}
             for line in LINES:
                 start = f"{line}.scores."
-                scores = {key.removeprefix(start): Scores(*value) for key, value in arrays.items() if key.startswith(start)}
+                scores = {
+                    key.removeprefix(start): Scores(*value) for key, value in arrays.items() if key.startswith(start)
+                }
                 if scores:
                     intervals[line] = Interval(part(Spread, f"{line}.spread"), scores.pop(""), scores)
             noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
@@ -255,7 +260,7 @@ def halves(objects: pd.Series, seed: int = 42) -> pd.Series:
     """
     ordered = objects.sort_index()
     rng = np.random.default_rng(seed)
-    order = np.lexsort((rng.permutation(len(ordered)), np.minimum(ordered.to_numpy(), 3)))
+    order = np.lexsort((rng.permutation(len(ordered)), np.digitize(ordered.to_numpy(), STRATA)))
     role = np.full(len(ordered), "calibrate", dtype=object)
     if len(ordered) >= 2 * spread.FEWEST:
         first = order[::2]

@@ -67,6 +67,4 @@ def _recorded(seed: int, quasar: Quasar, target: population.Target, grid: Grid) 
     spectrum = observing.spectrum_of(exposure.read(observing.epoch_noise(seed, target, 0)), target, target.epochs[0])
     bare = replace(spectrum, flux=np.asarray(exposure.light, float), ivar=told)
     deviation = np.divide(1.0, np.sqrt(told), out=np.zeros_like(told), where=told > 0)
-    return tuple(
-        to_rest_frame(one, target.z, grid, ebv=one.ebv).flux for one in (bare, replace(bare, flux=deviation))
-    )
+    return tuple(to_rest_frame(one, target.z, grid, ebv=one.ebv).flux for one in (bare, replace(bare, flux=deviation)))
