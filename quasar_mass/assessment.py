@@ -1,4 +1,4 @@
-"""How good a calibrated network is on a survey's test objects: accuracy, coverage, flags, pooling; tables, no pictures."""
+"""How good a calibrated network is on a survey's test objects: tables of accuracy, coverage, flags and pooling."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ NO_FLAG, ANY_FLAG = "no flag", "any flag"
 TRUTHS = {"LMBH": "truth", "LMBH_MgII": "true Mg II"}  # column of truth.parquet: name in the tables here
 
 TITLES = {
-    "coverage": "intervals of {confidence:.0%}: share of masses inside, by object ({kind}); error: of the label's; width: dex",
+    "coverage": "intervals of {confidence:.0%} ({kind}): share of masses inside, by object; width in dex",
     "by_line": "the same, told the line of the label (--line)",
     "curve": "coverage of labels against confidence, by object",
     "pooled": "one mass per object, by number of spectra and method: RMSE in dex, coverage of labels",

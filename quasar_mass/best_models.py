@@ -185,11 +185,10 @@ def calibrate(options) -> None:
     found = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
     counts = found.facts["validation_objects"]
     tried = ", ".join(f"{method} {rmse:.3f}" for method, rmse in found.facts["pooling_tried"].items())
-    print(
-        f"{paths[0]}: calibrated{f' together with {len(paths) - 1} more' if len(paths) > 1 else ''} on {counts['fit']:,} + "
-        f"{counts['calibrate']:,} validation objects of {options.survey.folder} ({found.facts['kind']}); spectra of one "
-        f"object are pooled by the method {found.pooling.best!r} (RMSE: {tried or 'too few objects to compare'})"
-    )
+    others = f" together with {len(paths) - 1} more" if len(paths) > 1 else ""
+    print(f"{paths[0]}: calibrated{others} on {options.survey.folder} ({found.facts['kind']})")
+    print(f"validation objects: {counts['fit']:,} for the widths, {counts['calibrate']:,} for the intervals")
+    print(f"spectra of one object are pooled by the method {found.pooling.best!r}; RMSE {tried or 'unknown'}")
 
 
 def pooling(options) -> None:

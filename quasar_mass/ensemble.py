@@ -1,7 +1,7 @@
 """One network or several as one predictor: the mean mass, how much they disagree, and what the last hidden layer says.
 
-Networks that differ in their seed alone are a small deep ensemble (Lakshminarayanan et al. 2017, NeurIPS 30): their mean
-errs less than one of them, and where they disagree, none has learnt what to say.
+Networks that differ in their seed alone are a small deep ensemble (Lakshminarayanan et al. 2017, NeurIPS 30): their
+mean errs less than one of them, and where they disagree, none has learnt what to say.
 """
 
 import hashlib

@@ -184,7 +184,8 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1) ->
 def summary(table: pd.DataFrame, found: pd.DataFrame, about: Mapping) -> str:
     """Say both tables for a person; `about` names the model's and the survey's kind."""
     text = [
-        f"what the network looks at, {about['spectra']:,} spectra ({about['kind']}); model trained on {about['model_kind']}",
+        f"what the network looks at: {about['spectra']:,} spectra ({about['kind']}); model trained on "
+        f"{about['model_kind']} ones",
         table.to_string(float_format=lambda value: f"{value:.3f}"),
     ]
     if len(found):

@@ -1,5 +1,6 @@
 """Plots of how good masses are and why: attributions, residuals against what may matter, coverage. As in `figures`."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
         axes.axhline(0.0, color=ORANGE, lw=1)
         axes.scatter(values, of, s=3, color=BLUE, alpha=0.25, lw=0, rasterized=True)
         edges = np.unique(np.quantile(values, np.linspace(0, 1, 9))) if len(values) else np.zeros(1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             inside = of[(values >= low) & (values <= high)]
             if len(inside) > 5:
                 quantiles = np.percentile(inside, [16, 50, 84])

@@ -21,9 +21,9 @@ ATTRIBUTED = 100  # spectra explained
 NAMED = ("C IV", "C III]", "Mg II", "Fe II")  # in the interactive plot, where names must not overlap on a phone
 BINS = 185  # of a spectrum in the interactive plot: 1,380 km/s each
 CAVEAT = (
-    "An interval holds the mass that one would measure on a spectrum by the single-epoch virial method: the label, with "
-    f"its measurement error. It does not hold the method's own systematic scatter of 0.3-0.5 dex (Shen 2013); predict "
-    f"--total adds {SYSTEMATIC} dex for it."
+    "An interval holds the mass that one would measure on a spectrum by the single-epoch virial method: the label, "
+    "with its measurement error. It does not hold the method's own systematic scatter of 0.3-0.5 dex (Shen 2013); "
+    f"predict --total adds {SYSTEMATIC} dex for it."
 )
 
 
@@ -62,7 +62,7 @@ def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet:
         html.section(
             "Accuracy",
             html.table(accuracy(rows)),
-            note=f"RMSE, robust scatter and bias in dex, prediction minus label; errors by bootstrap over objects ({kind}).",
+            note=f"Prediction minus label, dex; errors by bootstrap over objects ({kind}).",
         )
     )
     parts.append(
@@ -184,7 +184,7 @@ def _intervals(found: Assessment, quoter: Quoter, kind: str, plots: Path) -> lis
     content = [*_pictures(drawn, plots), html.table(found.curve), html.table(found.coverage)]
     if len(found.by_line):
         content.append(html.table(found.by_line))
-    note = f"{CAVEAT} Share of masses inside the {quoter.confidence:.0%} interval; every object counts once; widths in dex."
+    note = f"{CAVEAT} Share of masses inside intervals of {quoter.confidence:.0%}, by object; widths in dex."
     return [html.section("Intervals", *content, note=note)]
 
 

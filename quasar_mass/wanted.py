@@ -51,9 +51,9 @@ def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted
     Parameters
     ----------
     arguments : iterable of str or path
-        Each a spec file; a folder, of which all ``*.fits`` are taken, sorted; the name ``plate-mjd-fiber`` of a spectrum
-        of the survey; a text file (.txt, .lst) with one of these a line; a table (.parquet, .csv, .ecsv, .fits) of
-        EPOCH, or plate, mjd and fiberid, or FILE, with a column Z; or a spectra.parquet of this project.
+        Each a spec file; a folder, of which all ``*.fits`` are taken, sorted; the name ``plate-mjd-fiber`` of a
+        spectrum of the survey; a text file (.txt, .lst) with one of these a line; a table (.parquet, .csv, .ecsv,
+        .fits) of EPOCH, or plate, mjd and fiberid, or FILE, with a column Z; or a spectra.parquet of this project.
     survey : Survey
         Where spectra named by plate, MJD and fibre lie.
 

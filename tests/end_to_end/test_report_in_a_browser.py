@@ -1,14 +1,8 @@
 """The report's page in a real browser: no error, no request, and pointing at a spectrum shows it."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "unit")]
-
 import browser
-from test_report_page import HOSTILE, page
+import pytest
+from pages import HOSTILE, page
 
 pytestmark = [
     pytest.mark.skipif(browser.executable() is None, reason="needs Chromium (apt-get install chromium)"),

@@ -26,7 +26,7 @@ def test_files_folders_names_and_lists(tmp_path, make):
 @pytest.mark.parametrize("names", [("EPOCH", "Z", "OBJECT"), ("plate", "mjd", "fiberid", "z", "sdss_name")])
 def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
     columns = {"EPOCH": ["7666-57339-0121"], "plate": [7666], "mjd": [57339], "fiberid": [121]}
-    columns |= dict.fromkeys(("Z", "z"), [1.62]) | dict.fromkeys(("OBJECT", "sdss_name"), ["J1"])
+    columns |= {"Z": [1.62], "z": [1.62], "OBJECT": ["J1"], "sdss_name": ["J1"]}
     path = tmp_path / f"table.{ending}"
     table = {name: columns[name] for name in names}
     if ending == "parquet":
