@@ -1,8 +1,8 @@
 """Masses one can quote: intervals that cover what they promise, flags, and one mass per object.
 
-`calibrate` learns all that from a survey's training and validation objects and puts it into the model file;
-`Calibration` applies it. The objects of the validation set are cut in two: on one half it is learnt how errors depend on the spectrum
-(`spread`), on the other how far the intervals must reach (`conformal`).
+`calibration.calibrate` learns all that from a survey's training and validation objects and puts it into the model file;
+`Calibration` applies it. The objects of the validation set are cut in two: on one half it is learnt how errors depend
+on the spectrum (`spread`), on the other how far the intervals must reach (`conformal`).
 
 What an interval holds is the mass that one would measure: the label, its measurement error included. It says nothing
 of how far single-epoch virial masses are off altogether: `SYSTEMATIC` does, and `widened` adds it.
