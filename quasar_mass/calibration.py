@@ -23,6 +23,7 @@ from quasar_mass.usage import check_fit
 MONITORED = 400  # fresh objects with many epochs on which pooling is learnt: 8,000 spectra, some minutes
 MONITORED_EPOCHS = (2, 65)  # spectra of each, evenly in the logarithm
 MONITORED_SEED = 1
+TRAINING = 8_000  # training objects, about, from which limits are taken: more would not move them
 TRIED = 4  # every fourth of them is kept apart, and chooses the method
 
 
@@ -49,13 +50,12 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     about = tables.read_about(survey.spectra)
     grid = tables.read_grid(about)
     several = set(quasars.index[quasars["N_EPOCHS"] > 1])
+    looked_at = _looked_at(quasars)
     parts, frames, stacks = [], [], Stacks(grid.size)
-    for frame, flux, seen in stream(survey, ensemble, quiet=quiet, what="calibration"):
-        split = quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
-        known = split != "test"
-        parts.append(seen.rows(known))
-        frames.append(frame.loc[known, ["OBJECT"]].assign(SPLIT=split[known]))
-        again = known & frame["OBJECT"].isin(several).to_numpy()
+    for frame, flux, seen in stream(survey, ensemble, looked_at, quiet=quiet, what="calibration"):
+        parts.append(seen)
+        frames.append(frame[["OBJECT"]].assign(SPLIT=quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()))
+        again = frame["OBJECT"].isin(several).to_numpy()
         stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], seen.signal_to_noise[again])
     frame, seen = pd.concat(frames, ignore_index=True), Seen.joined(parts)
     frame = frame.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS"]], on="OBJECT")
@@ -92,6 +92,14 @@ def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED,
     found = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
     found.save(paths[0], ensemble.name)
     return found
+
+
+def _looked_at(quasars: pd.DataFrame) -> set[str]:
+    """The validation objects, and of the training objects some, with all of those that have three spectra or more."""
+    training = quasars[quasars["SPLIT"] == "training"].sort_index()
+    step = max(1, round(len(training) / TRAINING))
+    often = training.index[training["N_EPOCHS"] >= 3]
+    return {*quasars.index[quasars["SPLIT"] == "validation"], *training.index[::step], *often}
 
 
 def _rows_of(objects: pd.Series) -> dict[str, np.ndarray]:

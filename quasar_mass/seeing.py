@@ -1,6 +1,7 @@
 """Spectra as a calibrated network sees them: masses, hidden layer and what the spectra show, streamed from a survey."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -71,16 +72,19 @@ def see(ensemble: Ensemble, flux: np.ndarray, redshift: np.ndarray, signal_to_no
         `signal_to_noise` NaN where it is not known.
     grid : Grid
     """
-    measures = unusual.measure(flux, redshift, grid)
+    with ThreadPoolExecutor(1) as beside:  # NumPy's part is single-threaded: it fills the gaps of the network's
+        waiting = beside.submit(unusual.measure, flux, redshift, grid)
+        look = ensemble.look(flux)
+        measures = waiting.result()
     known = np.asarray(signal_to_noise, float)
     noise = np.where(np.isfinite(known), known, measures.signal_to_noise)
-    return Seen(np.asarray(redshift, float), noise, ensemble.look(flux), measures)
+    return Seen(np.asarray(redshift, float), noise, look, measures)
 
 
 def stream(
-    survey: Survey, ensemble: Ensemble, *, quiet: bool = False, what: str = "masses"
+    survey: Survey, ensemble: Ensemble, objects: set[str], *, quiet: bool = False, what: str = "masses"
 ) -> Iterator[tuple[pd.DataFrame, np.ndarray, Seen]]:
-    """Look at all spectra of a survey, some at a time.
+    """Look at all spectra of some of a survey's objects, some at a time.
 
     Yields
     ------
@@ -94,9 +98,12 @@ def stream(
     total = tables.count_spectra(survey.spectra)
     with progress(None, total=total, what=what, unit="spectra", quiet=quiet) as bar:
         for frame, flux in tables.iterate_spectra(survey.spectra, BATCH):
-            noise = frame["SN"].to_numpy(np.float64)
-            yield frame, flux, see(ensemble, flux, frame["Z"].to_numpy(), noise, grid)
             bar.update(len(frame))
+            known = frame["OBJECT"].isin(objects).to_numpy()
+            frame, flux = frame[known].reset_index(drop=True), flux[known]
+            noise = frame["SN"].to_numpy(np.float64)
+            if len(frame):
+                yield frame, flux, see(ensemble, flux, frame["Z"].to_numpy(), noise, grid)
 
 
 class Stacks:

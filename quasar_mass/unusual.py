@@ -68,19 +68,18 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     flux = np.asarray(flux, np.float32).reshape(len(flux), -1)
     wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
-    noise = np.median(np.abs(flux[:, lag:] - flux[:, :-lag]), axis=1) / NORMAL / INTERPOLATED
-    noise = np.maximum(noise, np.finfo(np.float32).tiny)
+    group = max(1, round(COARSE / grid.step))
+    bins = grid.size // group
+    # noise follows the sky: in blocks of eight bins, from neighbouring pixels
+    steps = np.abs(flux[:, lag:] - flux[:, :-lag])[:, : (bins - 1) // 8 * 8 * group]
+    blocks = np.median(steps.reshape(len(flux), -1, 8 * group), axis=2) / NORMAL / INTERPOLATED
+    noise = np.maximum(np.median(blocks, axis=1), np.finfo(np.float32).tiny)
     middle = np.median(flux, axis=1)
     near = (wavelength > 2950.0) & (wavelength < 3050.0)
     bright = np.median(flux[:, near], axis=1).astype(float)
     power = np.log10(np.where(bright > 0, bright, np.nan))
-    group = max(1, round(COARSE / grid.step))
-    bins = grid.size // group
     shape = flux[:, : bins * group].reshape(len(flux), bins, group).mean(axis=2)
     floor = np.maximum(np.median(shape, axis=1, keepdims=True), (noise / np.sqrt(group))[:, None])
-    # errors follow the sky: in blocks of eight bins, from neighbouring pixels
-    steps = np.abs(flux[:, lag:] - flux[:, :-lag])[:, : (bins - 1) // 8 * 8 * group]
-    blocks = np.median(steps.reshape(len(flux), -1, 8 * group), axis=2) / NORMAL / INTERPOLATED
     local = np.repeat(blocks, 8, axis=1)
     local = np.pad(local, ((0, 0), (0, bins - local.shape[1])), mode="edge")
     # an average of pixels that are not independent (coadd, interpolation): 1.4 times as noisy
