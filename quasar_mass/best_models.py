@@ -128,6 +128,7 @@ def pretraining(library: "Library", pixels: int, size: int, brightness: float) -
 def run(options) -> None:
     """Train all seeds, ship the best on validation, and print how it compares."""
     from quasar_mass import tables
+    from quasar_mass.calibration import calibrate_file
     from quasar_mass.errors import SurveyError
     from quasar_mass.parallel import ordered_map
     from quasar_mass.simulation.library import library
@@ -166,6 +167,7 @@ def run(options) -> None:
     for name in FILES.values():
         models.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(work / f"seed-{best['seed']}" / name, models / name)
+    calibrate_file([models / FILES["final"]], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best['seed']} is the best on validation: {models}")
     text, summary = report(
         survey, {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}, best["seed"]
@@ -358,9 +360,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument(
         "--model", nargs="+", required=True, metavar="FILE", help="a .h5; the first of several carries what is for all"
     )
-    verb.add_argument(
-        "--fresh", type=int, default=400, metavar="N", help="quasars simulated anew to learn pooling (default: 400)"
-    )
+    calibrating = [verb, verbs[0]]
     verb = add(
         "pooling",
         pooling,
@@ -369,6 +369,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="calibrated, or several")
     verb.add_argument("--objects", type=cli.positive, default=150, metavar="N", help="of each kind (default: 150)")
+    for verb in calibrating:
+        verb.add_argument(
+            "--fresh",
+            type=cli.natural,
+            default=400,
+            metavar="N",
+            help="quasars simulated to learn pooling (400)",
+        )
     for verb in verbs:
         verb.add_argument("--work", default="models/checkpoints/best", metavar="DIR", help="checkpoints, all seeds")
         verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the tables go")

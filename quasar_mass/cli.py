@@ -64,6 +64,13 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """An argument that counts something, of which there may be none."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
+    return int(text)
+
+
 def share(text: str) -> float:
     """An argument that is a probability between 0 and 1."""
     try:
