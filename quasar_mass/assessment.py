@@ -160,7 +160,7 @@ def _pooled(quoter: Quoter, rows: pd.DataFrame, seen: Seen, flux: np.ndarray) ->
         if method == "learned" and calibration.pooling.learned is None:
             continue
         mass = calibration.pooled_mass(epochs, method)
-        ends = calibration.pooled_bounds(mass, typical, counts, quoter.confidence, quoter.line, method)
+        ends = calibration.pooled_bounds(mass, typical, counts, method, quoter.confidence, quoter.line)
         for name, (first, last) in POOLED.items():
             chosen = (counts >= first) & (counts <= last)
             if chosen.any():

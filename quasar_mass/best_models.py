@@ -186,11 +186,12 @@ def calibrate(options) -> None:
     paths = [Path(path) for path in options.model]
     found = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
     counts = found.facts["validation_objects"]
-    tried = ", ".join(f"{method} {rmse:.3f}" for method, rmse in found.facts["pooling_tried"].items())
     others = f" together with {len(paths) - 1} more" if len(paths) > 1 else ""
     print(f"{paths[0]}: calibrated{others} on {options.survey.folder} ({found.facts['kind']})")
     print(f"validation objects: {counts['fit']:,} for the widths, {counts['calibrate']:,} for the intervals")
-    print(f"spectra of one object are pooled by the method {found.pooling.best!r}; RMSE {tried or 'unknown'}")
+    for line, tried in found.facts["pooling_tried"].items():
+        errors = ", ".join(f"{method} {rmse:.3f}" for method, rmse in tried.items())
+        print(f"pooling for masses of line {line!r}: {found.pooling.method(line)}; RMSE in dex: {errors}")
 
 
 def pooling(options) -> None:

@@ -72,7 +72,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
         "models": len(ensemble.members),
         "validation_objects": {role: int((roles == role).sum()) for role in ("fit", "calibrate", "pooled")},
     }
-    rough = Calibration(facts, bounds, {}, Pooling(Noise(0.0, 0.0, 0.0), None, "mean"))
+    rough = Calibration(facts, bounds, {}, Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"}))
     rows_of = _rows_of(frame["OBJECT"])
     epochs = epochs_of(seen, rows_of, stacks, ensemble, bounds.project)
     labels = quasars["LMBH"].to_dict()
@@ -156,8 +156,8 @@ def _pooling(
     fresh: int,
     bounds: limits.Limits,
     quiet: bool,
-) -> tuple[Pooling, dict[str, float]]:
-    """Learn to pool, and choose the method that does best on objects kept apart; the method and all their RMSEs."""
+) -> tuple[Pooling, dict[str, dict[str, float]]]:
+    """Learn to pool, and choose the methods that do best on objects kept apart; the methods and all their RMSEs."""
     several = {name: one for name, one in epochs.items() if len(one.mass) > 2}
     noise = _noise(several, labels)
     if fresh:
@@ -167,22 +167,25 @@ def _pooling(
     else:
         split = frame.drop_duplicates("OBJECT").set_index("OBJECT")["SPLIT"]
         twice = {name: one for name, one in epochs.items() if len(one.mass) > 1}
-        learn = [(one, labels[name]) for name, one in twice.items() if split[name] == "training"]
-        check = [(one, labels[name]) for name, one in twice.items() if split[name] == "validation"]
+        learn = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "training"]
+        check = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "validation"]
     learned = None
     if len(learn) >= spread.FEWEST:
         features = np.array([one.features() for one, _ in learn])
-        residual = np.array([known - one.stack_mass for one, known in learn])
+        residual = np.array([known["any"] - one.stack_mass for one, known in learn])
         learned = spread.fit(features, residual, by_object([str(n) for n in range(len(learn))]))
-    tried = Pooling(noise, learned, "stacked")
+    tried = Pooling(noise, learned, {"any": "mean"})
     methods = [method for method in pooling.METHODS if method != "learned" or learned is not None]
     if len(check) < ENOUGH:
-        return Pooling(noise, learned, "mean"), {}
+        return tried, {}
     errors = {
-        method: float(np.sqrt(np.mean([(tried.mass(one, method) - known) ** 2 for one, known in check])))
-        for method in methods
+        line: {
+            method: float(np.sqrt(np.mean([(tried.mass(one, method) - known[line]) ** 2 for one, known in check])))
+            for method in methods
+        }
+        for line in check[0][1]
     }
-    return Pooling(noise, learned, min(errors, key=errors.__getitem__)), errors
+    return Pooling(noise, learned, {line: min(found, key=found.__getitem__) for line, found in errors.items()}), errors
 
 
 def _noise(several: Mapping[str, Epochs], labels: Mapping[str, float]) -> Noise:
@@ -200,12 +203,12 @@ def fresh_objects(
     bounds: limits.Limits,
     quiet: bool,
 ):
-    """Simulate quasars that are in no survey, and look at their spectra: `Epochs` and the true mass of each."""
+    """Simulate quasars that are in no survey, and look at their spectra: `Epochs` and the true masses of each."""
     from quasar_mass import monitored  # not at the top: a model of the sky needs no simulation
 
     objects = monitored.observe(number, epochs, grid, seed=seed)
     for one in progress(objects, total=number, what="many epochs", unit="objects", quiet=quiet):
-        yield look_at(one, ensemble, grid, bounds), one.truth
+        yield look_at(one, ensemble, grid, bounds), {"any": one.truth, "MgII": one.truth_mgii}
 
 
 def look_at(one, ensemble: Ensemble, grid: Grid, bounds: limits.Limits) -> Epochs:

@@ -66,7 +66,7 @@ def measure(quoter: Quoter, number: int, *, epochs: Sequence[tuple[int, int]] = 
             if method == "learned" and quoter.calibration.pooling.learned is None:
                 continue
             mass = np.array([quoter.calibration.pooling.mass(one["epochs"], method) for one in found])
-            ends = quoter.calibration.pooled_bounds(mass, typical, counts, quoter.confidence, quoter.line, method)
+            ends = quoter.calibration.pooled_bounds(mass, typical, counts, method, quoter.confidence, quoter.line)
             rows[name, method] = pooled_row(mass, *ends, masses, every) | {"shared": shared}
         bare = np.array([one["bare"] for one in found])
         rows[name, FLOOR] = pooled_row(bare, bare, bare, masses, every) | {"coverage": np.nan, "width": np.nan}

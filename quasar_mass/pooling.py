@@ -12,6 +12,7 @@ part that comes from each night's noise averages out. The methods, in the order 
   order of the spectra enters. It corrects the stack.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -142,17 +143,21 @@ class Pooling:
     noise : Noise
     learned : Spread or None
         Distribution of true mass minus the stack's, given `Epochs.features`.
-    best : str
-        One of `METHODS`: the one that came nearest to the known masses it was tried on.
+    best : dict of str to str
+        For the line whose mass is meant (``"any"``, ``"MgII"``): the one of `METHODS` that came nearest to the known
+        masses it was tried on.
     """
 
     noise: Noise
     learned: Spread | None
-    best: str
+    best: Mapping[str, str]
 
-    def mass(self, epochs: Epochs, method: str = "") -> float:
-        """Give the object's mass; by the best method if none is named."""
-        method = method or self.best
+    def method(self, line: str) -> str:
+        """Give the best method for masses of a line; that for any line where nothing else is known."""
+        return self.best.get(line, self.best["any"])
+
+    def mass(self, epochs: Epochs, method: str) -> float:
+        """Give the object's mass by one of `METHODS`."""
         if len(epochs.mass) == 1:
             return float(epochs.mass[0])
         if method == "mean":

@@ -135,7 +135,7 @@ class Quoter:
         stacks : Stacks
             Of the objects with several spectra.
         method : str
-            One of `pooling.METHODS`; the best one if left out, the plain mean without a calibration.
+            One of `pooling.METHODS`; the best one for the line if left out, the plain mean without a calibration.
 
         Returns
         -------
@@ -149,10 +149,11 @@ class Quoter:
         table = pd.DataFrame({"N_EPOCHS": counts, "LMBH": groups.mean()})
         if self.calibration is not None:
             epochs = epochs_of(seen, rows_of, stacks, self.ensemble, self.calibration.limits.project)
+            method = method or self.calibration.pooling.method(self.line)
             table["LMBH"] = self.calibration.pooled_mass(epochs, method)
             typical = averaged(seen, rows_of)
             mass, number = table["LMBH"].to_numpy(), counts.to_numpy()
-            ends = self.calibration.pooled_bounds(mass, typical, number, self.confidence, self.line, method)
+            ends = self.calibration.pooled_bounds(mass, typical, number, method, self.confidence, self.line)
             self._add_interval(table, *ends)
         table["LMBH_MEAN"], table["LMBH_SD"] = groups.mean(), groups.std()
         return table.rename_axis("OBJECT")

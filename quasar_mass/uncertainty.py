@@ -116,8 +116,8 @@ class Calibration:
         return self.intervals[line]
 
     # --- pooling --------------------------------------------------------------------------------------------------
-    def pooled_mass(self, epochs: Mapping[str, Epochs], method: str = "") -> np.ndarray:
-        """One mass for each object, by the best method or a named one; shape (objects,)."""
+    def pooled_mass(self, epochs: Mapping[str, Epochs], method: str) -> np.ndarray:
+        """One mass for each object, by one of `pooling.METHODS`; shape (objects,)."""
         return np.array([self.pooling.mass(one, method) for one in epochs.values()])
 
     def pooled_bounds(
@@ -125,9 +125,9 @@ class Calibration:
         mass: np.ndarray,
         typical: Mapping[str, np.ndarray],
         counts: np.ndarray,
+        method: str,
         confidence: float = CONFIDENCE,
         line: str = "any",
-        method: str = "",
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give the interval of every object's pooled mass; results as of `bounds`.
 
@@ -139,12 +139,12 @@ class Calibration:
             From `seeing.averaged`.
         counts : ndarray of int, shape (objects,)
             Spectra of each.
+        method : str
+            That `mass` was pooled by.
         confidence, line
             As of `bounds`.
-        method : str
-            That `mass` was pooled by; the best if left out.
         """
-        interval, method = self.interval(line), method or self.pooling.best
+        interval = self.interval(line)
         mixture = interval.spread.given(self.pooled_features(mass, typical))
         low, high = np.empty((2, len(mass)))
         for name, first, last in EPOCH_GROUPS:
@@ -178,7 +178,7 @@ class Calibration:
             arrays |= {f"{line}.spread.{key}": value for key, value in interval.spread.arrays().items()}
             for group, scores in {"": interval.scores, **interval.pooled}.items():
                 arrays[f"{line}.scores.{group}"] = np.stack([scores.score, scores.weight])
-        facts = self.facts | {"pooling": self.pooling.best}
+        facts = self.facts | {"pooling": dict(self.pooling.best)}
         model_arrays.write_arrays(path, f"{PREFIX}-{name}", facts, arrays)
 
     @classmethod

@@ -155,11 +155,12 @@ def test_everything_comes_back_from_the_file(tmp_path):
         {"kind": "simulated"},
         bounds,
         {"any": Interval(width, scores, pooled)},
-        Pooling(Noise(-3.0, 1.0, 0.01), width, "learned"),
+        Pooling(Noise(-3.0, 1.0, 0.01), width, {"any": "mean", "MgII": "learned"}),
     )
     saved.save(path, "abc")
     loaded = Calibration.load(path, "abc")
-    assert (loaded.pooling.best, loaded.pooling.noise) == ("learned", saved.pooling.noise)
+    assert (loaded.pooling.best, loaded.pooling.noise) == (saved.pooling.best, saved.pooling.noise)
+    assert [loaded.pooling.method(line) for line in ("any", "MgII", "CIV")] == ["mean", "learned", "mean"]
     for name, value in bounds.arrays().items():
         np.testing.assert_array_equal(loaded.limits.arrays()[name], value)
     interval = loaded.interval("any")
