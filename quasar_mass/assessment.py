@@ -87,7 +87,7 @@ def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
             rows[name] = quoted[name].to_numpy()
     flags = [
         words + list(filter(None, own.split("; ")))
-        for words, own in zip(quoter.flags(seen, noise), rows["FLAGS"], strict=True)
+        for words, own in zip(quoter.flags(seen, noise), rows["FLAGS"].fillna(""), strict=True)
     ]
     if quoter.calibration is not None:
         catalogued = data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy() >= BAL_PROBABILITY

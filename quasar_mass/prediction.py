@@ -134,7 +134,7 @@ def _from_table(path: Path, quoter: Quoter, quasars: pd.DataFrame | None, quiet:
     with progress(None, total=total, what="masses", unit="spectra", quiet=quiet) as bar:
         for frame, flux in tables.iterate_spectra(path, BATCH):
             noise = frame["SN"].to_numpy(np.float64)
-            own = [list(filter(None, flags.split("; "))) for flags in frame["FLAGS"]]
+            own = [list(filter(None, flags.split("; "))) for flags in frame["FLAGS"].fillna("")]
             rows = frame[["OBJECT", "EPOCH", "Z"]].assign(SN=noise, REASON="")
             if quasars is not None:
                 rows["SPLIT"] = quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
@@ -221,15 +221,26 @@ def _collect(chunks: Iterable[tuple], quoter: Quoter, per_object: bool) -> pd.Da
 
 def _objects(table: pd.DataFrame, quoter: Quoter, kept: list[Seen], names: list, stacks: Stacks) -> pd.DataFrame:
     """One row per object, with the flags of any of its spectra."""
-    if not kept:
-        return table.iloc[:0]
     name = table["OBJECT"].where(table["OBJECT"] != "", table["EPOCH"]).rename("OBJECT")
+    if "FILE" in table:  # of a file that could not be read nothing else is known
+        name = name.where(name != "", table["FILE"])
     used = table["REASON"] == ""
+    known = [column for column in _KEPT if column in table]
+    without = ~used & ~name.isin(name[used])
+    refused = (
+        table[without]
+        .groupby(name[without], sort=True)[[*known, "LMBH", "REASON"]]
+        .first()
+        .assign(N_EPOCHS=0, FLAGS="")
+    )
+    if not kept:
+        return refused.reset_index()
     pooled = quoter.pool(np.concatenate(names), Seen.joined(kept), stacks)
     groups = table[used].groupby(name[used], sort=True)
-    first = groups[[column for column in _KEPT if column in table]].first()
+    first = groups[known].first()
     words = groups["FLAGS"].agg(lambda every: "; ".join(dict.fromkeys("; ".join(filter(None, every)).split("; "))))
-    result = first.join(pooled).assign(FLAGS=words).reset_index()
+    result = first.join(pooled).assign(FLAGS=words, REASON="")
+    result = (pd.concat([result, refused]) if len(refused) else result).rename_axis("OBJECT").reset_index()
     return result[[column for column in COLUMNS if column in result]]
 
 

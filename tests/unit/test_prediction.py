@@ -133,6 +133,19 @@ def test_mostly_bad_pixels_and_no_redshift_are_null_with_the_reason(made, make, 
     assert table["REASON"][2] == ""
 
 
+def test_an_object_without_a_usable_spectrum_has_a_row_with_the_reason(made, make, tmp_path):
+    _, paths, _ = made
+    good = make.spec(tmp_path / "spec-4000-56000-0001.fits")
+    far = make.spec(tmp_path / "spec-4000-56000-0002.fits", spectrum=(4000, 56000, 2), z=3.5)
+    wanted = [Wanted(good), Wanted(far), Wanted(tmp_path / "none.fits")]
+    quoter = Quoter.load(paths[0], confidence=0.5)
+    table = prediction.predict_files(wanted, quoter, per_object=True, quiet=True).set_index("OBJECT")
+    assert table["N_EPOCHS"].to_dict() == {"4000-56000-0001": 1, "4000-56000-0002": 0, str(tmp_path / "none.fits"): 0}
+    assert table["LMBH"].notna().tolist() == [True, False, False]
+    assert "does not cover the window" in table["REASON"]["4000-56000-0002"]
+    assert "missing file" in table["REASON"][str(tmp_path / "none.fits")]
+
+
 def test_what_is_no_quasar_is_flagged_and_keeps_its_number(made, make, tmp_path):
     _, paths, _ = made
     path = make.spec(tmp_path / "spec-4000-56000-0001.fits")
