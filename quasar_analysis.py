@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quasar_mass.easyai import EasyAI
+    from quasar_mass.quoting import Quoter
 
 
 def results(
@@ -38,11 +39,10 @@ def results(
     scores : DataFrame
         RMSE, robust scatter, bias and R2 in all groups (`evaluation.results`).
     """
-    from quasar_mass.errors import TableError
+    from quasar_mass.evaluation import need_some
     from quasar_mass.evaluation import results as score
 
-    if y.empty:
-        raise TableError("the survey", expected="test objects", got="none", do="use a survey of at least 10 objects")
+    need_some(y)
     predictions = spectra.loc[y.index].assign(PREDICTED=model.predict(X)).reset_index()
     return predictions, score(predictions)
 
@@ -51,83 +51,127 @@ def evaluate(options) -> None:
     """Score a model on the test objects of a survey."""
     import json
 
-    from quasar_mass import prediction
+    from quasar_mass import assessment, usage
     from quasar_mass.dataset import load
 
     # the cheap checks come before TensorFlow
-    model_path = Path(options.model or prediction.default_model())
     data = load(options.survey)
-    model = _load_model(model_path)
-    prediction.check_fit(model, data.about, options.survey.spectra)
-    _, scores = results(model, *data.part("test"), data.spectra)
-    kind = prediction.model_kind(model)
+    paths = _models(options)
+    quoter = _quoter(paths, options)
+    usage.check_fit(quoter.ensemble.first, data.about, options.survey.spectra)
+    found = assessment.assess(quoter, data, options.survey)
+    name = ", ".join(map(str, paths))
     if options.json:
-        rows = [
-            {"group": group, "which": which} | {key: None if value != value else value for key, value in row.items()}
-            for (group, which), row in zip(scores.index, scores.to_dict("records"), strict=True)
-        ]
-        summary = {"survey": str(options.survey.folder), "survey_kind": data.kind, "model": str(model_path)}
-        print(json.dumps(summary | {"model_kind": kind, "split": "test", "results": rows}, indent=1))
+        summary = {"survey": str(options.survey.folder), "survey_kind": data.kind, "model": name}
+        summary |= {"model_kind": quoter.kind, "split": "test", "results": assessment.records(found.scores)}
+        summary |= {key: assessment.records(table) for key, table in assessment.more(found).items()}
+        print(json.dumps(summary, indent=1))
         return
-    print(f"model {model_path} (trained on {kind} spectra)")
+    print(f"model {name} (trained on {quoter.kind} spectra)")
     print(f"survey {options.survey.folder} ({data.kind}), test objects; residual = prediction - label, dex\n")
-    print(scores.drop(columns="label_sd").to_string(float_format=lambda value: f"{value:.4f}", na_rep="-"))
-    print(f"\n{prediction.caution(model, data.kind)}")
+    print(found.scores.drop(columns="label_sd").to_string(float_format=lambda value: f"{value:.4f}", na_rep="-"))
+    for key, table in assessment.more(found).items():
+        print(f"\n{assessment.TITLES[key].format(confidence=quoter.confidence, kind=data.kind)}")
+        print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    if quoter.calibration is None:
+        print(f"\nno intervals: {_CALIBRATE}")
+    print(f"\n{usage.caution(quoter.ensemble.first, data.kind)}")
 
 
-def _load_model(path: Path) -> "EasyAI":
+_CALIBRATE = "this model file carries no calibration; python -m quasar_mass.best_models calibrate --model FILE adds it"
+
+
+def _models(options) -> list[Path]:
+    """The model files that were named, or the shipped one; ModelError for one that is not there."""
+    from quasar_mass import usage
     from quasar_mass.errors import ModelError
 
-    if not path.is_file():
-        raise ModelError(
-            path, expected="a trained model", got="no such file", do="run: make run, or name one with --model"
-        )
-    from quasar_mass.easyai import EasyAI
+    paths = [Path(path) for path in options.model or [usage.default_model()]]
+    for path in paths:
+        if not path.is_file():
+            raise ModelError(
+                path, expected="a trained model", got="no such file", do="run: make run, or name one with --model"
+            )
+    return paths
 
-    return EasyAI.load(path)
+
+def _quoter(paths: list[Path], options) -> "Quoter":
+    from quasar_mass.quoting import Quoter
+
+    chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
+    return Quoter.load(paths, **chosen)
 
 
 def predict(options) -> None:
-    """Predict the masses of spec files, or of all spectra of a survey."""
-    from quasar_mass import prediction, table_files
+    """Predict the masses of spec files, of a table's spectra, or of all spectra of a survey."""
+    from quasar_mass import table_files, wanted
 
     output = table_files.check_output(options.output) if options.output else None
-    files = prediction.expand(options.files)
-    model_path = Path(options.model or prediction.default_model())
-    model = _load_model(model_path)
-    if files:
-        table = prediction.predict_files(files, model, quiet=options.quiet)
-        refused = table[table["LMBH"].isna()]
-        kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
+    files, whole_tables = wanted.gather(options.files, options.survey)
+    paths = _models(options)
+    from quasar_mass import prediction, usage
+
+    quoter = _quoter(paths, options)
+    asked = {"per_object": options.per_object, "quiet": options.quiet}
+    if options.files:
+        parts = [prediction.predict_table(path, quoter, **asked) for path in whole_tables]
+        parts += [prediction.predict_files(files, quoter, **asked)] if files else []
+        table = prediction.together(parts)
     else:
-        table = prediction.predict_survey(options.survey, model, quiet=options.quiet)
-        refused, kinds = table.iloc[:0], options.survey.kind
-    n_spectra = len(table) - len(refused)
-    if options.per_object:
-        table = prediction.per_object(table)
-    about = {"model": model_path.name, "modkind": prediction.model_kind(model), "survkind": kinds}
+        table = prediction.predict_survey(options.survey, quoter, **asked)
+    refused = int(table["LMBH"].isna().sum())
+    kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
+    about = {"model": ", ".join(path.name for path in paths), "modkind": quoter.kind, "survkind": kinds}
+    about |= {"confid": quoter.confidence, "line": quoter.line}
     if output:
         prediction.write(table, output, about)
-        print(f"{len(table):,} rows in {output}: masses from {n_spectra:,} spectra, {len(refused):,} without one")
+        what = "objects" if options.per_object else "spectra"
+        print(f"{len(table):,} rows in {output}: masses of {len(table) - refused:,} {what}, {refused:,} without one")
     else:
         shown = table.head(50).drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table])
         print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
         if len(table) > len(shown):
             print(f"... {len(table) - len(shown):,} more rows; --output FILE keeps them all")
-    if len(refused) and not output:
-        print(f"{len(refused):,} of {len(files):,} files got no mass; REASON says why", file=sys.stderr)
+    if refused and not output:
+        print(f"{refused:,} of {len(table):,} spectra got no mass; REASON says why", file=sys.stderr)
+    if quoter.calibration is None:
+        print(f"note: no intervals: {_CALIBRATE}")
+    elif not options.total:
+        print(
+            f"note: intervals hold the single-epoch mass one would measure, with {quoter.confidence:.0%} probability; "
+            "--total adds the virial method's own scatter"
+        )
     for kind in kinds.split(" and "):
-        print(prediction.caution(model, kind))
+        print(usage.caution(quoter.ensemble.first, kind))
+
+
+def explain(options) -> None:
+    """Show what a network looks at, and how its masses follow width and luminosity."""
+    from quasar_mass import explanation
+
+    print(explanation.explain(options, _models(options)))
+
+
+def report(options) -> None:
+    """Write one page about a model on a survey, with its figures."""
+    from quasar_mass import report as reporting
+    from quasar_mass.dataset import load
+
+    data = load(options.survey)
+    folder = Path(options.output or f"results/{options.survey.folder.name}/report")
+    page = reporting.write(_quoter(_models(options), options), data, options.survey, folder, quiet=options.quiet)
+    print(f"{page} ({data.kind}); figures as PNG and PDF in {folder / 'figures'}")
 
 
 def export(options) -> None:
     """Write a model in another format, which must predict the same masses."""
     from quasar_mass import export as exporting
-    from quasar_mass import prediction
 
     output = exporting.check_output(options.output)
-    model_path = Path(options.model or prediction.default_model())
-    difference = exporting.export(_load_model(model_path), output)
+    (model_path,) = _models(options)
+    from quasar_mass.easyai import EasyAI
+
+    difference = exporting.export(EasyAI.load(model_path), output)
     if not options.quiet:
         print(
             f"{output}: predicts what {model_path} does, to {difference:.1g} dex "
@@ -137,11 +181,12 @@ def export(options) -> None:
 
 def virial(options) -> None:
     """Measure lines and virial masses of spec files in the classical way."""
-    from quasar_mass import prediction, table_files
+    from quasar_mass import table_files
     from quasar_mass.virial import files as virial_files
+    from quasar_mass.wanted import expand
 
     output = table_files.check_output(options.output) if options.output else None
-    table = virial_files.measure_files(prediction.expand(options.files), quiet=options.quiet)
+    table = virial_files.measure_files(expand(options.files), quiet=options.quiet)
     without = int(table["LMBH"].isna().sum())
     if output:
         virial_files.write(table, output)
@@ -157,27 +202,76 @@ def virial(options) -> None:
         print(f"{without:,} of {len(table):,} files got no mass; REASON says why", file=sys.stderr)
 
 
+def _add_models(verb) -> None:
+    verb.add_argument(
+        "--model",
+        metavar="FILE",
+        nargs="+",
+        help="a .h5, or several, whose mean is taken (default: the shipped one, else the demonstration's)",
+    )
+    verb.add_argument("--confidence", type=cli.share, default=0.9, metavar="P", help="of the intervals (default: 0.9)")
+    verb.add_argument(
+        "--line",
+        choices=("any", "MgII", "CIV"),
+        default="any",
+        help="whose mass the intervals hold: of the line that a catalogue would give first, or of one (default: any)",
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
     top, add = cli.parser(__doc__.splitlines()[0])
     me = "python quasar_analysis.py"
 
     verb = add("evaluate", evaluate, help="score a model on a survey's test objects", example=f"{me} evaluate --json")
-    verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
+    _add_models(verb)
     verb.add_argument("--json", action="store_true", help="for machines")
 
     verb = add(
         "predict",
         predict,
-        help="predict masses of spec files, of all files in a folder, or of a survey",
+        help="predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey",
         example=f"{me} predict spec-7666-57339-0121.fits --output masses.fits",
     )
     verb.add_argument(
-        "files", nargs="*", metavar="FILES", help="spec files or folders; without any, the survey's spectra"
+        "files",
+        nargs="*",
+        metavar="FILES",
+        help="spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
+        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet; without "
+        "any, the survey's spectra",
     )
-    verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
+    _add_models(verb)
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
-    verb.add_argument("--per-object", action="store_true", help="one mass per object: the mean over its spectra")
+    verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
+    verb.add_argument(
+        "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
+    )
+
+    verb = add(
+        "explain",
+        explain,
+        help="show what a network looks at, and how its masses follow line width and luminosity",
+        example=f"{me} explain spec-7666-57339-0121.fits",
+    )
+    verb.add_argument(
+        "files", nargs="*", metavar="FILES", help="as for predict; without any, test spectra of the survey"
+    )
+    verb.add_argument(
+        "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
+    )
+    verb.add_argument("--spectra", type=cli.positive, default=200, metavar="N", help="at most so many (default: 200)")
+    verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
+    verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
+
+    verb = add(
+        "report",
+        report,
+        help="write one page about a model on a survey: accuracy, intervals, reasons, the worst spectra",
+        example=f"{me} report --survey data/simulated",
+    )
+    _add_models(verb)
+    verb.add_argument("--output", metavar="DIR", help="page and figures go here (default: results/<survey>/report)")
 
     verb = add(
         "export",
@@ -185,7 +279,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="write a model as .keras or ONNX, after checking that it predicts the same",
         example=f"{me} export --output quasar_mass.onnx",
     )
-    verb.add_argument("--model", metavar="FILE", help="a .h5 (default: the shipped one, else the demonstration's)")
+    verb.add_argument(
+        "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
+    )
     verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
 
     verb = add(

@@ -124,6 +124,7 @@ def pretraining(library: "Library", pixels: int, size: int) -> "Fresh":
 def run(options) -> None:
     """Train all seeds, ship the best on validation, and print how it compares."""
     from quasar_mass import tables
+    from quasar_mass.calibration import calibrate_file
     from quasar_mass.errors import SurveyError
     from quasar_mass.parallel import ordered_map
     from quasar_mass.simulation.library import library
@@ -164,6 +165,7 @@ def run(options) -> None:
     for name in FILES.values():
         models.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(work / f"seed-{best['seed']}" / name, models / name)
+    calibrate_file([models / FILES["final"]], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best['seed']} is the best on validation: {models}")
     text, summary = report(
         survey, {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}, best["seed"]
@@ -173,6 +175,37 @@ def run(options) -> None:
     (results / "accuracy.md").write_text(text + "\n", encoding="utf-8")
     (results / "accuracy.json").write_text(json.dumps(summary | {"seeds": found}, indent=1), encoding="utf-8")
     print(text)
+
+
+def calibrate(options) -> None:
+    """Put intervals, flags and pooling into model files; whole or not at all."""
+    from quasar_mass.calibration import calibrate_file
+
+    paths = [Path(path) for path in options.model]
+    found = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
+    counts = found.facts["validation_objects"]
+    others = f" together with {len(paths) - 1} more" if len(paths) > 1 else ""
+    print(f"{paths[0]}: calibrated{others} on {options.survey.folder} ({found.facts['kind']})")
+    print(f"validation objects: {counts['fit']:,} for the widths, {counts['calibrate']:,} for the intervals")
+    for line, tried in found.facts["pooling_tried"].items():
+        errors = ", ".join(f"{method} {rmse:.3f}" for method, rmse in tried.items())
+        print(f"pooling for masses of line {line!r}: {found.pooling.method(line)}; RMSE in dex: {errors}")
+
+
+def pooling(options) -> None:
+    """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
+    from quasar_mass import many_epochs
+    from quasar_mass.errors import ModelError
+    from quasar_mass.quoting import Quoter
+
+    quoter = Quoter.load(options.model)
+    if quoter.calibration is None:
+        raise ModelError(
+            options.model[0], expected="a calibrated model", got="none of that", do="run the verb calibrate first"
+        )
+    table = many_epochs.measure(quoter, options.objects, quiet=options.quiet)
+    print(f"{options.model[0]}: spectra of fresh quasars (simulated), pooled; RMSE in dex")
+    print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
 
 
 def published(options) -> None:
@@ -315,6 +348,32 @@ def main(arguments: list[str] | None = None) -> int:
         add("train", run, help="train and compare the shipped models", example="make best-models"),
         add("published", published, help="train the published recipe, for comparison", example="make published"),
     ]
+    verb = add(
+        "calibrate",
+        calibrate,
+        help="put intervals, flags and pooling into a model file, from a survey's validation objects",
+        example="python -m quasar_mass.best_models calibrate --survey data/simulated --model models/demo/FILE.h5",
+    )
+    verb.add_argument(
+        "--model", nargs="+", required=True, metavar="FILE", help="a .h5; the first of several carries what is for all"
+    )
+    calibrating = [verb, verbs[0]]
+    verb = add(
+        "pooling",
+        pooling,
+        help="compare the ways to make one mass of many spectra, on fresh simulated quasars",
+        example="python -m quasar_mass.best_models pooling --model models/Best_models/Best_ANN_final_stage.h5",
+    )
+    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="calibrated, or several")
+    verb.add_argument("--objects", type=cli.positive, default=150, metavar="N", help="of each kind (default: 150)")
+    for verb in calibrating:
+        verb.add_argument(
+            "--fresh",
+            type=cli.natural,
+            default=400,
+            metavar="N",
+            help="quasars simulated to learn pooling (400)",
+        )
     for verb in verbs:
         verb.add_argument("--work", default="models/checkpoints/best", metavar="DIR", help="checkpoints, all seeds")
         verb.add_argument("--results", default="results/best-models", metavar="DIR", help="where the tables go")

@@ -83,6 +83,24 @@ def mirror(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def natural(text: str) -> int:
+    """An argument that counts something, of which there may be none."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """An argument that is a probability between 0 and 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return number
+
+
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
     """Run the verb that was asked for.
 

@@ -261,6 +261,10 @@ class EasyAI:
         dealt = batches(model_file.import_keras(), Arrays(spectra), batch_size)
         return self.model.predict(dealt, verbose=0).reshape(-1).astype(np.float64)
 
+    def checked(self, spectra) -> np.ndarray:
+        """Give spectra as the network takes them, float32 of shape (n, pixels, 1); errors as of `predict`."""
+        return self._checked_spectra(spectra, "the spectra")
+
     def evaluate(self, test: tuple) -> dict:
         """Score the predictions for (spectra, labels), as `evaluation.scores` does."""
         spectra, label = self._checked(test, "the test set")

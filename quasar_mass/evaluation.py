@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from quasar_mass.errors import TableError
+
 SCORES = ("n", "rmse", "robust_scatter", "bias", "r2", "label_sd")
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 # Spectra per object in which the means per object are told apart: first and last, both included.
@@ -84,6 +86,12 @@ def results(spectra: pd.DataFrame) -> pd.DataFrame:
         rows["per object (mean)", name] = _scores(objects[objects["N_EPOCHS"].between(first, last)])
     index = pd.MultiIndex.from_tuples(list(rows), names=["group", "which"])
     return pd.DataFrame(list(rows.values()), index=index, columns=list(SCORES)).astype({"n": int})
+
+
+def need_some(label: pd.Series) -> None:
+    """Raise TableError where there is nothing to score."""
+    if label.empty:
+        raise TableError("the survey", expected="test objects", got="none", do="use a survey of at least 10 objects")
 
 
 def _scores(table: pd.DataFrame) -> dict:

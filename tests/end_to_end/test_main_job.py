@@ -74,10 +74,10 @@ def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(noteb
     executed = nbformat.read(notebook / "executed.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
-    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 6
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 8
     for name in ("Best_ANN_intermediate_stage.h5", "Best_ANN_final_stage.h5"):
         assert (notebook / "models" / name).stat().st_size < 10e6
-    assert len(list((notebook / "results" / "figures").glob("*.png"))) == 6
+    assert len(list((notebook / "results" / "figures").glob("*.png"))) == 8
     summary = json.loads((notebook / "results" / "summary.json").read_text())
     assert summary["kind"] == "simulated"
     assert np.isfinite(summary["test"]["rmse"])
@@ -207,3 +207,35 @@ def test_committed_notebook_was_run_top_to_bottom_on_the_simulated_survey():
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     assert "parameters" in book.cells[1].metadata["tags"]
+
+
+def test_a_calibrated_model_is_evaluated_with_intervals_and_pools_an_objects_spectra(notebook, survey, tmp_path):
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    done = run("quasar_analysis.py", "evaluate", "--survey", survey, "--model", model, "--confidence", "0.6", "--json")
+    found = json.loads(done.stdout)
+    everything = found["coverage"][0]
+    assert (everything["group"], everything["which"]) == ("all", "all")
+    assert 0.0 <= everything["label"] <= 1.0
+    assert everything["width"] > 0.0
+    common = ("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--quiet", "--confidence", "0.6")
+    run(*common, "--per-object", "--total", "--output", tmp_path / "objects.ecsv")
+    table = Table.read(tmp_path / "objects.ecsv")
+    assert (table["TOTAL_LOW"] < table["LMBH_LOW"]).all()
+    assert table.meta["CONFID"] == "0.6"
+
+
+@pytest.mark.slow
+def test_the_report_of_a_survey_loads_in_a_browser(notebook, survey, tmp_path):
+    import browser
+
+    if browser.executable() is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    model = notebook / "models" / "Best_ANN_final_stage.h5"
+    run("quasar_analysis.py", "report", "--survey", survey, "--model", model, "--output", tmp_path, "--quiet")
+    for ending in ("png", "pdf"):
+        assert len(list((tmp_path / "figures").glob(f"*.{ending}"))) >= 5
+    with browser.Browser(390, 844) as chromium:
+        chromium.open(tmp_path / "report.html")
+        assert chromium.run("points.length") > 0
+        assert chromium.run("document.documentElement.scrollWidth <= window.innerWidth")
+        assert chromium.messages == chromium.requests == []

@@ -10,7 +10,7 @@ import pytest
 HOME = Path(__file__).resolve().parent.parent.parent
 VERBS = {
     "get_Chen_data.py": ("status", "simulate", "fetch", "build", "convert"),
-    "quasar_analysis.py": ("evaluate", "predict", "virial", "export"),
+    "quasar_analysis.py": ("evaluate", "predict", "explain", "report", "virial", "export"),
 }
 EVERY = [(script, verb) for script, verbs in VERBS.items() for verb in verbs]
 

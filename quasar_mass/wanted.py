@@ -1,0 +1,227 @@
+"""Which spectra masses are wanted of: spec files, folders, names of a survey's spectra, or tables with redshifts."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass.errors import FileError, TableError
+from quasar_mass.survey import Survey
+
+EPOCH = re.compile(r"(\d{3,5})-(\d{5})-(\d{1,4})")  # plate-mjd-fiber
+LISTS = (".txt", ".lst")
+TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
+# Names under which catalogues carry what is needed, in lower case.
+NAMES = {
+    "object": ("object", "sdss_name", "name"),
+    "epoch": ("epoch",),
+    "plate": ("plate",),
+    "mjd": ("mjd",),
+    "fiberid": ("fiberid", "fiber", "fiber_id"),
+    "z": ("z", "redshift", "z_qso"),
+    "file": ("file", "path"),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One spectrum of which a mass is wanted.
+
+    Attributes
+    ----------
+    file : Path
+        Its spec file.
+    redshift : float
+        NaN: the file's own.
+    name : str
+        The object's; empty where none is known.
+    """
+
+    file: Path
+    redshift: float = np.nan
+    name: str = ""
+
+
+def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted], list[Path]]:
+    """Take apart what a user named.
+
+    Parameters
+    ----------
+    arguments : iterable of str or path
+        Each a spec file; a folder, of which all ``*.fits`` are taken, sorted; the name ``plate-mjd-fiber`` of a
+        spectrum of the survey; a text file (.txt, .lst) with one of these a line; a table (.parquet, .csv, .ecsv,
+        .fits) of EPOCH, or plate, mjd and fiberid, or FILE, with a column Z; or a spectra.parquet of this project.
+    survey : Survey
+        Where spectra named by plate, MJD and fibre lie.
+
+    Returns
+    -------
+    list of Wanted
+        Spec files, in order.
+    list of Path
+        Tables that hold spectra themselves, on the grid.
+
+    Raises
+    ------
+    FileError, TableError
+        If a name is empty, a folder holds no spectra, or a table cannot be read or lacks what is needed.
+    """
+    wanted, whole_tables = [], []
+    for argument in arguments:
+        if not str(argument):  # a shell variable that is not set; as a path it would be the current folder
+            raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
+        path = Path(argument)
+        name = EPOCH.fullmatch(str(argument))
+        if path.is_dir():
+            wanted += [Wanted(file) for file in expand([path])]
+        elif name and not path.exists():
+            wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
+        elif path.suffix.lower() in LISTS:
+            lines, tables = gather(_lines(path), survey)
+            wanted, whole_tables = wanted + lines, whole_tables + tables
+        elif path.suffix.lower() == ".parquet" and _holds_spectra(path):
+            whole_tables.append(path)
+        elif path.suffix.lower() in TABLES and not _is_spectrum(path):
+            wanted += _rows(path, survey)
+        else:
+            wanted.append(Wanted(path))
+    return wanted, whole_tables
+
+
+def expand(arguments: Iterable[str | Path]) -> list[Path]:
+    """Files as given, and all ``*.fits`` below each folder, sorted.
+
+    Raises
+    ------
+    FileError
+        If a folder holds none, or a name is empty.
+    """
+    files = []
+    for argument in arguments:
+        if not str(argument):
+            raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
+        argument = Path(argument)
+        if argument.is_dir():
+            found = sorted(argument.rglob("*.fits"))
+            if not found:
+                raise FileError(
+                    argument, expected="spec files (*.fits) in this folder", got="none", do="name another one"
+                )
+            files.extend(found)
+        else:
+            files.append(argument)
+    return files
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileError(path, expected="a list of spectra, one a line", got="no such file", do="correct the name")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise FileError(path, expected="text", got=str(error), do="give one plate-mjd-fiber a line") from error
+    return [line for line in lines if line and not line.startswith("#") and line != str(path)]
+
+
+def _holds_spectra(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise FileError(path, expected="a table", got="no such file", do="correct the name")
+    try:
+        return "flux" in pq.read_schema(path).names
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FileError(
+            path, expected="a Parquet file", got=str(error).splitlines()[0], do="copy or write it again"
+        ) from error
+
+
+def _is_spectrum(path: Path) -> bool:
+    """Whether a FITS file is no table of spectra's names: a spec file, or damaged, which its reader will say."""
+    if path.suffix.lower() not in (".fits", ".fit"):
+        return False
+    if path.name.startswith("spec-") or not path.is_file():
+        return True
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            names = {name.lower() for name in hdus[1].columns.names}
+    except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
+        return True
+    return "loglam" in names or not names & {alias for key in ("epoch", "plate", "file") for alias in NAMES[key]}
+
+
+def _rows(path: Path, survey: Survey) -> list[Wanted]:
+    """The spectra that a table names."""
+    table = _read(path)
+    found = {}
+    for what, aliases in NAMES.items():
+        column = next((name for alias in aliases for name in table.columns if str(name).lower() == alias), None)
+        if column is not None:
+            found[what] = table[column]
+    places = "file" in found or "epoch" in found or {"plate", "mjd", "fiberid"} <= set(found)
+    if "z" not in found or not places:
+        raise TableError(
+            path,
+            expected="columns Z and EPOCH (plate-mjd-fiber), or plate, mjd, fiberid, or FILE",
+            got=f"{', '.join(map(str, table.columns[:12]))}",
+            do="add or rename the columns",
+        )
+    redshift = pd.to_numeric(found["z"], errors="coerce").to_numpy(float)
+    names = [_text(value) for value in found.get("object", [""] * len(table))]
+    return [
+        Wanted(_file(found, row, path, survey), float(redshift[row]) if np.isfinite(redshift[row]) else 0.0, names[row])
+        for row in range(len(table))
+    ]
+
+
+def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
+    if "file" in found:
+        return Path(_text(found["file"].iloc[row]))
+    if "epoch" in found:
+        text = _text(found["epoch"].iloc[row])
+        match = EPOCH.fullmatch(text)
+        numbers = match.groups() if match else (text,)
+    else:
+        numbers = [found[key].iloc[row] for key in ("plate", "mjd", "fiberid")]
+    try:
+        plate, mjd, fiberid = (int(number) for number in numbers)
+    except (TypeError, ValueError) as error:
+        raise TableError(
+            f"{path}, row {row + 1}",
+            expected="plate, MJD and fibre of a spectrum",
+            got=" ".join(str(number) for number in numbers),
+            do="correct or leave out the row",
+        ) from error
+    return survey.spectrum(plate, mjd, fiberid)
+
+
+def _text(value) -> str:
+    return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
+
+
+def _read(path: Path) -> pd.DataFrame:
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise FileError(path, expected="a table", got="no such file", do="correct the name")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path).reset_index()
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, comment="#")
+        form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
+        table = Table.read(path, format=form)
+        return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise FileError(
+            path,
+            expected=f"a table as its name ({path.suffix}) says",
+            got=(str(error).splitlines() or [type(error).__name__])[0],
+            do="correct the file or its name",
+        ) from error

@@ -1,0 +1,112 @@
+"""A small client of Chromium's devtools protocol: enough to load a page, point at it, and look."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def executable() -> str | None:
+    """Where a Chromium is; None if there is none."""
+    return next((found for found in map(shutil.which, NAMES) if found), None)
+
+
+class Browser:
+    """A headless Chromium with one page; use it as a context."""
+
+    def __init__(self, width: int = 1100, height: int = 1400, scale: float = 1.0) -> None:
+        self.size, self.scale, self.messages, self.requests = (width, height), scale, [], []
+
+    def __enter__(self) -> "Browser":
+        import websocket
+
+        self.folder = tempfile.mkdtemp()
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-allow-origins=*"]
+        flags += ["--remote-debugging-port=0", f"--user-data-dir={self.folder}", "about:blank"]
+        self.process = subprocess.Popen([executable(), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port_file = Path(self.folder) / "DevToolsActivePort"
+        port = _wait(lambda: port_file.exists() and port_file.read_text().split("\n")[0])
+        pages = _wait(lambda: [page for page in _get(port) if page["type"] == "page"])
+        self.socket = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60)
+        self.number = 0
+        for domain in ("Runtime", "Log", "Page", "Network"):
+            self.send(f"{domain}.enable")
+        width, height = self.size
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=self.scale,
+            mobile=width < 600,
+        )
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def send(self, method: str, **parameters) -> dict:
+        """Call a method and give its result; what the page says meanwhile is kept."""
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self.socket.recv())
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._note(answer)
+
+    def _note(self, event: dict) -> None:
+        kind, what = event.get("method"), event.get("params", {})
+        if kind == "Runtime.exceptionThrown":
+            self.messages.append(what["exceptionDetails"]["text"] + str(what["exceptionDetails"].get("exception")))
+        elif kind == "Runtime.consoleAPICalled" and what["type"] in ("error", "warning", "assert"):
+            self.messages.append(str(what["args"]))
+        elif kind == "Log.entryAdded" and what["entry"]["level"] in ("error", "warning"):
+            self.messages.append(what["entry"]["text"])
+        elif kind == "Network.requestWillBeSent" and not re.match("file:|data:|about:", what["request"]["url"]):
+            self.requests.append(what["request"]["url"])
+
+    def open(self, path: Path) -> None:
+        """Load a file and wait until it is there."""
+        self.send("Page.navigate", url=path.absolute().as_uri())
+        _wait(lambda: self.run("document.readyState") == "complete" and self.run("location.protocol") == "file:")
+
+    def run(self, script: str):
+        """The value of an expression in the page."""
+        result = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse there."""
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        """Write what is seen, or the whole page, as PNG."""
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+def _get(port: str) -> list:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
+        return json.load(answer)
+
+
+def _wait(ready, seconds: float = 60.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = ready()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise TimeoutError("the browser did not answer")
