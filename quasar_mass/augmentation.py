@@ -15,7 +15,9 @@ from quasar_mass.batches import digest
 # All of these are chosen here: wide enough to cover what the instrument is known to do, without evidence beyond that.
 NOISE_SHARE = 0.6  # share of fresh spectra that get another noise than their quasar's night and brightness gave them
 NOISE_FACTOR = (-0.9, 0.25)  # log10 of the factor on it, uniform: S/N from half to eight times the survey's
-BRIGHTNESS = 0.10  # dex
+# dex, by which a quasar is moved in luminosity, and its mass with half of that (the virial relation): without it, the
+# network takes the noise, or how strong the lines are, for the luminosity
+BRIGHTNESS = 0.30
 TILT = (0.03, 0.02)  # calibration errors: slope and curvature, dex over the window's half width, standard deviations
 ADDED_NOISE = 0.5  # of a survey spectrum's own noise, at most
 GAPS, GAP_LENGTH = 0.5, 40  # gaps per spectrum, and their mean length in pixels, bridged by a line as bad pixels are
@@ -35,21 +37,11 @@ class Fresh:
         of equal values is the value.
     group : int
         Pixels per group.
-    brightness : float
-        dex, standard deviation: a quasar is moved in luminosity, and its mass with half of that (the virial relation).
     """
 
-    def __init__(
-        self,
-        light: np.ndarray,
-        sigma: np.ndarray,
-        mass: np.ndarray,
-        pixels: int,
-        group: int,
-        brightness: float = BRIGHTNESS,
-    ) -> None:
+    def __init__(self, light: np.ndarray, sigma: np.ndarray, mass: np.ndarray, pixels: int, group: int) -> None:
         self.light, self.sigma, self.mass = light, sigma, np.asarray(mass, np.float32)
-        self.pixels, self.group, self.brightness = pixels, group, brightness
+        self.pixels, self.group = pixels, group
 
     def __len__(self) -> int:
         return len(self.light)
@@ -62,23 +54,22 @@ class Fresh:
         noise = rng.standard_normal(light.shape, dtype=np.float32)
         noise *= self.sigma[rows]
         noise *= factor.astype(np.float32)[:, np.newaxis]
-        moved = self.brightness * rng.standard_normal(n)
         seen = (light + noise) * _tilts(rng, n, light.shape[1])
-        seen *= 10.0 ** moved.astype(np.float32)[:, np.newaxis]
+        mass = _moved(rng, seen, self.mass[rows])
         spread = np.repeat(seen, self.group, axis=1)
         missing = self.pixels - spread.shape[1]  # pixels beyond the last whole group, which the network leaves out
         if missing > 0:
             spread = np.concatenate([spread, np.repeat(spread[:, -1:], missing, axis=1)], axis=1)
-        return spread[:, : self.pixels, np.newaxis], self.mass[rows] + np.float32(0.5) * moved.astype(np.float32)
+        return spread[:, : self.pixels, np.newaxis], mass
 
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out of it."""
-        settings = np.array([self.pixels, self.group, NOISE_SHARE, *NOISE_FACTOR, self.brightness, *TILT])
+        settings = np.array([self.pixels, self.group, NOISE_SHARE, *NOISE_FACTOR, BRIGHTNESS, *TILT])
         return digest([self.light, self.sigma, self.mass, settings])
 
 
 class Varied:
-    """A survey's spectra with a little more noise, another calibration error and other gaps in every training epoch.
+    """A survey's spectra with more noise, another luminosity, calibration and other gaps in every training epoch.
 
     Parameters
     ----------
@@ -105,11 +96,12 @@ class Varied:
             ends = spectra[row, [start, start + length]]
             spectra[row, start : start + length + 1] = np.linspace(*ends, length + 1)
         spectra *= _tilts(rng, n, pixels)
-        return spectra[..., np.newaxis], self.label[rows]
+        label = _moved(rng, spectra, self.label[rows])
+        return spectra[..., np.newaxis], label
 
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out of it."""
-        return digest([self.spectra, self.label, np.array([ADDED_NOISE, GAPS, GAP_LENGTH, *TILT])])
+        return digest([self.spectra, self.label, np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT])])
 
 
 class Joined:
@@ -134,6 +126,13 @@ class Joined:
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out of it."""
         return " ".join(source.digest() for source in self.sources)
+
+
+def _moved(rng: np.random.Generator, spectra: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Make spectra, in place, those of brighter or fainter quasars, and give their masses."""
+    moved = (BRIGHTNESS * rng.standard_normal(len(spectra))).astype(np.float32)
+    spectra *= 10.0 ** moved[:, np.newaxis]
+    return mass + np.float32(0.5) * moved
 
 
 def _tilts(rng: np.random.Generator, n: int, pixels: int) -> np.ndarray:

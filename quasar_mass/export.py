@@ -182,7 +182,8 @@ def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
         with warnings.catch_warnings():
             # Keras's own, while it makes tf2onnx work with NumPy 2
             warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-            model.model.export(temporary, format="onnx", verbose=False, input_signature=[signature])
+            with model_file.without_notes():
+                model.model.export(temporary, format="onnx", verbose=False, input_signature=[signature])
         written = onnx.load(temporary)
         _name_in_order(written)
         written.metadata_props.add(key=DESCRIPTION, value=_description(model))

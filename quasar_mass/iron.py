@@ -68,12 +68,13 @@ def emission(fwhm: float, log_wavelength: np.ndarray, strengths: np.ndarray | No
     n = len(log_wavelength)
     step = round((log_wavelength[-1] - log_wavelength[0]) / (n - 1), 10)
     transform, groups, frequency, size = _transform(step)
-    if strengths is not None:
-        transform = strengths @ groups
     first = (log_wavelength[0] - _START) / step
     whole = int(np.floor(first))
     sigma = fwhm / 2.3548 / (KM_S_PER_DEX * step)  # pixels
-    # Broadening and the shift by a part of a pixel are both products in Fourier space.
+    passed = int(np.searchsorted(np.pi * sigma * frequency, 5.0))  # of higher frequencies less than 1e-21 is left
+    frequency = frequency[:passed]
+    transform = transform[:passed] if strengths is None else strengths @ groups[:, :passed]
+    # Broadening and the shift by a part of a pixel are both products in Fourier space; irfft pads with zeros.
     kernel = np.exp(-2.0 * (np.pi * sigma) ** 2 * frequency**2 + 2j * np.pi * (first - whole) * frequency)
     return np.fft.irfft(transform * kernel, size)[whole : whole + n]
 

@@ -32,12 +32,16 @@ KERAS_NOTES = (
     "the compiled metrics have yet to be built",
     "Error in loading the saved optimizer state",
 )
-# What TensorFlow 2.21 writes to standard error when imported, whatever TF_CPP_MIN_LOG_LEVEL says.
-STARTUP_NOTE = re.compile(rb"I0000 |WARNING: All log messages before absl::InitializeLog|To enable the following instr")
+# What TensorFlow 2.21 writes to standard error when imported, when it first looks for a GPU where there is none, and
+# when it rewrites a graph, whatever TF_CPP_MIN_LOG_LEVEL says.
+NOTE = re.compile(
+    rb"I0000 |E0000 \S+ +\d+ cuda_platform|WARNING: All log messages before absl::InitializeLog|"
+    rb"To enable the following instr"
+)
 
 
 def import_keras():
-    """Import Keras with its backend, without TensorFlow's start-up notes.
+    """Import Keras with its backend, without TensorFlow's notes.
 
     Returns
     -------
@@ -45,8 +49,13 @@ def import_keras():
         `keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "keras" in sys.modules else _without_startup_notes():
+    with contextlib.nullcontext() if "keras" in sys.modules else without_notes():
         import keras  # not at the top: it takes seconds, and `read_about` needs none of it
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # so that what it says of missing GPUs is said, and dropped, here
     # Each stage and each loaded file is a model of its own and is traced once; TensorFlow takes that for a mistake.
     logging.getLogger("tensorflow").addFilter(_not_about_retracing)
     return keras
@@ -306,8 +315,8 @@ def _without_keras_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_startup_notes() -> Iterator[None]:
-    """Hold back what is written to the standard error descriptor (the notes come from C++), then pass on the rest."""
+def without_notes() -> Iterator[None]:
+    """Hold back what is written to standard error, then pass on all but TensorFlow's notes, which come from C++."""
     try:
         sys.stderr.flush()
         original = os.dup(2)
@@ -323,6 +332,6 @@ def _without_startup_notes() -> Iterator[None]:
             os.dup2(original, 2)
             os.close(original)
             held.seek(0)
-            rest = b"".join(line for line in held if not STARTUP_NOTE.match(line))
+            rest = b"".join(line for line in held if not NOTE.match(line))
             if rest:
                 os.write(2, rest)

@@ -69,9 +69,9 @@ def layers(step: float = 1e-4) -> list:
         k.AveragePooling1D(pixels_per_average(step), name="average"),
         k.Activation("softsign", name="compress"),
         k.Conv1D(32, kernel_size=13, strides=4, activation="relu", name="lines"),
-        k.Conv1D(64, kernel_size=9, activation="relu", name="profiles"),
+        k.Conv1D(64, kernel_size=9, strides=2, activation="relu", name="profiles"),
         k.BatchNormalization(name="normalization"),
-        k.Conv1D(128, kernel_size=15, strides=6, activation="relu", name="complexes"),
+        k.Conv1D(128, kernel_size=9, strides=3, activation="relu", name="complexes"),
         *_sequence_to_mass(keras),
     ]
 

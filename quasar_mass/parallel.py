@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from threadpoolctl import threadpool_limits
+
 from quasar_mass.errors import SurveyError
 
 
@@ -13,7 +15,8 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
     """Results of ``function(*task)`` in the order of the tasks, computed in `jobs` processes.
 
     Only a few tasks are under way at a time, so memory does not grow with their number. New processes are spawned, not
-    forked: a forked copy of a process that holds TensorFlow's threads can hang.
+    forked: a forked copy of a process that holds TensorFlow's threads can hang. Linear algebra gets one thread in each,
+    for the arrays here are small, and threads that wait for one another on busy cores cost twenty times the work.
 
     Raises
     ------
@@ -21,9 +24,14 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
         If a worker dies.
     """
     if jobs <= 1 or len(tasks) <= 1:
-        yield from (function(*task) for task in tasks)
+        for task in tasks:
+            with threadpool_limits(1, "blas"):
+                result = function(*task)
+            yield result
         return
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
+    ) as pool:
         waiting: deque = deque()
         try:
             for task in tasks:
@@ -42,3 +50,10 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _one_thread() -> None:
+    """Set what a worker process keeps to; the limit holds for the libraries that are loaded."""
+    import numpy  # noqa: F401
+
+    threadpool_limits(1, "blas")

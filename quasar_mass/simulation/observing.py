@@ -81,10 +81,10 @@ def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
     return simulate_targets(survey, seed, [target])[0]
 
 
-def draw_quasar(seed: int, target: Target) -> quasars.Quasar:
-    """Draw the quasar behind a catalogue's entry, at its true redshift."""
+def draw_quasar(seed: int, target: Target, variety: float = 1.0) -> quasars.Quasar:
+    """Draw the quasar behind a catalogue's entry, at its true redshift; `variety` as of `quasars.draw`."""
     rng = np.random.default_rng([seed, target.index])
-    quasar = quasars.draw(rng, target.z)
+    quasar = quasars.draw(rng, target.z, variety)
     return replace(quasar, redshift=true_redshift(rng, target.z, quasar.wind))
 
 
@@ -137,7 +137,7 @@ def epoch_noise(seed: int, target: Target, n: int) -> np.random.Generator:
 
 
 def library_exposure(seed: int, target: Target) -> tuple[quasars.Quasar, instrument.Exposure, Spectrum]:
-    """Expose an object's first epoch, for a library of spectra whose noise is drawn later.
+    """Expose the first epoch of an object of more than usual variety, for a library whose noise is drawn later.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def library_exposure(seed: int, target: Target) -> tuple[quasars.Quasar, instrum
     spectrum : Spectrum
         The same without noise: its flux is the exposure's light, its ivar the true one, 0 in lost pixels.
     """
-    quasar = draw_quasar(seed, target)
+    quasar = draw_quasar(seed, target, quasars.VARIED)
     exposure = epoch_exposure(seed, quasar, target, 0)
     told = np.where(exposure.ivar > 0.0, 1.0 / exposure.variance, 0.0)
     return quasar, exposure, _spectrum(exposure, exposure.light, told, target, target.epochs[0], target.ebv)

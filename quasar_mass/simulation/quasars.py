@@ -77,6 +77,9 @@ WING = (0.50, 0.45)  # blue displacement of the C IV wing in widths of the core:
 WIDTH_SCATTER = {"high": 0.06, "helium": 0.10, "semi": 0.09, "low": 0.08}  # dex, lines other than C IV and Mg II
 OWN_WIDTH = 0.03  # dex: each line's own in addition
 IRON_EDDINGTON = 0.07  # dex of iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
+# Factor on the scatters of slope, iron and lines other than C IV and Mg II, for spectra to pre-train on: a network must
+# not lean on what goes with the width of Mg II here, and may not so closely on the sky. Chosen here.
+VARIED = 1.5
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Quasar:
     wind: float
 
 
-def draw(rng: np.random.Generator, redshift: float) -> Quasar:
+def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Quasar:
     """Draw a quasar from the population.
 
     Parameters
@@ -151,6 +154,8 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
         Its own generator: the quasar depends on nothing else.
     redshift : float
         Its true redshift.
+    variety : float
+        Factor on the scatters of what does not decide the mass (`VARIED`); 1 for what stands in for the sky.
     """
     plain, own = rng.standard_normal(2).tolist()
     mean, scatter, tail = LOG_FWHM_MGII
@@ -176,7 +181,7 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
     if absorbs.troughs:
         reddening += BAL_REDDENING[int(absorption.is_low_ionization(absorbs))] * more
     reddening = min(reddening, MOST_REDDENING)
-    tilt, bend, balmer, hot, thick, ferrum, broad = rng.standard_normal(7).tolist()
+    tilt, bend, balmer, hot, thick, ferrum, broad = (variety * rng.standard_normal(7)).tolist()
     own_slope = SLOPE[0] + SLOPE[1] * tilt
     dimmed = -0.4 * reddening * float(_dust(math.log(1350.0)) - _dust(math.log(3000.0)))
     log_l1350 = luminosity_at(1350.0, log_l3000, own_slope) + dimmed
@@ -186,10 +191,11 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
     for (name, line), (size, wide, moved) in zip(LINES.items(), rng.standard_normal((len(LINES), 3)), strict=True):
         log_fwhm = (1.0 - line.follows) * mgii + line.follows * civ
         if name not in ("MgII", "CIV"):
-            log_fwhm += line.broader + WIDTH_SCATTER[line.shape] * common[line.shape][0] + OWN_WIDTH * wide
+            log_fwhm += line.broader
+            log_fwhm += variety * (WIDTH_SCATTER[line.shape] * common[line.shape][0] + OWN_WIDTH * wide)
         fwhm[name] = float(10.0**log_fwhm)
         strength = line.baldwin * (log_l1350 - BALDWIN_PIVOT) + line.wind * wind + line.eddington * eddington
-        strength += EW_SCATTER[0] * common[line.shape][1] + EW_SCATTER[1] * size
+        strength += variety * (EW_SCATTER[0] * common[line.shape][1] + EW_SCATTER[1] * size)
         width[name] = float(line.width * 10.0 ** min(max(strength, EW_LIMITS[0]), EW_LIMITS[1]))
         shift[name] = float(line.shift - line.follows * SHIFT_SCATTER[0] * wind + SHIFT_SCATTER[1] * moved)
     blue = max(WING[0] + WING[1] * wind, 0.0)
@@ -209,7 +215,7 @@ def draw(rng: np.random.Generator, redshift: float) -> Quasar:
         ),
         iron=IRON_EW[0] * 10.0 ** (IRON_EW[1] * ferrum + IRON_EDDINGTON * eddington),
         iron_fwhm=float(10.0**mgii * np.clip(10.0 ** (IRON_WIDTH[0] + IRON_WIDTH[1] * broad), low, high)),
-        iron_groups=10.0 ** (IRON_GROUPS * rng.standard_normal(iron.GROUPS)),
+        iron_groups=10.0 ** (variety * IRON_GROUPS * rng.standard_normal(iron.GROUPS)),
         iron_waves=IRON_WAVES[0] * rng.standard_normal((2, IRON_WAVES[1])),
         shapes={
             name: profiles.draw_shape(rng, blue if name in ("high", "helium") else 0.0, strong)

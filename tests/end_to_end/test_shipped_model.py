@@ -5,7 +5,10 @@ import pytest
 
 from quasar_mass import comparison, prediction, virial
 from quasar_mass.easyai import EasyAI
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.spectrum import PIXEL, luminosity_distance, transmission
 from quasar_mass.survey import Grid
+from quasar_mass.virial.files import measure_files
 
 KM_S = 299_792.458
 UNIT = 9.5214e40  # erg/s/A per unit of the tables, for z = 0 and an isotropic source over 4 pi (`to_rest_frame`)
@@ -95,8 +98,39 @@ def test_real_spectra_get_masses_near_those_of_the_line_fit(shipped, real_data):
     files = [real_data / "sdss" / name.split("-")[0] / f"spec-{name}.fits" for name in names]
     if not all(file.exists() for file in files):
         pytest.skip("needs three real spectra that cover the window")
-    from quasar_mass.virial.files import measure_files
-
     predicted = prediction.predict_files(files, shipped, quiet=True)["LMBH"].to_numpy()
     fitted = measure_files(files, quiet=True)["LMBH"].to_numpy()
     assert np.all(np.abs(predicted - fitted) < 0.8)  # the scatter of single-epoch masses, twice
+
+
+def patched(spectrum, composite):
+    """A real spectrum at any redshift on the grid, the composite standing in where it has no pixels."""
+    good = spectrum.ivar > 0
+    flux = spectrum.flux / transmission(spectrum.pixel, np.nan_to_num(spectrum.ebv))
+    place = PIXEL * spectrum.pixel - np.log10(1.0 + spectrum.redshift)
+    flux = flux * luminosity_distance(spectrum.redshift) ** 2 * 1e-9
+    flux = np.interp(Grid().log_wavelength, place[good], flux[good], left=np.nan, right=np.nan)
+    first, last = np.flatnonzero(np.isfinite(flux))[[0, -1]]
+    blue, red = slice(first, first + 300), slice(last - 299, last + 1)  # where composite and spectrum are matched
+    for gap, edge in ((slice(0, first), blue), (slice(last + 1, None), red)):
+        flux[gap] = composite[gap] * np.median(flux[edge]) / np.median(composite[edge])
+    return flux
+
+
+def test_real_profiles_of_other_redshifts_get_masses_like_those_of_the_line_fit(shipped, composite, real_data):
+    files = prediction.expand([real_data / "sdss"])
+    fitted = measure_files(files, quiet=True)
+    usable = (fitted["Z"].between(0.95, 2.62) & (fitted["SN"] > 3.5) & fitted["LMBH_MgII"].notna()).to_numpy()
+    usable &= ~fitted["FLAGS"].str.contains("very wide").to_numpy()
+    assert usable.sum() > 15
+    fitted = fitted[usable]
+    spectra = [patched(read_spectrum(file), composite) for file, use in zip(files, usable, strict=True) if use]
+    # moved to one luminosity, amid those of the training, so that the lines alone tell the masses apart
+    moved = 45.2 - fitted["LOG_L3000"].to_numpy()
+    spectra = np.array(spectra) * ((1.0 + fitted["Z"].to_numpy()) / 2.65 * 10.0**moved)[:, np.newaxis]
+    mass = fitted["LMBH_MgII"].to_numpy() + 0.5 * moved
+    residual = shipped.predict(spectra) - mass
+    assert abs(residual.mean()) < 0.15
+    assert 1.0 - residual.var() / mass.var() > 0.6
+    two_log_fwhm = 2.0 * np.log10(fitted["FWHM_MgII"].to_numpy())
+    assert 0.7 < comparison.responses(residual + mass, two_log_fwhm=two_log_fwhm)["two_log_fwhm"] < 1.2

@@ -31,8 +31,9 @@ def varied():
 
 @pytest.fixture
 def still(monkeypatch):
-    """No calibration errors."""
+    """Neither calibration errors nor another luminosity."""
     monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
+    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.0)
 
 
 @pytest.mark.parametrize("name", ["fresh", "varied"])
@@ -51,7 +52,6 @@ def test_the_same_seed_gives_the_same_spectra_and_another_gives_others(name, req
 
 def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
     monkeypatch.setattr(augmentation, "NOISE_SHARE", 0.0)
-    fresh.brightness = 0.0
     spectra, mass = fresh.take(np.arange(400), rng())
     groups = spectra[:, : PIXELS // GROUP * GROUP, 0].reshape(400, -1, GROUP)
     assert np.all(groups == groups[:, :, :1])  # so that the network's average gives them back
@@ -60,15 +60,17 @@ def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
     assert mass == pytest.approx(np.linspace(8.0, 9.0, 400), abs=1e-6)
 
 
-def test_a_quasar_made_brighter_is_made_heavier_by_half_of_it(fresh, monkeypatch):
+@pytest.mark.parametrize(("name", "level"), [("fresh", 3.0), ("varied", 1.5)])
+def test_a_quasar_made_brighter_is_made_heavier_by_half_of_it(name, level, request, monkeypatch):
     monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
-    spectra, mass = fresh.take(np.arange(400), rng())
-    moved = np.log10(np.median(spectra[..., 0], axis=1) / 3.0)
-    assert moved.std() > 0.05
-    assert np.polyfit(moved, mass - np.linspace(8.0, 9.0, 400), 1)[0] == pytest.approx(0.5, abs=0.03)
+    source = request.getfixturevalue(name)
+    spectra, mass = source.take(np.arange(len(source)), rng())
+    moved = np.log10(np.median(spectra[..., 0], axis=1) / level)
+    assert moved.std() == pytest.approx(augmentation.BRIGHTNESS, rel=0.1)
+    assert np.polyfit(moved, mass - np.linspace(8.0, 9.0, len(source)), 1)[0] == pytest.approx(0.5, abs=0.03)
 
 
-def test_variations_leave_labels_and_the_mean_spectrum_true(varied):
+def test_variations_leave_labels_and_the_mean_spectrum_true(varied, still):
     before = varied.spectra.copy()
     spectra, label = varied.take(np.arange(300), rng())
     assert np.array_equal(varied.spectra, before)  # the survey itself is not changed
@@ -92,10 +94,12 @@ def test_joined_sources_are_dealt_out_by_row(fresh, varied):
     assert len({fresh.digest(), varied.digest(), joined.digest()}) == 3
 
 
-def test_settings_enter_the_digest(fresh):
-    before = fresh.digest()
-    fresh.brightness = 0.2
-    assert fresh.digest() != before
+@pytest.mark.parametrize("name", ["fresh", "varied"])
+def test_settings_enter_the_digest(name, request, monkeypatch):
+    source = request.getfixturevalue(name)
+    before = source.digest()
+    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.2)
+    assert source.digest() != before
 
 
 def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(varied, tmp_path, monkeypatch):

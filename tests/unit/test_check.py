@@ -143,7 +143,7 @@ def test_printed_tables_are_aligned_and_at_most_120_wide():
 def smooth_file(make, tmp_path):
     """A quasar at z 1.6 whose smooth flux has noise of `scale` times the reported error, smeared or not."""
 
-    def write(scale=1.0, smear=False, outliers=0, seed=0):
+    def write(scale=1.0, smear=False, outliers=0, seed=0, **other):
         rng = np.random.default_rng(seed)
         pixel = make.first_pixel + np.arange(make.n_pixels)
         sigma = 0.2 + 0.1 * (pixel > 37500)
@@ -157,7 +157,8 @@ def smooth_file(make, tmp_path):
         and_mask[4000:4100] = 1 << 23
         and_mask[4100:4150] = 1 << 19
         path = tmp_path / f"{scale}-{smear}-{outliers}-{seed}.fits"
-        return make.spec(path, flux=flux, ivar=ivar, and_mask=and_mask, upper=seed % 2 == 1)
+        columns = {"flux": flux, "ivar": ivar, "and_mask": and_mask} | other
+        return make.spec(path, **columns, upper=seed % 2 == 1)
 
     return write
 
@@ -306,8 +307,8 @@ def test_a_list_of_real_spectra_that_is_none_is_one_sentence(tmp_path, text, wor
         spec_files.read_real(tmp_path)
 
 
-def test_a_real_file_without_data_or_or_mask_is_named(smooth_file, tmp_path):
-    path = smooth_file(ivar=np.zeros(4600), flux=np.zeros(4600))
+def test_a_real_file_without_data_or_or_mask_is_named(smooth_file, make, tmp_path):
+    path = smooth_file(ivar=np.zeros(make.n_pixels))
     with pytest.raises(SpectrumError, match="pixels with ivar > 0"):
         measured.measure(path, 1.5)
     with fits.open(path) as hdus:
