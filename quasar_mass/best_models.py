@@ -383,7 +383,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--library", type=cli.positive, default=LIBRARY, metavar="N", help="quasars to pre-train on")
     verb.add_argument("--pretraining-epochs", type=cli.positive, default=PRETRAINING_EPOCHS, metavar="N")
     verb.add_argument("--final-epochs", type=cli.positive, default=FINAL_EPOCHS, metavar="N")
-    verb.add_argument("--jobs", type=cli.positive, default=len(SEEDS), metavar="N", help="seeds at a time (default: all)")
+    verb.add_argument(
+        "--jobs", type=cli.positive, default=len(SEEDS), metavar="N", help="seeds at a time (default: all)"
+    )
     return cli.run(top, arguments)
 
 
