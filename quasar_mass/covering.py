@@ -21,7 +21,7 @@ def groups(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     Parameters
     ----------
     table : DataFrame
-        With SN, Z, LMBH_PREDICTED, LABEL_LINE, LABEL_EPOCH and N_EPOCHS; columns that are not there make no groups.
+        With SN, Z, PREDICTED, LABEL_LINE and LABEL_EPOCH; columns that are not there make no groups.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+from threadpoolctl import threadpool_limits
 
 COMPONENTS = 3  # normal distributions: a core, wide wings, and room for the labels of another line
 HIDDEN = 16  # units
@@ -139,7 +140,8 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
             zero = np.zeros((x.shape[1], 1)), np.zeros(1), np.zeros((1, 3))
             found.append([*zero, np.array([0.0, 0.0, np.log(spread)])])
         else:
-            found.append(_train(x, residual, weight / weight.sum(), spread, rng))
+            with threadpool_limits(1, "blas"):  # the arrays are small: threads would wait for one another
+                found.append(_train(x, residual, weight / weight.sum(), spread, rng))
     low, high = (x.min(axis=0), x.max(axis=0)) if len(x) else (np.zeros_like(centre), np.zeros_like(centre))
     return Spread(centre, scale, low, high, *(np.array(part) for part in zip(*found, strict=True)))
 

@@ -23,7 +23,7 @@ DEEP, LEAST_WIDTH = 0.9, 2_000.0  # below this share of the continuum, over at l
 SMOOTH = 1_000.0  # km/s, running mean: broad troughs stay, noise falls
 SIGNIFICANT = 1.0  # standard deviations of the smoothed spectrum, by which it must lie below that share; chosen here
 # Nearly line-free windows (Angstrom) that a curve through the continuum passes, after Vanden Berk et al. 2001; none of
-# them is where C IV absorbs. Iron and line wings lift them all a little, which makes the depth a lower limit no longer.
+# them is where C IV absorbs. Iron and the lines' wings lift them all a little, and the continuum with them.
 CONTINUUM = ((1685.0, 1715.0), (1975.0, 2050.0), (2150.0, 2230.0), (2650.0, 2690.0), (3010.0, 3080.0))
 
 # --- shape ------------------------------------------------------------------------------------------------------------
