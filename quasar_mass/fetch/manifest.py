@@ -25,7 +25,7 @@ MISSING, VERIFIED, FAILED, NOT_PUBLISHED = STATES = ("missing", "verified", "fai
 DAMAGED = "delete it: files that are there are checked again, not fetched again"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One spectrum file.
 
