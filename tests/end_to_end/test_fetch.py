@@ -184,3 +184,19 @@ def test_from_the_notebook_download_fetches_builds_and_gives_the_tables(simulate
     expected = pd.read_parquet(simulated.spectra, columns=["OBJECT", "EPOCH"])
     assert len(spectra) == len(expected) == sum(len(X) for X in parts[:3])
     assert Survey(sky).kind == "simulated"
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_on_what_was_fetched(tmp_path):
+    simulated, sky = Survey(tmp_path / "simulated"), tmp_path / "sky"
+    get("simulate", "--survey", simulated.folder, "--objects", 80, "--quiet", "--jobs", 1)
+    with Archive(published(simulated.folder)) as archive:
+        get("fetch", "all", "--survey", sky, "--mirror", archive.url, "--quiet")
+    get("build", "--survey", sky, "--quiet", "--jobs", 1)
+    parameters = {"SURVEY": sky, "CREATING": "Load", "CHECKPOINTS": tmp_path, "RESULTS": tmp_path, "MODELS": tmp_path}
+    options = [str(part) for name, value in parameters.items() for part in ("-r", name, value)]
+    options += ["-p", "INTERMEDIATE_EPOCHS", "1", "-p", "FINAL_EPOCHS", "1", "-k", "python3", "--no-progress-bar"]
+    command = [sys.executable, "-m", "papermill", "Quasar_mass_ML.ipynb", str(tmp_path / "executed.ipynb"), *options]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert "(simulated)" in (tmp_path / "summary.txt").read_text()
