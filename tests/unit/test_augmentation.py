@@ -85,7 +85,7 @@ def test_added_noise_follows_the_spectrum_s_own(varied, still, monkeypatch):
     assert added == pytest.approx(0.05 * augmentation.ADDED_NOISE / np.sqrt(3.0), rel=0.1)  # uniform shares
 
 
-def test_joined_sources_are_dealt_out_by_row(fresh, varied):
+def test_joined_sources_are_dealt_out_by_row(fresh, varied, still):
     joined = Joined([fresh, varied])
     assert len(joined) == 700
     spectra, label = joined.take(np.array([1, 450, 2]), rng())
