@@ -1,6 +1,7 @@
 """Which spectra masses are wanted of: spec files, folders, names of a survey's spectra, or tables with redshifts."""
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,10 +148,13 @@ def _is_spectrum(path: Path) -> bool:
     if path.name.startswith("spec-") or not path.is_file():
         return True
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
 
     try:
-        with fits.open(path) as hdus:
-            names = {name.lower() for name in hdus[1].columns.names}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: its reader will say it
+            with fits.open(path) as hdus:
+                names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
     return "loglam" in names or not names & {alias for key in ("epoch", "plate", "file") for alias in NAMES[key]}
@@ -206,7 +210,9 @@ def _text(value) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    from astropy.io.fits import VerifyError
     from astropy.table import Table
+    from astropy.utils.exceptions import AstropyUserWarning
 
     if not path.is_file():
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
@@ -216,9 +222,11 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".csv":
             return pd.read_csv(path, comment="#")
         form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
-        table = Table.read(path, format=form)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
+            table = Table.read(path, format=form)
         return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, VerifyError) as error:
         raise FileError(
             path,
             expected=f"a table as its name ({path.suffix}) says",
