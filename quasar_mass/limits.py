@@ -5,7 +5,7 @@ two hundred of the validation set is flagged: these are like the training set by
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def fit(
     )
     distances = limits.hidden_distance(validation[1]), limits.shape_distance(validation[0])
     thresholds = [Scores.of(distance, objects).threshold(RARE) for distance in distances]
-    return Limits(**limits.arrays() | {"thresholds": np.array(thresholds)})
+    return replace(limits, thresholds=np.array(thresholds))
 
 
 def _range(values: np.ndarray) -> np.ndarray:
