@@ -12,11 +12,11 @@ import pandas as pd
 from quasar_mass import __version__, tables
 from quasar_mass.catalogs import read_chen, select
 from quasar_mass.dataset import split_objects
-from quasar_mass.errors import SpectrumError, SurveyError
+from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, sha256
 from quasar_mass.parallel import ordered_map
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import luminosity_distance, to_rest_frame
+from quasar_mass.placing import Selected, place
+from quasar_mass.spectrum import extinction_curve, luminosity_distance
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 
 _CHUNK = 128  # spectra per task: long enough to pay for the hand-over, short enough for a smooth bar
@@ -73,7 +73,16 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     todo, quasars = selection.epochs, selection.quasars
     redshift = quasars["Z"].loc[todo["OBJECT"]].to_numpy()
     ebv = quasars["EBV"].loc[todo["OBJECT"]].to_numpy() if extinction else np.full(len(todo), np.nan)
-    todo = todo.assign(Z=redshift, EBV=ebv)
+    spectra = [
+        Selected(*row)
+        for row in zip(
+            *(todo[name].tolist() for name in ("OBJECT", "EPOCH", "plate", "mjd", "fiberid", "LABEL_EPOCH")),
+            redshift.tolist(),
+            ebv.tolist(),
+            luminosity_distance(redshift).tolist(),
+            strict=True,
+        )
+    ]
 
     cuts = [*selection.cuts, {"cut": "all spectra of these objects", "objects": len(quasars), "spectra": len(todo)}]
     about = {
@@ -92,14 +101,15 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     spectra_per_object: Counter = Counter()
 
     def stream() -> Iterator[dict]:
-        chunks = [todo.iloc[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
-        tasks = [(survey, chunk, grid) for chunk in chunks]
-        with progress(None, total=len(todo), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
-            for chunk, (batch, refused) in zip(chunks, ordered_map(_place, tasks, jobs), strict=True):
+        curve = extinction_curve()
+        tasks = [(survey, spectra[start : start + _CHUNK], grid, curve) for start in range(0, len(spectra), _CHUNK)]
+        with progress(None, total=len(spectra), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
+            for batch, refused in ordered_map(place, tasks, jobs):
                 rejects.extend(refused)
                 spectra_per_object.update(batch["OBJECT"])
-                bar.update(len(chunk))
-                yield batch
+                bar.update(len(batch["OBJECT"]) + len(refused))
+                if batch["OBJECT"]:
+                    yield batch
 
     def finish() -> dict:
         kept = len(spectra_per_object)
@@ -131,52 +141,3 @@ def build_digest(about: dict, spectra_per_object: dict) -> str:
     """Name of a build: the same for the two tables that belong together, another one for any other input."""
     text = json.dumps([about, sorted(spectra_per_object.items())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[dict]]:
-    """Read one chunk's files and put them on the grid: a batch for the table, and the rejects."""
-    batch: dict[str, list] = {name: [] for name in tables.spectra_schema(grid).names}
-    rejects = []
-    kind = survey.kind
-    distances = luminosity_distance(chunk["Z"].to_numpy())
-    for row, distance in zip(chunk.itertuples(index=False), distances, strict=True):
-        try:
-            spectrum = read_spectrum(survey.spectrum(row.plate, row.mjd, row.fiberid))
-            if spectrum.epoch != row.EPOCH:
-                raise SpectrumError(
-                    survey.spectrum(row.plate, row.mjd, row.fiberid),
-                    reason="not the spectrum named",
-                    expected=f"spectrum {row.EPOCH}",
-                    got=spectrum.epoch,
-                    do="fetch it again",
-                )
-            if spectrum.kind == "simulated" and kind != "simulated":
-                raise SurveyError(
-                    survey.spectrum(row.plate, row.mjd, row.fiberid),
-                    expected="a spectrum of the sky, as survey.json or its absence says",
-                    got="a simulated one",
-                    do="keep the two apart: fetch the sky, or simulate, into another --survey",
-                )
-            placed = to_rest_frame(spectrum, row.Z, grid, ebv=row.EBV, distance=distance)
-        except SpectrumError as error:
-            # inside the survey, so that the table reads the same wherever the folder stands
-            detail = str(error).replace(f"{survey.folder}/", "")
-            rejects.append({"OBJECT": row.OBJECT, "EPOCH": row.EPOCH, "REASON": error.reason, "DETAIL": detail})
-            continue
-        flags = tables.quality_flags(placed.n_bad, placed.n_pixels, extinction_known=not np.isnan(row.EBV))
-        values = {
-            "OBJECT": row.OBJECT,
-            "EPOCH": row.EPOCH,
-            "LABEL_EPOCH": bool(row.LABEL_EPOCH),
-            "Z": row.Z,
-            "SN": placed.signal_to_noise,
-            "N_BAD": placed.n_bad,
-            "EBV": None if np.isnan(row.EBV) else row.EBV,
-            "RUN2D": spectrum.run2d,
-            "FLAGS": "; ".join(flags),
-            "flux": placed.flux,
-        }
-        for name, value in values.items():
-            batch[name].append(value)
-    batch["flux"] = np.array(batch["flux"], dtype=np.float32).reshape(-1, grid.size)
-    return batch, rejects

@@ -14,6 +14,7 @@ from quasar_mass import __version__, tables
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import FileError, SurveyError, TableError
 from quasar_mass.files import progress, sha256
+from quasar_mass.spectrum import FLAG_NO_EXTINCTION
 from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
 
 # The wide file holds one column per wavelength and, as fastparquet writes it, one row group for all rows. It is read
@@ -239,7 +240,7 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
                     "N_BAD": [None] * len(block),
                     "EBV": [None] * len(block),
                     "RUN2D": [""] * len(block),
-                    "FLAGS": [tables.FLAG_NO_EXTINCTION] * len(block),
+                    "FLAGS": [FLAG_NO_EXTINCTION] * len(block),
                     "flux": flux,
                 }
 

@@ -13,7 +13,7 @@ from quasar_mass.files import progress
 from quasar_mass.quoting import Quoter
 from quasar_mass.seeing import BATCH, Seen, Stacks
 from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import to_rest_frame
+from quasar_mass.spectrum import quality_flags, to_rest_frame
 from quasar_mass.survey import Survey
 from quasar_mass.uncertainty import SYSTEMATIC
 from quasar_mass.usage import DEMO_MODEL, SHIPPED_MODEL, caution, check_fit, default_model, model_kind
@@ -172,7 +172,7 @@ def _from_files(wanted: list[Wanted], quoter: Quoter, refusals: list, quiet: boo
             if spectrum.spectral_class not in ("QSO", ""):
                 flags.append(f"class {spectrum.spectral_class}")
             known = not (quoter.corrected and np.isnan(spectrum.ebv))
-            flags += tables.quality_flags(placed.n_bad, placed.n_pixels, extinction_known=known)
+            flags += quality_flags(placed.n_bad, placed.n_pixels, extinction_known=known)
             if placed.n_bad > MOST_BAD * placed.n_pixels:
                 row["REASON"] = _few_pixels(placed.n_bad / placed.n_pixels)
         except SpectrumError as error:

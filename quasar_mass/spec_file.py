@@ -1,41 +1,25 @@
 """SDSS spec files of every reduction, lite and full: from the file to a `Spectrum`."""
 
 import io
-import re
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
+from quasar_mass import spec_bytes
 from quasar_mass.errors import SpectrumError
 from quasar_mass.spectrum import PIXEL, Spectrum, colour_excess
 
-# What astropy raises on damaged files, seen by damaging real ones; anything else is a bug and should be seen.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
-    EOFError,
-    fits.VerifyError,
-    MemoryError,
-    OverflowError,
-)
-
-# The cells of HDU 2 that are used, and the sizes of the FITS table formats in bytes.
-_ROW_CELLS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")
-_FORMAT_SIZES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "A": 1}
-_FORMAT_TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-_COLUMN_CARD = re.compile(r"(TTYPE|TFORM)(\d+) *= '([^']*)'")
+_BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
+_local = threading.local()
 
 
 def read_spectrum(path: Path) -> Spectrum:
     """Read a spec-lite or full spec file of any reduction.
 
-    HDUs are taken by number and columns without regard to case, since the reductions differ in both.
+    HDUs are taken by number and columns without regard to case, since the reductions differ in both. Files of the
+    usual layout are decoded by `spec_bytes`, all others by astropy, with the same result.
 
     Parameters
     ----------
@@ -61,65 +45,93 @@ def read_spectrum(path: Path) -> Spectrum:
             do="fetch it (get_Chen_data.py fetch) or correct the name",
         )
     try:
+        content = _content(path)
+        found = spec_bytes.find(content)
+        return _spectrum(*found, path) if found else _by_astropy(bytes(content), path)
+    except (OSError, ValueError, KeyError, OverflowError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _content(path: Path) -> memoryview:
+    """The file's bytes, in memory that this thread's next call uses again."""
+    if not hasattr(_local, "buffer"):
+        _local.buffer = memoryview(bytearray(_BUFFER))
+    with open(path, "rb", buffering=0) as file:
+        size = file.readinto(_local.buffer)
+        return _local.buffer[:size] if size < _BUFFER else memoryview(_local.buffer.tobytes() + file.read())
+
+
+def _by_astropy(content: bytes, path: Path) -> Spectrum:
+    """Decode a file of any layout."""
+    from astropy.io import fits  # not at the top: few files need it, and it takes half a second
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    # What astropy raises on damaged files, seen by damaging real ones; anything else is a bug and should be seen.
+    damaged = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, MemoryError)
+    damaged += (fits.VerifyError, OverflowError, Warning)
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
             warnings.filterwarnings("error", message="File may have been truncated")
-            content = path.read_bytes()
             if not content.startswith(b"SIMPLE"):
                 raise ValueError("no FITS file" if content else "an empty file")
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
-                return _decode(hdus, path, content)
-    except (*_DAMAGED, Warning) as error:
-        raise SpectrumError(
-            path,
-            reason="unreadable file",
-            expected="an SDSS spec file: HDU 1 with flux, loglam, ivar and and_mask, HDU 2 with one row",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}",
-            do="fetch it again",
-        ) from error
+                return _spectrum(*_parts(hdus, content), path)
+    except damaged as error:
+        raise _unreadable(path, error) from error
 
 
-def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
-    """Take the few columns and keys that count."""
+def _unreadable(path: Path, error: Exception) -> SpectrumError:
+    return SpectrumError(
+        path,
+        reason="unreadable file",
+        expected="an SDSS spec file: HDU 1 with flux, loglam, ivar and and_mask, HDU 2 with one row",
+        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}",
+        do="fetch it again",
+    )
+
+
+def _parts(hdus, content: bytes) -> tuple[dict, dict, dict]:
+    """Take the few columns and keys that count, as `spec_bytes.find` gives them."""
+    from astropy.io import fits
+
     if len(hdus) < 4:
         raise ValueError(f"{len(hdus)} HDUs instead of at least 4")
     if not (isinstance(hdus[1], fits.BinTableHDU) and isinstance(hdus[2], fits.BinTableHDU)):
         raise ValueError("no tables in HDUs 1 and 2")
-    coadd, header = hdus[1].data, hdus[0].header
+    coadd, keys = hdus[1].data, hdus[0].header
     if coadd is None or len(coadd) == 0:
         raise ValueError("no pixels in HDU 1")
     place = hdus[2].fileinfo()
-    row = _one_row(content[place["hdrLoc"] : place["datLoc"]].decode("latin-1"), content[place["datLoc"] :])
+    row = spec_bytes.one_row(content[place["hdrLoc"] : place["datLoc"]], content[place["datLoc"] :])
+    if not row.get("RUN2D"):
+        row["RUN2D"] = str(keys.get("RUN2D", "")).strip()
+    return keys, {name: coadd[name] for name in spec_bytes.PIXEL_COLUMNS}, row
 
-    def identity(key: str, header_key: str) -> int:
-        found = header.get(header_key, row.get(key))
+
+def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
+    """Check what was found, and bring it into this project's terms."""
+
+    def identity(name: str, key: str) -> int:
+        found = keys.get(key, row.get(name))
         if found is None:
-            raise KeyError(f"{header_key} in HDU 0 or {key} in HDU 2")
+            raise KeyError(f"{key} in HDU 0 or {name} in HDU 2")
         return int(found)
 
-    log_wavelength = np.asarray(coadd["loglam"], dtype=np.float64)
-    flux = np.asarray(coadd["flux"], dtype=np.float64)
-    ivar = np.asarray(coadd["ivar"], dtype=np.float64)
-    and_mask = np.asarray(coadd["and_mask"], dtype=np.int64)
+    log_wavelength, flux, ivar = (np.array(pixels[name], dtype=np.float64) for name in ("LOGLAM", "FLUX", "IVAR"))
+    and_mask = np.array(pixels["AND_MASK"], dtype=np.int64)
     if flux.ndim != 1:
         raise ValueError(f"flux of shape {flux.shape} instead of one number per row")
-    if not (np.isfinite(log_wavelength).all() and ((log_wavelength > 3) & (log_wavelength < 5)).all()):
-        raise ValueError("loglam outside 1,000-100,000 Angstrom")
-    pixel = np.rint(log_wavelength / PIXEL).astype(np.int64)
-    if (np.diff(pixel) <= 0).any():
-        raise ValueError("loglam that does not ascend by at least 1e-4 per pixel")
-    if np.abs(log_wavelength - PIXEL * pixel).max() > 0.05 * PIXEL:
-        raise ValueError("loglam off the SDSS pixel grid, 10^(1e-4 k) Angstrom")
-
-    if not np.isfinite(ivar).all() or (ivar < 0).any():
+    pixel = _pixels(log_wavelength)
+    if not (ivar.min() >= 0 and ivar.max() < np.inf):
         _invalid(
             path, "ivar finite and not negative", f"{int((~(ivar >= 0)).sum() + np.isinf(ivar).sum())} other pixels"
         )
-    unexplained = (ivar > 0) & ~np.isfinite(flux)
-    if unexplained.any():
-        _invalid(
-            path, "finite flux wherever ivar > 0", f"{int(unexplained.sum())} such pixels with NaN or infinite flux"
-        )
+    finite = np.isfinite(flux)
+    if not finite.all():
+        unexplained = int(((ivar > 0) & ~finite).sum())
+        if unexplained:
+            _invalid(path, "finite flux wherever ivar > 0", f"{unexplained} such pixels with NaN or infinite flux")
 
     extinction = row.get("EXTINCTION", ())
     extinction_g = float(extinction[1]) if np.size(extinction) == 5 else np.nan
@@ -133,42 +145,24 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
         fiberid=identity("FIBERID", "FIBERID"),
         redshift=float(row.get("Z", np.nan)),
         ebv=float(colour_excess(extinction_g)),
-        run2d=row.get("RUN2D", "") or str(header.get("RUN2D", "")).strip(),
+        run2d=row.get("RUN2D", ""),
         spectral_class=row.get("CLASS", ""),
-        kind="simulated" if header.get("SIMULATE", False) else "sdss",
+        kind="simulated" if keys.get("SIMULATE", False) else "sdss",
     )
 
 
-def _one_row(header: str, data: bytes) -> dict:
-    """The used cells of a one-row binary table, by upper-case name.
-
-    HDU 2 has 126 or 236 columns; letting astropy describe every one takes 60 ms a file, twenty times all the rest.
-    """
-    found: dict[int, dict] = {}
-    for start in range(0, len(header), 80):
-        match = _COLUMN_CARD.match(header[start : start + 80])
-        if match:
-            found.setdefault(int(match[2]), {})[match[1]] = match[3].strip()
-    row, offset = {}, 0
-    for number in sorted(found):
-        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", found[number]["TFORM"])
-        if not form:
-            raise ValueError(f"column {number} of HDU 2 with format {found[number]['TFORM']!r}")
-        name, count, code = found[number].get("TTYPE", "").upper(), int(form[1] or 1), form[2]
-        size = count * _FORMAT_SIZES[code]
-        if name in _ROW_CELLS:
-            cell = data[offset : offset + size]
-            if len(cell) < size:
-                raise ValueError(f"HDU 2 that ends before its column {name}")
-            if code == "A":
-                row[name] = cell.decode("latin-1").strip(" \0")
-            else:
-                numbers = np.frombuffer(cell, _FORMAT_TYPES[code])
-                row[name] = numbers if count > 1 else numbers[0]
-        offset += size
-    if not row:
-        raise ValueError("no known column in HDU 2")
-    return row
+def _pixels(log_wavelength: np.ndarray) -> np.ndarray:
+    """Index of each pixel on the global grid; ValueError where the wavelengths are not on it, one after the other."""
+    if not (log_wavelength.min() > 3 and log_wavelength.max() < 5):  # of NaN neither is true
+        raise ValueError("loglam outside 1,000-100,000 Angstrom")
+    pixel = round(log_wavelength[0] / PIXEL) + np.arange(len(log_wavelength))  # nearly all files have every pixel
+    if np.abs(log_wavelength - PIXEL * pixel).max() > 0.05 * PIXEL:
+        pixel = np.rint(log_wavelength / PIXEL).astype(np.int64)
+        if (pixel[1:] <= pixel[:-1]).any():
+            raise ValueError("loglam that does not ascend by at least 1e-4 per pixel")
+        if np.abs(log_wavelength - PIXEL * pixel).max() > 0.05 * PIXEL:
+            raise ValueError("loglam off the SDSS pixel grid, 10^(1e-4 k) Angstrom")
+    return pixel
 
 
 def _invalid(path: Path, expected: str, got: str) -> None:

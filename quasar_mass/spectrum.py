@@ -15,6 +15,10 @@ PIXEL = 1e-4
 # The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
 _CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
+MANY_BAD = 0.10  # share of replaced pixels above which a spectrum is flagged; chosen here
+FLAG_NO_EXTINCTION = "no extinction known"
+FLAG_MANY_BAD = "many bad pixels"
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -90,6 +94,20 @@ class RestFrame:
     signal_to_noise: float
 
 
+def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
+    """What to mind about a spectrum on the grid, for the column FLAGS.
+
+    Parameters
+    ----------
+    n_bad, n_pixels : int
+        Pixels of the window replaced by interpolation, and all of them.
+    extinction_known : bool
+        False where the correction for Galactic extinction could not be made.
+    """
+    flags = [] if extinction_known else [FLAG_NO_EXTINCTION]
+    return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
+
+
 def colour_excess(extinction_g: np.ndarray | float) -> np.ndarray:
     """E(B-V) of Schlegel, Finkbeiner & Davis 1998 from the g-band extinction of the SDSS photometry.
 
@@ -118,7 +136,7 @@ def extinction_curve() -> np.ndarray:
     return np.asarray(F99(Rv=R_V)(wavelength * units.AA))
 
 
-def transmission(pixel: np.ndarray, ebv: float) -> np.ndarray:
+def transmission(pixel: np.ndarray, ebv: float, curve: np.ndarray | None = None) -> np.ndarray:
     """Fraction of the light that Galactic dust lets through.
 
     Parameters
@@ -127,13 +145,16 @@ def transmission(pixel: np.ndarray, ebv: float) -> np.ndarray:
         Index on the global grid (observed frame).
     ebv : float
         E(B-V) of Schlegel, Finkbeiner & Davis 1998, magnitudes.
+    curve : ndarray, optional
+        `extinction_curve`, where it has been computed already.
 
     Returns
     -------
     ndarray, shape (n,)
     """
     index = np.clip(np.asarray(pixel) - _CURVE_FIRST, 0, _CURVE_LAST - _CURVE_FIRST)
-    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * extinction_curve()[index])
+    curve = extinction_curve() if curve is None else curve
+    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * curve[index])
 
 
 def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
@@ -150,6 +171,7 @@ def to_rest_frame(
     *,
     ebv: float | None = None,
     distance: float | None = None,
+    curve: np.ndarray | None = None,
 ) -> RestFrame:
     """Put a spectrum on the rest-frame grid.
 
@@ -170,6 +192,8 @@ def to_rest_frame(
         correction.
     distance : float, optional
         Luminosity distance in Mpc, where it has been computed already.
+    curve : ndarray, optional
+        `extinction_curve`, likewise.
 
     Returns
     -------
@@ -212,28 +236,33 @@ def to_rest_frame(
             do=f"leave it out ({fit})",
         )
     good = spectrum.good
-    inside = (PIXEL * spectrum.pixel >= WINDOW[0] + shift) & (PIXEL * spectrum.pixel <= WINDOW[1] + shift)
-    if not (good & inside).any():
+    low, high = (WINDOW[0] + shift) / PIXEL, (WINDOW[1] + shift) / PIXEL
+    inside = slice(*np.searchsorted(spectrum.pixel, (np.ceil(low), np.floor(high) + 1)))
+    seen = good[inside]
+    if not seen.any():
         raise SpectrumError(
             where,
             reason="no good pixels",
             expected="good pixels (ivar > 0, not BRIGHTSKY) in the window",
-            got=f"none of {int(inside.sum())}",
+            got=f"none of {len(seen)}",
             do="leave it out, or fetch it again",
         )
     if distance is None:
         distance = float(luminosity_distance(redshift))
-    scale = distance**2 * 1e-9
-    luminosity = spectrum.flux[good] * scale
+    # what lies beyond the nearest good pixels on both sides has no part in it
+    good = np.flatnonzero(good)
+    left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
+    good = good[max(left - 1, 0) : right + 2]
+    pixel = spectrum.pixel[good]
+    luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
     if ebv is not None and np.isfinite(ebv):
-        luminosity = luminosity / transmission(spectrum.pixel[good], ebv)
-    flux = np.interp(grid.log_wavelength + shift, PIXEL * spectrum.pixel[good], luminosity)
-    seen = good & inside
+        luminosity /= transmission(pixel, ebv, curve)
+    flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity)
     # pixels that a file lacks altogether within the window are bad ones too
-    n_pixels = int(np.floor((WINDOW[1] + shift) / PIXEL) - np.ceil((WINDOW[0] + shift) / PIXEL)) + 1
+    n_pixels = int(np.floor(high) - np.ceil(low)) + 1
     return RestFrame(
         flux=flux.astype(np.float32),
         n_bad=n_pixels - int(seen.sum()),
         n_pixels=n_pixels,
-        signal_to_noise=float(np.median(spectrum.flux[seen] * np.sqrt(spectrum.ivar[seen]))),
+        signal_to_noise=float(np.median(spectrum.flux[inside][seen] * np.sqrt(spectrum.ivar[inside][seen]))),
     )

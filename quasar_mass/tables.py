@@ -18,9 +18,6 @@ METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
-MANY_BAD = 0.10  # share of replaced pixels above which a spectrum is flagged; chosen here
-FLAG_NO_EXTINCTION = "no extinction known"
-FLAG_MANY_BAD = "many bad pixels"
 
 # quasars.parquet: the reference's columns under its names, then what its selection knew and dropped.
 REFERENCE_COLUMNS = (
@@ -57,20 +54,6 @@ def spectra_schema(grid: Grid) -> pa.Schema:
             ("flux", pa.list_(pa.float32(), grid.size)),
         ]
     )
-
-
-def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
-    """What to mind about a spectrum on the grid, for the column FLAGS.
-
-    Parameters
-    ----------
-    n_bad, n_pixels : int
-        Pixels of the window replaced by interpolation, and all of them.
-    extinction_known : bool
-        False where the correction for Galactic extinction could not be made.
-    """
-    flags = [] if extinction_known else [FLAG_NO_EXTINCTION]
-    return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
 
 
 def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:

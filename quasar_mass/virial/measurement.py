@@ -7,8 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from quasar_mass.iron import LIGHT
-from quasar_mass.spectrum import PIXEL, Spectrum, luminosity_distance
-from quasar_mass.tables import quality_flags
+from quasar_mass.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.relation import mass
 from quasar_mass.virial.rest import RestFrames, bin_centres, rest_frames

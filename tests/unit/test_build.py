@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from quasar_mass import build as module
-from quasar_mass import tables
+from quasar_mass import placing, tables
 from quasar_mass.build import build
 from quasar_mass.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.spec_file import read_spectrum
@@ -185,7 +185,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
             raise RuntimeError("a bug")
         return to_rest_frame(*arguments, **options)
 
-    monkeypatch.setattr(module, "to_rest_frame", broken)
+    monkeypatch.setattr(placing, "to_rest_frame", broken)
     monkeypatch.setattr(module, "_CHUNK", 2)
     with pytest.raises(RuntimeError, match="a bug"):
         run(tiny_survey)
@@ -195,7 +195,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
 def test_an_error_on_the_way_keeps_the_tables_of_before(tiny_survey, monkeypatch):
     run(tiny_survey)
     before = {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()}
-    monkeypatch.setattr(module, "to_rest_frame", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(placing, "to_rest_frame", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tiny_survey)
     assert {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()} == before
