@@ -3,10 +3,13 @@
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from quasar_mass.errors import TableError
+from quasar_mass.model_file import import_keras
+from quasar_mass.parallel import cores
 
 
 class Arrays:
@@ -61,6 +64,36 @@ def batches(keras, source, batch_size: int, order: np.ndarray | None = None, see
     """A `keras.utils.PyDataset` of a source's rows in a given order; `seed` fixes what the source draws."""
     # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
     return _batches_class(keras)(source, batch_size, order, seed)
+
+
+def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Run a network on spectra; the same numbers for any batch size.
+
+    Parameters
+    ----------
+    model : keras.Model
+    spectra : ndarray of float32, shape (n, pixels, 1)
+        At least one.
+    batch_size : int
+        Spectra per step. With TensorFlow, as many steps run side by side as there are processors: one step leaves them
+        idle, for an LSTM goes pixel by pixel.
+
+    Returns
+    -------
+    list of ndarray
+        One for each output, of shape (n, ...).
+    """
+
+    def step(start: int) -> list[np.ndarray]:
+        found = model.predict_on_batch(spectra[start : start + batch_size])
+        return found if isinstance(found, list) else [found]
+
+    starts = range(0, len(spectra), batch_size)
+    first = step(0)  # alone: it is the one that builds what all run
+    threads = min(cores(), len(starts)) if import_keras().backend.backend() == "tensorflow" else 1
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [first, *pool.map(step, starts[1:])]
+    return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 
 def as_float32(values, what: str) -> np.ndarray:

@@ -17,7 +17,7 @@ import pandas as pd
 
 import quasar_mass
 from quasar_mass import evaluation, model_file, network
-from quasar_mass.batches import Arrays, as_float32, batches, check_finite, digest
+from quasar_mass.batches import Arrays, as_float32, batches, check_finite, digest, forward
 from quasar_mass.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.errors import ModelError, TableError
 
@@ -258,8 +258,7 @@ class EasyAI:
         spectra = self._checked_spectra(spectra, "the spectra")
         if len(spectra) == 0:
             return np.empty(0)
-        dealt = batches(model_file.import_keras(), Arrays(spectra), batch_size)
-        return self.model.predict(dealt, verbose=0).reshape(-1).astype(np.float64)
+        return forward(self.model, spectra, batch_size)[0].reshape(-1).astype(np.float64)
 
     def checked(self, spectra) -> np.ndarray:
         """Give spectra as the network takes them, float32 of shape (n, pixels, 1); errors as of `predict`."""

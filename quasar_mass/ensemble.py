@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from quasar_mass import model_file
-from quasar_mass.batches import Arrays, batches
+from quasar_mass.batches import forward
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError
 
@@ -92,8 +92,7 @@ class Ensemble:
         spectra = self.first.checked(spectra)
         if len(spectra) == 0:
             return Look(np.empty(0), np.empty(0), np.empty((0, self._hidden.output_shape[0][-1]), np.float32))
-        keras = model_file.import_keras()
-        hidden, mass = self._hidden.predict(batches(keras, Arrays(spectra), BATCH), verbose=0)
+        hidden, mass = forward(self._hidden, spectra, BATCH)
         masses = [mass.reshape(-1).astype(np.float64)] + [member.predict(spectra, BATCH) for member in self.members[1:]]
         return Look(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)
 

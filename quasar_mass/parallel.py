@@ -1,9 +1,10 @@
-"""The same work in one process or in several, with the same result in the same order."""
+"""The same work in one process or in several, in one thread or ahead of it, with the same result in the same order."""
 
 import multiprocessing
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from threadpoolctl import threadpool_limits
@@ -57,3 +58,18 @@ def _one_thread() -> None:
     import numpy  # noqa: F401
 
     threadpool_limits(1, "blas")
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ahead(items: Iterable) -> Iterator:
+    """Give the items, the next one made in a thread while the caller works on the one before."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(next, source, end)
+        while (item := waiting.result()) is not end:
+            waiting = beside.submit(next, source, end)
+            yield item

@@ -10,6 +10,7 @@ from quasar_mass import limits, table_files, tables
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import SpectrumError
 from quasar_mass.files import progress
+from quasar_mass.parallel import ahead
 from quasar_mass.quoting import Quoter
 from quasar_mass.seeing import BATCH, Seen, Stacks
 from quasar_mass.spec_file import read_spectrum
@@ -194,7 +195,7 @@ def _few_pixels(share: float) -> str:
 def _collect(chunks: Iterable[tuple], quoter: Quoter, per_object: bool) -> pd.DataFrame:
     """Masses, intervals and flags for chunk after chunk; the fluxes of one chunk are in memory at a time."""
     parts, kept, names, stacks = [], [], [], Stacks(quoter.grid.size)
-    for rows, flux, own in chunks:
+    for rows, flux, own in ahead(chunks):  # reading and decoding beside the network
         use = np.flatnonzero((rows["REASON"] == "").to_numpy())
         flags = [list(words) for words in own]
         if len(use):

@@ -10,6 +10,7 @@ import pandas as pd
 from quasar_mass import tables, unusual
 from quasar_mass.ensemble import Ensemble, Look
 from quasar_mass.files import progress
+from quasar_mass.parallel import ahead
 from quasar_mass.pooling import LEAST_SN, Epochs, stack_weights
 from quasar_mass.survey import Grid, Survey
 
@@ -72,7 +73,7 @@ def see(ensemble: Ensemble, flux: np.ndarray, redshift: np.ndarray, signal_to_no
         `signal_to_noise` NaN where it is not known.
     grid : Grid
     """
-    with ThreadPoolExecutor(1) as beside:  # NumPy's part is single-threaded: it fills the gaps of the network's
+    with ThreadPoolExecutor(1) as beside:  # both leave gaps that the other fills
         waiting = beside.submit(unusual.measure, flux, redshift, grid)
         look = ensemble.look(flux)
         measures = waiting.result()
@@ -97,7 +98,7 @@ def stream(
     grid = tables.read_grid(tables.read_about(survey.spectra))
     total = tables.count_spectra(survey.spectra)
     with progress(None, total=total, what=what, unit="spectra", quiet=quiet) as bar:
-        for frame, flux in tables.iterate_spectra(survey.spectra, BATCH):
+        for frame, flux in ahead(tables.iterate_spectra(survey.spectra, BATCH)):
             bar.update(len(frame))
             known = frame["OBJECT"].isin(objects).to_numpy()
             frame, flux = frame[known].reset_index(drop=True), flux[known]
