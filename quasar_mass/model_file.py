@@ -5,6 +5,7 @@ end and in Keras 2 (`tf_keras`, TensorFlow 2.10 to 2.15); `load` gives the descr
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -49,7 +50,7 @@ def import_keras():
         `keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "keras" in sys.modules else without_notes():
+    with contextlib.nullcontext() if "keras" in sys.modules else _first_import():
         import keras  # not at the top: it takes seconds, and `read_about` needs none of it
 
         if keras.backend.backend() == "tensorflow":
@@ -59,6 +60,20 @@ def import_keras():
     # Each stage and each loaded file is a model of its own and is traced once; TensorFlow takes that for a mistake.
     logging.getLogger("tensorflow").addFilter(_not_about_retracing)
     return keras
+
+
+@contextlib.contextmanager
+def _first_import() -> Iterator[None]:
+    """Import with the garbage collector at rest: going through modules that stay takes two seconds of five."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with without_notes():
+            yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def _not_about_retracing(record: logging.LogRecord) -> bool:
