@@ -88,12 +88,16 @@ def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
         found = model.predict_on_batch(spectra[start : start + batch_size])
         return found if isinstance(found, list) else [found]
 
+    model.make_predict_function()  # here: threads that make it at once would each trace the network
     starts = range(0, len(spectra), batch_size)
-    first = step(0)  # alone: it is the one that builds what all run
-    threads = min(cores(), len(starts)) if import_keras().backend.backend() == "tensorflow" else 1
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [first, *pool.map(step, starts[1:])]
+    side_by_side = import_keras().backend.backend() == "tensorflow" and len(starts) > 1
+    parts = list(_threads().map(step, starts) if side_by_side else map(step, starts))
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores())
 
 
 def as_float32(values, what: str) -> np.ndarray:

@@ -14,30 +14,38 @@ from quasar_mass.fitsbytes import BLOCK, CARDS
 
 PIXEL_COLUMNS = {"FLUX": ">f4", "LOGLAM": ">f4", "IVAR": ">f4", "AND_MASK": ">i4"}  # of HDU 1
 _ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")  # of HDU 2
-_PRIMARY_KEYS = {  # of HDU 0, with the cards that hold them
-    "PLATEID": rb"PLATEID =([ 0-9]{21})",
-    "MJD": rb"MJD     =([ 0-9]{21})",
-    "FIBERID": rb"FIBERID =([ 0-9]{21})",
-    "SIMULATE": rb"SIMULATE= {20}T",
-}
 
 _SIZES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "A": 1}  # bytes of a FITS table format
 _TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
-_CARD = 80
+_CARD = 80  # bytes
 _MOST_CARDS = 20 * CARDS  # of one header; the longest of SDSS's has 504
-_COMMENT = rb" *(?:/[ -~]*)?"
-_PRIMARY = (rb"SIMPLE  = {20}T", rb"BITPIX  = {19}(?:16| 8)", rb"NAXIS   = {20}0", rb"EXTEND  = {20}T")
+
+
+def _card(pattern: bytes) -> re.Pattern:
+    """What a card must be, with or without a comment."""
+    return re.compile(pattern + rb" *(?:/[ -~]*)?")
+
+
+_PRIMARY = tuple(
+    map(_card, (rb"SIMPLE  = {20}T", rb"BITPIX  = {19}(?:16| 8)", rb"NAXIS   = {20}0", rb"EXTEND  = {20}T"))
+)
+_PRIMARY_KEYS = {  # of HDU 0, with the cards that hold them
+    b"PLATEID ": _card(rb"PLATEID =([ 0-9]{21})"),
+    b"MJD     ": _card(rb"MJD     =([ 0-9]{21})"),
+    b"FIBERID ": _card(rb"FIBERID =([ 0-9]{21})"),
+    b"SIMULATE": _card(rb"SIMULATE= {20}T"),
+}
 _NOT_PRIMARY = (b"HIERARCH", b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"CHECKSUM", b"DATASUM", b"EXT")  # astropy minds
 _TABLE = (  # the first eight cards of a table
-    rb"XTENSION= 'BINTABLE'",
-    rb"BITPIX  = {20}8",
-    rb"NAXIS   = {20}2",
-    rb"NAXIS1  =([ 0-9]{21})",
-    rb"NAXIS2  =([ 0-9]{21})",
-    rb"PCOUNT  = {20}0",
-    rb"GCOUNT  = {20}1",
-    rb"TFIELDS =([ 0-9]{21})",
+    _card(rb"XTENSION= 'BINTABLE'"),
+    _card(rb"BITPIX  = {20}8"),
+    _card(rb"NAXIS   = {20}2"),
+    _card(rb"NAXIS1  =([ 0-9]{21})"),
+    _card(rb"NAXIS2  =([ 0-9]{21})"),
+    _card(rb"PCOUNT  = {20}0"),
+    _card(rb"GCOUNT  = {20}1"),
+    _card(rb"TFIELDS =([ 0-9]{21})"),
 )
 _COLUMN = re.compile(r"(TTYPE|TFORM)(\d+) *= '([^']*)'(.*)")
 _EXTNAME = re.compile("EXTNAME = '[A-Z]+ *' *(/.*)?")
@@ -212,7 +220,7 @@ def _cards(header: bytes, patterns: tuple) -> list[int] | None:
     """Match a header's first cards; give the numbers in them, None if one differs."""
     numbers = []
     for index, pattern in enumerate(patterns):
-        match = re.fullmatch(pattern + _COMMENT, header[index * _CARD : (index + 1) * _CARD])
+        match = pattern.fullmatch(header[index * _CARD : (index + 1) * _CARD])
         if not match:
             return None
         for text in match.groups():
@@ -254,15 +262,17 @@ def _primary(content: memoryview) -> tuple[dict, int] | None:
     if not names or _cards(bytes(content[: len(_PRIMARY) * _CARD]), _PRIMARY) is None:
         return None
     names = names.upper()  # astropy takes a keyword in small letters for the same
-    if any(_place(names[8 * len(_PRIMARY) :], name) >= 0 for name in _NOT_PRIMARY):
-        return None
+    others = names[8 * len(_PRIMARY) :]
+    for name in _NOT_PRIMARY:
+        if _place(others, name) >= 0:
+            return None
     keys = {}
     for name, pattern in _PRIMARY_KEYS.items():
-        place = _place(names, pattern[:8])
+        place = _place(names, name)
         if place < 0:
             continue
         value = _cards(bytes(content[place * 10 : place * 10 + _CARD]), (pattern,))
         if value is None:
             return None
-        keys[name] = value[0] if value else True
+        keys[name.decode().rstrip()] = value[0] if value else True
     return keys, end

@@ -1,6 +1,7 @@
 """SDSS spec files of every reduction, lite and full: from the file to a `Spectrum`."""
 
 import io
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -35,8 +36,8 @@ def read_spectrum(path: Path) -> Spectrum:
     SpectrumError
         If the file is missing, truncated, not such a file, or its pixels contradict one another.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
+        path = Path(path)
         raise SpectrumError(
             path,
             reason="missing file",

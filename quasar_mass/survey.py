@@ -117,7 +117,7 @@ class Survey:
 
     def spectrum(self, plate: int, mjd: int, fiberid: int) -> Path:
         """The spec file of one spectrum, as the SDSS archive names it."""
-        return self.folder / "spectra" / f"{plate:04d}" / f"spec-{epoch_name(plate, mjd, fiberid)}.fits"
+        return self.folder / f"spectra/{plate:04d}/spec-{epoch_name(plate, mjd, fiberid)}.fits"
 
     # tables made from them
     @property

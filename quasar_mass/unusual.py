@@ -3,10 +3,11 @@
 All takes fluxes on the grid alone (no inverse variance, which the tables do not have), many spectra at a time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from quasar_mass.spectrum import median
 from quasar_mass.survey import Grid
 
 LIGHT = 299_792.458  # km/s
@@ -28,6 +29,7 @@ CONTINUUM = ((1685.0, 1715.0), (1975.0, 2050.0), (2150.0, 2230.0), (2650.0, 2690
 
 # --- shape ------------------------------------------------------------------------------------------------------------
 COARSE = 2e-3  # dex averaged: 1,380 km/s, so that what remains is lines and continuum, hardly noise
+PIECE = 128  # spectra at a time: what is computed on the way stays in the cache
 MODEL_ERROR = 0.05  # of the flux: components that follow the training spectra better than this follow their noise
 
 
@@ -65,7 +67,14 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     redshift : ndarray, shape (n,)
     grid : Grid
     """
-    flux = np.asarray(flux, np.float32).reshape(len(flux), -1)
+    flux, redshift = np.asarray(flux, np.float32).reshape(len(flux), -1), np.asarray(redshift, float)
+    some = [slice(start, start + PIECE) for start in range(0, max(len(flux), 1), PIECE)]
+    parts = [_measure(flux[rows], redshift[rows], grid) for rows in some]
+    names = [field.name for field in fields(Measures)]
+    return Measures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
     group = max(1, round(COARSE / grid.step))
@@ -86,19 +95,11 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     error = 1.4 * local / np.sqrt(group)
     return Measures(
         signal_to_noise=(middle / noise).astype(float),
-        log_luminosity=power + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + np.asarray(redshift, float)),
+        log_luminosity=power + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
         absorption=_absorption(flux, grid),
         shape=(shape / floor).astype(np.float32),
         shape_error=(error / floor).astype(np.float32),
     )
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
-    ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
-    if values.shape[-1] % 2:
-        return ordered[..., half]
-    return ordered[..., half - 1 : half + 1].mean(axis=-1)
 
 
 def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:

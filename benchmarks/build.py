@@ -1,0 +1,111 @@
+"""How fast `build` is, beside the reference's way and beside merely reading the files, on the same files.
+
+The files are those of a small simulated survey, made for the purpose, and in the page cache. Every contestant is a
+process of its own; what Python needs to start and to import is left out for all of them.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+OBJECTS = 1500  # quasars: about 2,000 spectrum files
+ROUNDS = 3
+
+# The reference's way, written afresh: one file after the other through astropy's Table into pandas, a function applied
+# to every pixel, the distance of every object by itself, scipy's interp1d onto a grid twice as fine as SDSS's, one wide
+# table of float64 with a column per wavelength, written by fastparquet.
+REFERENCE = """
+import sys, time, warnings
+from pathlib import Path
+import fastparquet, numpy as np, pandas as pd
+from astropy import units
+from astropy.cosmology import Planck15
+from astropy.table import Table
+from scipy.interpolate import interp1d
+warnings.simplefilter("ignore")
+folder, out, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+quasars = pd.read_parquet(folder / "bigger_data" / "quasars.parquet")
+spectra = pd.read_parquet(folder / "bigger_data" / "spectra.parquet", columns=["OBJECT", "EPOCH"]).head(number)
+grid = 3.16 + 5e-5 * np.arange(7401)
+begin = time.perf_counter()
+rows = []
+for name, epoch in zip(spectra["OBJECT"], spectra["EPOCH"]):
+    redshift = quasars.loc[name, "Z"]
+    table = Table.read(folder / "spectra" / epoch.split("-")[0] / f"spec-{epoch}.fits", hdu=1, format="fits")
+    frame = table.to_pandas()
+    scale = Planck15.luminosity_distance(redshift).to(units.Mpc).value ** 2 * 1e-9
+    frame["x"] = frame["LOGLAM"].apply(lambda value: value - np.log10(1 + redshift))
+    frame["y"] = frame["FLUX"].apply(lambda value: value * scale)
+    rows.append(interp1d(frame["x"], frame["y"])(grid))
+index = pd.MultiIndex.from_frame(spectra)
+wide = pd.DataFrame(np.array(rows), index=index, columns=[f"{value:.5f}" for value in grid])
+fastparquet.write(out, wide.reset_index(), compression=None)
+print(time.perf_counter() - begin, len(rows))
+"""
+
+READING = """
+import sys, time
+from pathlib import Path
+paths = sorted((Path(sys.argv[1]) / "spectra").glob("*/*.fits"))
+begin = time.perf_counter()
+for path in paths:
+    with open(path, "rb") as file:
+        file.read()
+print(time.perf_counter() - begin, len(paths))
+"""
+
+OURS = """
+import sys, time
+from astropy.cosmology import Planck15
+from quasar_mass.build import build
+from quasar_mass.spectrum import extinction_curve
+from quasar_mass.survey import Survey
+if __name__ == "__main__":
+    extinction_curve()
+    begin = time.perf_counter()
+    report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
+    print(time.perf_counter() - begin, report.spectra + sum(report.rejects.values()))
+"""
+
+
+def rate(code: str, *arguments: object, rounds: int = ROUNDS) -> float:
+    """Files per second of a piece of Python that prints seconds and files: the best of some rounds."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "contestant.py"  # a file, which new processes can import
+        script.write_text(code, encoding="utf-8")
+        for _ in range(rounds):
+            command = [sys.executable, str(script), *map(str, arguments)]
+            output = subprocess.check_output(command, cwd=HOME, text=True, env=os.environ | {"PYTHONPATH": str(HOME)})
+            seconds, files = map(float, output.split())
+            found.append(files / seconds)
+    return max(found)
+
+
+def main() -> int:
+    """Measure, and print Markdown."""
+    with tempfile.TemporaryDirectory() as folder:
+        make = [sys.executable, "get_Chen_data.py", "simulate", "--survey", folder, "--objects", str(OBJECTS)]
+        subprocess.run([*make, "--seed", "5", "--quiet"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+        files = len(list((Path(folder) / "spectra").glob("*/*.fits")))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ours = {f"`build --jobs {jobs}`": rate(OURS, folder, jobs) for jobs in sorted({1, cores})}
+        slow, read = "the reference's way, one process", "reading the files' bytes, one process"
+        contestants = {slow: rate(REFERENCE, folder, Path(folder) / "wide.parquet", files, rounds=1)} | ours
+        contestants[read] = rate(READING, folder)
+        print(f"## build\n\n{files:,} simulated files of a survey of {OBJECTS:,} quasars, page cache warm.\n")
+        print("| | files/s | ms a file | times the reference's way | times the time of reading |")
+        print("|---|---|---|---|---|")
+        for name, files_per_second in contestants.items():
+            print(
+                f"| {name} | {files_per_second:,.0f} | {1e3 / files_per_second:.2f} "
+                f"| {files_per_second / contestants[slow]:.1f} | {contestants[read] / files_per_second:.1f} |"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
