@@ -4,15 +4,11 @@ The files are those of a small simulated survey, made for the purpose, and in th
 process of its own; what Python needs to start and to import is left out for all of them.
 """
 
-import os
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-HOME = Path(__file__).resolve().parents[1]
+from contest import best, cores, simulated
+
 OBJECTS = 1500  # quasars: about 2,000 spectrum files
-ROUNDS = 3
 
 # The reference's way, written afresh: one file after the other through astropy's Table into pandas, a function applied
 # to every pixel, the distance of every object by itself, scipy's interp1d onto a grid twice as fine as SDSS's, one wide
@@ -71,39 +67,19 @@ if __name__ == "__main__":
 """
 
 
-def rate(code: str, *arguments: object, rounds: int = ROUNDS) -> float:
-    """Files per second of a piece of Python that prints seconds and files: the best of some rounds."""
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "contestant.py"  # a file, which new processes can import
-        script.write_text(code, encoding="utf-8")
-        for _ in range(rounds):
-            command = [sys.executable, str(script), *map(str, arguments)]
-            output = subprocess.check_output(command, cwd=HOME, text=True, env=os.environ | {"PYTHONPATH": str(HOME)})
-            seconds, files = map(float, output.split())
-            found.append(files / seconds)
-    return max(found)
-
-
 def main() -> int:
     """Measure, and print Markdown."""
-    with tempfile.TemporaryDirectory() as folder:
-        make = [sys.executable, "get_Chen_data.py", "simulate", "--survey", folder, "--objects", str(OBJECTS)]
-        subprocess.run([*make, "--seed", "5", "--quiet"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
-        files = len(list((Path(folder) / "spectra").glob("*/*.fits")))
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ours = {f"`build --jobs {jobs}`": rate(OURS, folder, jobs) for jobs in sorted({1, cores})}
+    with simulated(OBJECTS) as folder:
+        files = len(list((folder / "spectra").glob("*/*.fits")))
+        ours = {f"`build --jobs {jobs}`": best(OURS, folder, jobs) for jobs in sorted({1, cores()})}
         slow, read = "the reference's way, one process", "reading the files' bytes, one process"
-        contestants = {slow: rate(REFERENCE, folder, Path(folder) / "wide.parquet", files, rounds=1)} | ours
-        contestants[read] = rate(READING, folder)
-        print(f"## build\n\n{files:,} simulated files of a survey of {OBJECTS:,} quasars, page cache warm.\n")
-        print("| | files/s | ms a file | times the reference's way | times the time of reading |")
-        print("|---|---|---|---|---|")
-        for name, files_per_second in contestants.items():
-            print(
-                f"| {name} | {files_per_second:,.0f} | {1e3 / files_per_second:.2f} "
-                f"| {files_per_second / contestants[slow]:.1f} | {contestants[read] / files_per_second:.1f} |"
-            )
+        found = {slow: best(REFERENCE, folder, folder / "wide.parquet", files, rounds=1)} | ours
+        found[read] = best(READING, folder)
+    print(f"## build\n\n{files:,} simulated files of a survey of {OBJECTS:,} quasars, page cache warm.\n")
+    print("| | files/s | ms a file | times the reference's way | times the time of reading |")
+    print("|---|---|---|---|---|")
+    for name, rate in found.items():
+        print(f"| {name} | {rate:,.0f} | {1e3 / rate:.2f} | {rate / found[slow]:.1f} | {found[read] / rate:.1f} |")
     return 0
 
 

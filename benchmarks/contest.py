@@ -1,0 +1,50 @@
+"""What the benchmarks share: a small simulated survey, and pieces of Python run as processes of their own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+MODEL = HOME / "models" / "Best_models" / "Best_ANN_final_stage.h5"
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def command(*words: object) -> None:
+    """Run one of the project's commands, quietly."""
+    run = [sys.executable, *map(str, words), "--quiet"]
+    subprocess.run(run, cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def simulated(objects: int, *, build: bool = False) -> Iterator[Path]:
+    """A simulated survey in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command("get_Chen_data.py", "simulate", "--survey", folder, "--objects", objects, "--seed", 5)
+        if build:
+            command("get_Chen_data.py", "build", "--survey", folder)
+        yield Path(folder)
+
+
+def numbers(code: str, *arguments: object) -> list[float]:
+    """The numbers that a piece of Python prints, run as a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "contestant.py"  # a file, which processes of its own can import
+        script.write_text(code, encoding="utf-8")
+        run = [sys.executable, str(script), *map(str, arguments)]
+        paths = {"PYTHONPATH": str(HOME), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        output = subprocess.check_output(run, cwd=HOME, text=True, env=os.environ | paths)
+    return [float(word) for word in output.split()]
+
+
+def best(code: str, *arguments: object, rounds: int = 3) -> float:
+    """The best of some rounds of a piece of Python that prints seconds and a count: counts per second."""
+    found = [numbers(code, *arguments) for _ in range(rounds)]
+    return max(count / seconds for seconds, count in found)

@@ -1,0 +1,138 @@
+"""How time and memory of building, training and predicting grow with the number of spectra: `growth.png`, and a table.
+
+Parts of one large simulated survey: by default `data/simulated-full`, which `make best-models` makes first (9.2 GB).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from contest import HOME, MODEL, cores, numbers
+from matplotlib import pyplot
+
+SIZES = (1_000, 4_000, 16_000, 41_464)  # spectra; the last one is the reference's number
+
+# Each prints seconds, spectra, and the highest memory of the process and of its children in MB; the start of Python is
+# left out of the time, not of the memory.
+END = """
+    own, others = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(seconds, count, own, others)
+"""
+BUILD = (
+    """
+import resource, sys, time
+from astropy.cosmology import Planck15
+from quasar_mass.build import build
+from quasar_mass.spectrum import extinction_curve
+from quasar_mass.survey import Survey
+if __name__ == "__main__":
+    extinction_curve()
+    begin = time.perf_counter()
+    report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
+    seconds, count = time.perf_counter() - begin, report.spectra + sum(report.rejects.values())
+"""
+    + END
+)
+TRAIN = (
+    """
+import resource, sys, time
+from dataclasses import replace
+from quasar_mass import dataset, network
+from quasar_mass.easyai import EasyAI
+from quasar_mass.survey import Survey
+if __name__ == "__main__":
+    data = dataset.stream(Survey(sys.argv[1]))
+    training, validation = data.part("training"), data.part("validation")
+    ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1))
+    begin = time.perf_counter()
+    ann.train(training, validation, stages=[replace(network.STAGES[0], training_epochs=1)], batch_size=128, quiet=True)
+    seconds, count = time.perf_counter() - begin, len(data.spectra)
+"""
+    + END
+)
+PREDICT = (
+    """
+import resource, sys, time
+from quasar_mass import prediction
+from quasar_mass.quoting import Quoter
+from quasar_mass.survey import Survey
+if __name__ == "__main__":
+    quoter = Quoter.load([sys.argv[2]])
+    begin = time.perf_counter()
+    count = len(prediction.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))
+    seconds = time.perf_counter() - begin
+"""
+    + END
+)
+
+
+def part(whole: Path, folder: Path, share: float) -> None:
+    """A survey of the first objects of another one's Chen+ table, whose other files it shares."""
+    lines = (whole / "apjsab41fet1_mrt.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    header = max(i for i, line in enumerate(lines) if line.startswith("------")) + 1
+    rows = lines[header:]
+    (folder / "bigger_data").mkdir(parents=True)
+    kept = lines[:header] + rows[: max(1, round(share * len(rows)))]
+    (folder / "apjsab41fet1_mrt.txt").write_text("".join(kept), encoding="utf-8")
+    for name in ("survey.json", "spectra", "bigger_data/DR16Q_v4.fits"):
+        os.symlink((whole / name).resolve(), folder / name)
+
+
+def plot(found: list[dict], path: Path) -> None:
+    """Draw time and memory over the number of spectra."""
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name in ("build", "training epoch", "prediction"):
+        rows = [row for row in found if row["what"] == name]
+        size = [row["spectra"] for row in rows]
+        left.loglog(size, [row["seconds"] for row in rows], "o-", label=name)
+        right.semilogx(size, [row["memory"] for row in rows], "o-", label=name)
+    left.loglog(SIZES, [SIZES[i] / SIZES[0] for i in range(len(SIZES))], "k:", label="in proportion")
+    left.set(xlabel="spectra", ylabel="seconds")
+    right.set(xlabel="spectra", ylabel="highest memory of a process (MB)", ylim=(0, None))
+    left.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    """Measure, print Markdown, and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--survey", type=Path, default=HOME / "data" / "simulated-full")
+    options = parser.parse_args()
+    if not (options.survey / "survey.json").exists():
+        print(f"## growth\n\nNot measured: no survey in {options.survey.name} (make best-models simulates it).\n")
+        return 0
+    files = sum(1 for _ in (options.survey / "spectra").glob("*/*.fits"))
+    found = []
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            survey = Path(folder) / "part"
+            part(options.survey, survey, min(1.0, size / files))
+            jobs = {
+                "build": (BUILD, survey, cores()),
+                "training epoch": (TRAIN, survey),
+                "prediction": (PREDICT, survey, MODEL),
+            }
+            for what, (code, *arguments) in jobs.items():
+                seconds, spectra, own, others = numbers(code, *arguments)
+                found.append({"what": what, "spectra": spectra, "seconds": seconds, "memory": max(own, others)})
+                print(found[-1], file=sys.stderr, flush=True)
+    print(f"## growth\n\nParts of a simulated survey of {files:,} files, {cores()} cores. Training reads from disk.\n")
+    print("| | spectra | s | ms a spectrum | highest memory of a process, MB |\n|---|---|---|---|---|")
+    for row in found:
+        milliseconds = 1e3 * row["seconds"] / row["spectra"]
+        print(
+            f"| {row['what']} | {row['spectra']:,.0f} | {row['seconds']:.1f} | {milliseconds:.2f} | {row['memory']:,.0f} |"
+        )
+    print("\n![time and memory over the number of spectra](growth.png)")
+    plot(found, Path(__file__).with_name("growth.png"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
