@@ -126,9 +126,8 @@ def main() -> int:
     print("| | spectra | s | ms a spectrum | highest memory of a process, MB |\n|---|---|---|---|---|")
     for row in found:
         milliseconds = 1e3 * row["seconds"] / row["spectra"]
-        print(
-            f"| {row['what']} | {row['spectra']:,.0f} | {row['seconds']:.1f} | {milliseconds:.2f} | {row['memory']:,.0f} |"
-        )
+        cells = (f"{row['spectra']:,.0f}", f"{row['seconds']:.1f}", f"{milliseconds:.2f}", f"{row['memory']:,.0f}")
+        print(f"| {row['what']} | {' | '.join(cells)} |")
     print("\n![time and memory over the number of spectra](growth.png)")
     plot(found, Path(__file__).with_name("growth.png"))
     return 0
