@@ -53,13 +53,7 @@ def read_spectrum(path: Path) -> Spectrum:
     """
     path = Path(path)
     if not path.is_file():
-        raise SpectrumError(
-            path,
-            reason="missing file",
-            expected="an SDSS spec file",
-            got="a folder" if path.is_dir() else "no such file",
-            do="fetch it (get_Chen_data.py fetch) or correct the name",
-        )
+        raise _missing(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
@@ -69,6 +63,8 @@ def read_spectrum(path: Path) -> Spectrum:
                 raise ValueError("no FITS file" if content else "an empty file")
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 return _decode(hdus, path, content)
+    except FileNotFoundError as error:  # gone since the line above
+        raise _missing(path) from error
     except (*_DAMAGED, Warning) as error:
         raise SpectrumError(
             path,
@@ -77,6 +73,16 @@ def read_spectrum(path: Path) -> Spectrum:
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}",
             do="fetch it again",
         ) from error
+
+
+def _missing(path: Path) -> SpectrumError:
+    return SpectrumError(
+        path,
+        reason="missing file",
+        expected="an SDSS spec file",
+        got="a folder" if path.is_dir() else "no such file",
+        do="fetch it (get_Chen_data.py fetch) or correct the name",
+    )
 
 
 def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
