@@ -83,7 +83,7 @@ def _cores() -> int:
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
-    from quasar_mass import tables
+    from quasar_mass import locks, tables
     from quasar_mass.simulation import simulate
 
     if not survey.about().get("complete"):
@@ -93,6 +93,7 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
     if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
         _build(survey, step=step, jobs=_cores(), quiet=quiet)
+    locks.clear(survey)
 
 
 def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:

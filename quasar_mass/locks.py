@@ -68,6 +68,13 @@ def of_survey(survey: Survey) -> contextlib.AbstractContextManager:
     return held(survey.lock, where=survey.folder, expected=expected)
 
 
+def clear(survey: Survey) -> None:
+    """Remove the lock that a killed process left; for commands that find nothing to do. One that is held stays."""
+    if survey.lock.exists():
+        with contextlib.suppress(LockError, OSError), of_survey(survey):
+            pass
+
+
 def one_at_a_time(function: Callable) -> Callable:
     """Decorate a function of a survey that writes its files: only one at a time may run, in whatever process."""
 

@@ -63,6 +63,7 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     jobs = _checked("the number of jobs", jobs, 1, 256)
     recipe = {"kind": "simulated", "objects": objects, "seed": seed, "version": __version__}
     if (done := _already_there(survey, recipe)) is not None:
+        locks.clear(survey)
         return done
     survey.folder.mkdir(parents=True, exist_ok=True)
     return _simulate(survey, recipe, jobs, quiet)
