@@ -46,9 +46,10 @@ run: $(INSTALLED)
 
 train: $(INSTALLED)
 	@mkdir -p $(RESULTS)
-	@$(PY) -m papermill Quasar_mass_ML.ipynb $(RESULTS)/Quasar_mass_ML.ipynb -k python3 \
+	@$(PY) -m papermill Quasar_mass_ML.ipynb $(RESULTS)/.Quasar_mass_ML.partial.ipynb -k python3 \
 	  -p SURVEY $(SURVEY) -p CREATING Load -p RESULTS $(RESULTS) -r MODELS "$(MODELS)" \
 	  --log-output --no-progress-bar
+	@mv $(RESULTS)/.Quasar_mass_ML.partial.ipynb $(RESULTS)/Quasar_mass_ML.ipynb
 	@echo; cat $(RESULTS)/summary.txt
 	@echo "next       open the notebook above, or: $(PY) quasar_analysis.py predict SPEC_FILES"
 

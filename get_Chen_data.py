@@ -82,15 +82,18 @@ def _cores() -> int:
 
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
-    """Simulate and build a survey unless its tables are there on this grid already."""
-    from quasar_mass import tables
+    """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
+    from quasar_mass import locks, tables
     from quasar_mass.simulation import simulate
 
     if not survey.about().get("complete"):
         simulate(survey, jobs=_cores(), quiet=quiet)
-    built = survey.spectra.exists() and survey.quasars.exists() and survey.rejects.exists()
-    if not (built and tables.read_about(survey.spectra)["grid"]["step"] == step):
+    paths = (survey.spectra, survey.quasars, survey.rejects)
+    about = [tables.read_about(path) for path in paths if path.exists()]
+    built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
+    if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
         _build(survey, step=step, jobs=_cores(), quiet=quiet)
+    locks.clear(survey)
 
 
 def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
@@ -137,9 +140,14 @@ def status(options) -> None:
         print(f"  {name:<20} {_size(path)}")
     inputs = survey.chen.exists() and survey.dr16q.exists()
     where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
-    if survey.spectra.exists() and survey.quasars.exists():
-        cut = tables.read_about(survey.spectra)["cuts"][-1:]
-        for row in cut:
+    tables_there = survey.spectra.exists() and survey.quasars.exists()
+    about_tables = [tables.read_about(path) for path in (survey.spectra, survey.quasars) if tables_there]
+    if tables_there and about_tables[0]["build"] != about_tables[1]["build"]:
+        print("  the two tables are not of one build: one of them is to be made again")
+        again = "build" if inputs else "convert FILE"
+        print(f"next: python get_Chen_data.py {again}{where}")
+    elif tables_there:
+        for row in about_tables[0]["cuts"][-1:]:
             print(f"  {row['objects']:,} objects, {row['spectra']:,} spectra on the grid")
         print("next: make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate" + where)
     elif not fetched and not about.get("complete"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass import cli, network
+from quasar_mass.files import in_turn, write_text
 from quasar_mass.survey import Survey
 
 if TYPE_CHECKING:
@@ -163,17 +164,16 @@ def run(options) -> None:
         first, last = (one["validation"][name]["rmse"] for name in FILES)
         print(f"seed {one['seed']}: validation RMSE {first:.4f} dex after stage one, {last:.4f} after stage two")
     for name in FILES.values():
-        models.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(work / f"seed-{best['seed']}" / name, models / name)
+        with in_turn(models / name) as temporary:
+            shutil.copyfile(work / f"seed-{best['seed']}" / name, temporary)
     calibrate_file([models / FILES["final"]], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best['seed']} is the best on validation: {models}")
     text, summary = report(
         survey, {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}, best["seed"]
     )
     results = Path(options.results)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "accuracy.md").write_text(text + "\n", encoding="utf-8")
-    (results / "accuracy.json").write_text(json.dumps(summary | {"seeds": found}, indent=1), encoding="utf-8")
+    write_text(results / "accuracy.md", text + "\n")
+    write_text(results / "accuracy.json", json.dumps(summary | {"seeds": found}, indent=1))
     print(text)
 
 
@@ -232,8 +232,7 @@ def published(options) -> None:
     )
     text += f"\n\n{comparison.markdown(table)}"
     results = Path(options.results)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "published.txt").write_text(f"{ann.history.to_string()}\n\n{text}\n", encoding="utf-8")
+    write_text(results / "published.txt", f"{ann.history.to_string()}\n\n{text}\n")
     print(f"the published recipe, survey {options.survey.folder} ({data.kind}), test objects\n{text}")
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quasar_mass import __version__, tables
+from quasar_mass import __version__, locks, placing, tables
 from quasar_mass.catalogs import read_chen, select
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import SurveyError
-from quasar_mass.files import progress, sha256
+from quasar_mass.files import progress, sha256, together
 from quasar_mass.parallel import ordered_map
-from quasar_mass.placing import Selected, place
+from quasar_mass.placing import Selected
 from quasar_mass.spectrum import extinction_curve, luminosity_distance
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 
@@ -42,6 +42,7 @@ class Report:
     rejects: dict
 
 
+@locks.one_at_a_time
 def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool = True, quiet: bool = False) -> Report:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
@@ -66,9 +67,19 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     ------
     FileError, TableError, SurveyError
         If a catalogue cannot be used, no spectrum is left, or a simulated one lies in a survey of the sky.
+    LockError
+        If another process writes in the survey.
     """
     grid = Grid(step)
     survey_about = survey.about()
+    if survey_about.get("complete") is False:
+        raise SurveyError(
+            survey.folder,
+            expected="a complete simulation",
+            got="one that was interrupted",
+            do=f'run: python get_Chen_data.py simulate --survey "{survey.folder}" with its --objects '
+            f"{survey_about.get('objects')} --seed {survey_about.get('seed')}",
+        )
     selection = select(read_chen(survey.chen), survey.dr16q)
     todo, quasars = selection.epochs, selection.quasars
     redshift = quasars["Z"].loc[todo["OBJECT"]].to_numpy()
@@ -104,7 +115,7 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         curve = extinction_curve()
         tasks = [(survey, spectra[start : start + _CHUNK], grid, curve) for start in range(0, len(spectra), _CHUNK)]
         with progress(None, total=len(spectra), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
-            for batch, refused in ordered_map(place, tasks, jobs):
+            for batch, refused in ordered_map(placing.place, tasks, jobs):
                 rejects.extend(refused)
                 spectra_per_object.update(batch["OBJECT"])
                 bar.update(len(batch["OBJECT"]) + len(refused))
@@ -127,13 +138,14 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         return about
 
     about["cuts"] = cuts
-    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish)
+    with together() as place:
+        n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish, place)
 
-    quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
-    quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
-    quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"])
-    tables.write_quasars(survey.quasars, quasars, about)
-    tables.write_rejects(survey.rejects, rejects, about)
+        quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
+        quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
+        quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"])
+        tables.write_quasars(survey.quasars, quasars, about, place)
+        tables.write_rejects(survey.rejects, rejects, about, place)
     return Report(cuts, n_spectra, len(quasars), about["rejects"])
 
 

@@ -45,9 +45,11 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     ------
     SurveyError
         If the survey has no validation objects.
+    TableError
+        If its two tables are not of one build.
     """
+    about = tables.check_pair(survey)
     quasars = tables.read_quasars(survey.quasars)
-    about = tables.read_about(survey.spectra)
     grid = tables.read_grid(about)
     several = set(quasars.index[quasars["N_EPOCHS"] > 1])
     looked_at = _looked_at(quasars)

@@ -1,11 +1,14 @@
 """The state of a training: taken and put back whole, and kept on disk after every training epoch."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from quasar_mass import model_file
+from quasar_mass import locks, model_file
 from quasar_mass.errors import ModelError
+from quasar_mass.files import whole
 
 
 class Checkpoints:
@@ -15,6 +18,20 @@ class Checkpoints:
         self.stage, self.fingerprint = stage, fingerprint
         self.last = folder / f"{stage.name}-{fingerprint[:8]}-last.h5"
         self.best = folder / f"{stage.name}-{fingerprint[:8]}-best.h5"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep another process from the same training while this one is at it.
+
+        Raises
+        ------
+        LockError
+            If another one is at it.
+        """
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.last.with_name(f".{self.stage.name}-{self.fingerprint[:8]}.lock")
+        with locks.held(lock, where=self.last, expected="this training in one process at a time"):
+            yield
 
     def resume(self, model, say) -> tuple[list[dict], dict | None]:
         """Put the model where the last finished training epoch left it; the rows so far, and the best state."""
@@ -39,7 +56,7 @@ class Checkpoints:
             "random": [value.tolist() for value in snapshot(model)["random"]],  # not in a `.h5`
         }
         for path in [self.best, self.last] if improved else [self.last]:
-            model_file.save(model, path, {"checkpoint": state})
+            model_file.save(model, path, {"checkpoint": state}, place=whole)
 
     def _read(self, path: Path) -> tuple[dict, list[dict]]:
         loaded, about = model_file.load(path)

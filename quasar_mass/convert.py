@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import __version__, tables
+from quasar_mass import __version__, locks, reference, tables
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import FileError, SurveyError, TableError
-from quasar_mass.files import progress, sha256
+from quasar_mass.files import progress, sha256, together
 from quasar_mass.spectrum import FLAG_NO_EXTINCTION
 from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
 
@@ -22,12 +22,14 @@ from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, G
 # the most, and 28 s, for a file of 2.46 GB on two cores.
 _ROWS, _COLUMNS = 4096, 128
 
+ORIGIN = "converted from the reference's own file"  # what the tables say of themselves
+
 
 def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     """Turn one of the reference's Parquet files into the table of the same name of a survey.
 
     ``quasars.parquet`` must come first: the wide ``spectra.parquet`` knows neither labels nor redshifts. A file that
-    lies where our own table goes is kept beside it as ``*_reference.parquet``.
+    lies where our own table goes is kept beside it as ``*_reference.parquet``; there the same call finds it again.
 
     Parameters
     ----------
@@ -47,32 +49,24 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     ------
     FileError, TableError, SurveyError
         If the file is not one of the two, or is damaged, or the survey is not the place for it.
+    LockError
+        If another process writes in the survey.
     """
+    reference.find(Path(path), survey)  # before a folder is made in vain
+    survey.folder.mkdir(parents=True, exist_ok=True)
+    with locks.of_survey(survey):
+        return convert_here(path, survey, quiet=quiet)
+
+
+def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
+    """As `convert`, for a process that holds the survey's lock already."""
     path = Path(path)
-    if survey.kind != "sdss":
-        raise SurveyError(
-            survey.folder,
-            expected="a survey of the sky",
-            got="a simulated one",
-            do="name the folder of the real survey, for example --survey data",
-        )
-    if not path.is_file():
-        raise FileError(
-            path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name"
-        )
-    try:
-        schema = pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
-    if tables.METADATA in (schema.metadata or {}):
-        raise TableError(
-            path, expected="a file of the reference", got="a table of this project already", do="use it as it is"
-        )
+    source, schema = reference.find(path, survey)
     try:
         if set(tables.REFERENCE_COLUMNS) <= set(schema.names):
-            return _convert_quasars(path, survey)
+            return _convert_quasars(path, source, survey)
         if len(_wavelength_columns(schema)) > 100:
-            return _convert_spectra(path, schema, survey, quiet)
+            return _convert_spectra(path, source, schema, survey, quiet)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the machine's own trouble (disk full, no permission), not the file's
@@ -93,35 +87,22 @@ def _text(values: pd.Series | pd.Index) -> list[str]:
     return [value.decode("ascii") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _about(path: Path, **more: object) -> dict:
+def _about(path: Path, source: Path, **more: object) -> dict:
     return {
         "format": 1,
         "kind": "sdss",
         "survey": {"kind": "sdss"},
         "version": __version__,
-        "inputs": {path.name: sha256(path)},
+        "inputs": {path.name: sha256(source)},
         "split_seed": SPLIT_SEED,
         "rejects": {},
-        "origin": "converted from the reference's own file",
+        "origin": ORIGIN,
         **more,
     }
 
 
-def _kept_name(path: Path, target: Path) -> Path | None:
-    """Where a downloaded file goes that lies where its table must go; None where it is not in the way.
-
-    Nothing is moved yet: that is for the moment before the table takes the place.
-    """
-    if not (target.exists() and os.path.samefile(path, target)):
-        return None
-    kept = target.with_name(f"{target.stem}_reference{target.suffix}")
-    if kept.exists():
-        raise FileError(kept, expected="this name to be free for the downloaded file", got="a file", do="move it away")
-    return kept
-
-
-def _convert_quasars(path: Path, survey: Survey) -> str:
-    frame = pq.read_table(path).to_pandas().reset_index()
+def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
+    frame = pq.read_table(source).to_pandas().reset_index()
     if "OBJECT" not in frame:
         raise TableError(
             path, expected="index or column OBJECT", got=", ".join(frame.columns[:5]), do="check which file this is"
@@ -141,12 +122,13 @@ def _convert_quasars(path: Path, survey: Survey) -> str:
     for column in ("RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):  # what the reference dropped
         frame[column] = np.nan
     frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
-    about = _about(path, cuts=[{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}])
-    about["build"] = _build_name(frame)
-    kept = _kept_name(path, survey.quasars)
-    if kept:
-        os.rename(path, kept)  # all that can fail on bad input is behind us
-    tables.write_quasars(survey.quasars, frame.sort_index(), about)
+    cuts = [{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}]
+    about = _about(path, source, cuts=cuts, build=_build_name(frame))
+    kept = reference.place_for(source, survey.quasars)
+    with together() as place:
+        tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
+        if kept:
+            os.rename(source, kept)  # all that can fail is behind us
     return f"{len(frame):,} quasars (sdss) in {survey.quasars}"
 
 
@@ -169,7 +151,7 @@ def _wavelength_columns(schema: pa.Schema) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool) -> str:
+def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey, quiet: bool) -> str:
     try:
         quasars = tables.read_quasars(survey.quasars)
         build = tables.read_about(survey.quasars)["build"]
@@ -191,7 +173,7 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
             do="fetch it again",
         )
     grid = Grid(round(step, 7))
-    index = pq.read_table(path, columns=[name for name in ("OBJECT", "EPOCH") if name in schema.names]).to_pandas()
+    index = pq.read_table(source, columns=[name for name in ("OBJECT", "EPOCH") if name in schema.names]).to_pandas()
     index = index.reset_index()
     if not {"OBJECT", "EPOCH"} <= set(index):
         raise TableError(
@@ -212,7 +194,7 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
     ]
 
     def stream() -> Iterator[dict]:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source) as file:
             for start in progress(
                 range(0, len(names), _ROWS),
                 total=-(-len(names) // _ROWS),
@@ -246,6 +228,7 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
 
     about = _about(
         path,
+        source,
         grid=tables.describe_grid(grid),
         flux_unit=tables.FLUX_UNIT,
         cosmology="Planck15 (astropy)",
@@ -254,15 +237,12 @@ def _convert_spectra(path: Path, schema: pa.Schema, survey: Survey, quiet: bool)
         rejects={"no label": len(rejects)} if rejects else {},
         build=build,
     )
-    kept = _kept_name(path, survey.spectra)
-
-    def finish() -> dict:
+    kept = reference.place_for(source, survey.spectra)
+    with together() as place:
+        tables.write_rejects(survey.rejects, rejects, about, place)
+        n_spectra = tables.write_spectra(survey.spectra, stream(), grid, lambda: about, place)
         if kept:
-            os.rename(path, kept)  # the stream has ended well; the new table takes this place next
-        return about
-
-    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish)
-    tables.write_rejects(survey.rejects, rejects, about)
+            os.rename(source, kept)  # all that can fail is behind us
     return f"{n_spectra:,} spectra (sdss, step {grid.step:g}) in {survey.spectra}; {len(rejects):,} without a label"
 
 

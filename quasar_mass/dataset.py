@@ -65,20 +65,14 @@ def load(survey: Survey) -> Dataset:
     FileError, TableError
         If a table is missing or damaged, the two are not of one build, or a value is not finite.
     """
-    about = tables.read_about(survey.spectra)
-    partner = tables.read_about(survey.quasars)
-    if about["build"] != partner["build"]:
-        raise TableError(
-            survey.spectra,
-            expected=f"the same build as {survey.quasars.name} ({partner['build'][:8]})",
-            got=about["build"][:8],
-            do="run: python get_Chen_data.py build, or convert both files",
-        )
+    about = tables.check_pair(survey)
     quasars = tables.read_quasars(survey.quasars)
     grid = tables.read_grid(about)
     flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
     rows, filled = [], 0
     for frame, block in tables.iterate_spectra(survey.spectra):
+        if block.shape[1] != grid.size or filled + len(block) > len(flux):
+            raise _replaced(survey)
         if not np.isfinite(block).all():
             bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
             raise TableError(
@@ -87,6 +81,8 @@ def load(survey: Survey) -> Dataset:
         flux[filled : filled + len(block)] = block
         filled += len(block)
         rows.append(frame)
+    if filled != len(flux) or tables.check_pair(survey)["build"] != about["build"]:
+        raise _replaced(survey)
     spectra = pd.concat(rows, ignore_index=True)
     unknown = ~spectra["OBJECT"].isin(quasars.index)
     if unknown.any():
@@ -94,6 +90,11 @@ def load(survey: Survey) -> Dataset:
         raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
     return Dataset(quasars, spectra.set_index(["OBJECT", "EPOCH"]), flux, grid, about)
+
+
+def _replaced(survey: Survey) -> TableError:
+    do = "run again once no build is at work"
+    return TableError(survey.spectra, expected="one table from begin to end", got="another in its place", do=do)
 
 
 def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:

@@ -4,6 +4,7 @@ Keras stands underneath in plain sight as `EasyAI.model`. What this wrapper adds
 is built, training that resumes exactly where it stopped, and a model file that describes itself.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -131,6 +132,8 @@ class EasyAI:
             If spectra or labels are empty, not finite, or differ in number.
         ModelError
             If the spectra do not fit the network, or the loss is no longer finite.
+        LockError
+            If another process is at the same training, with the same checkpoints.
         """
         keras = _deterministic_keras(self.seed)
         if not hasattr(training, "take"):
@@ -145,7 +148,8 @@ class EasyAI:
                 files = None
                 if checkpoints is not None:
                     files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
-                found = self._train_stage(keras, stage, training, validation, files, batch_size, choose, quiet)
+                with files.alone() if files else contextlib.nullcontext():
+                    found = self._train_stage(keras, stage, training, validation, files, batch_size, choose, quiet)
                 rows += found
                 best = min(found, key=lambda row: row["val_loss"], default=None) if choose else (found or [None])[-1]
                 records.append(

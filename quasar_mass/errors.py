@@ -47,6 +47,10 @@ class SurveyError(QuasarMassError):
     """A survey folder is not in the state a command needs."""
 
 
+class LockError(QuasarMassError):
+    """Another process is at work on the same files."""
+
+
 class FetchError(QuasarMassError):
     """Something could not be downloaded, or what came is not what was asked for.
 

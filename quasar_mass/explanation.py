@@ -66,7 +66,7 @@ def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]
 
 def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple[list[str], np.ndarray, str]:
     """Test spectra, evenly spread over the table; all kinds of spectra of a table that is not the survey's."""
-    about = tables.read_about(path)
+    about = tables.check_pair(survey) if path == survey.spectra else tables.read_about(path)
     usage.check_fit(model, about, path)
     split = tables.read_quasars(survey.quasars)["SPLIT"] if path == survey.spectra else None
     names, flux = [], []

@@ -17,7 +17,7 @@ import numpy as np
 
 from quasar_mass import model_file
 from quasar_mass.errors import ModelError
-from quasar_mass.files import whole
+from quasar_mass.files import in_turn
 
 if TYPE_CHECKING:
     from quasar_mass.easyai import EasyAI
@@ -85,7 +85,7 @@ def export(model: "EasyAI", path: str | os.PathLike) -> float:
     write, predict = (_write_keras, _predict_keras) if path.suffix == ".keras" else (_write_onnx, _predict_onnx)
     spectra = plausible_spectra(model.model.input_shape[1:])
     wanted = model.predict(spectra)
-    with whole(path) as temporary:
+    with in_turn(path) as temporary:
         write(model, temporary, path)
         difference = float(np.max(np.abs(predict(temporary, spectra) - wanted)))
         if not difference <= TOLERANCE:  # so written, NaN is refused as well

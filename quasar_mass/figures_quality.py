@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from quasar_mass.figures import BLUE, GREY, ORANGE, UNIT, _name_lines
-from quasar_mass.files import whole
+from quasar_mass.files import in_turn
 
 
 def attribution(
@@ -111,6 +111,6 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
 def save_all(figure: Figure, folder: Path, name: str) -> Path:
     """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
     for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        with whole(folder / f"{name}{ending}") as temporary:
+        with in_turn(folder / f"{name}{ending}") as temporary:
             figure.savefig(temporary, dpi=150, metadata=metadata)
     return folder / f"{name}.png"

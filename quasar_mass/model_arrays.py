@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from quasar_mass.errors import ModelError
-from quasar_mass.files import whole
+from quasar_mass.hdf5 import in_memory, write
 from quasar_mass.model_file import ABOUT_LIMIT, ATTRIBUTE, read_about
 
 ARRAYS = "quasar_mass_arrays"  # group of the file's root, with one group in it for each set of arrays
@@ -73,7 +73,7 @@ def write_arrays(path: str | os.PathLike, name: str, facts: dict, arrays: dict) 
     path, text = Path(path), json.dumps(facts)
     if len(text.encode()) >= ABOUT_LIMIT:
         raise ModelError(path, expected=f"facts below {ABOUT_LIMIT:,} bytes", got=f"{len(text):,}", do="shorten them")
-    with whole(path) as temporary, h5py.File(path, "r") as source, h5py.File(temporary, "w") as file:
+    with h5py.File(path, "r") as source, in_memory() as file:
         # Copied, not changed in place: HDF5 would keep what is replaced as dead bytes.
         for key, value in source.attrs.items():
             file.attrs[key] = value
@@ -89,3 +89,4 @@ def write_arrays(path: str | os.PathLike, name: str, facts: dict, arrays: dict) 
         group.attrs["names"] = list(arrays)
         for key, value in arrays.items():
             group.create_dataset(key, data=value)
+        write(file, path)

@@ -12,12 +12,13 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from quasar_mass import portable
 from quasar_mass.errors import ModelError
-from quasar_mass.files import whole
+from quasar_mass.files import in_turn
+from quasar_mass.hdf5 import in_memory, write
 
 ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
 KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
@@ -80,7 +81,7 @@ def _not_about_retracing(record: logging.LogRecord) -> bool:
     return "retracing" not in record.getMessage()
 
 
-def save(model, path: str | os.PathLike, about: dict) -> str | None:
+def save(model, path: str | os.PathLike, about: dict, place: Callable = in_turn) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
     Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
@@ -95,6 +96,8 @@ def save(model, path: str | os.PathLike, about: dict) -> str | None:
     about : dict
         What JSON can hold; NumPy scalars and arrays become numbers and lists. The same model and `about` give the
         same bytes.
+    place : callable
+        `files.in_turn`, or `files.whole` where a lock is held already.
 
     Returns
     -------
@@ -119,26 +122,23 @@ def save(model, path: str | os.PathLike, about: dict) -> str | None:
             got=f"{size:,}",
             do="keep tables in a file of their own",
         )
-    import h5py
-
     keras = import_keras()
-    with whole(path) as temporary, tempfile.TemporaryDirectory() as folder:
-        by_keras = Path(folder) / "model.h5"
+    with in_memory() as source, in_memory() as file:
         with _without_keras_warnings():
-            model.save(by_keras)
+            model.save(source)
         # Copied, not renamed in place: HDF5 would keep the old names, with Keras's running numbers, as dead bytes.
-        with h5py.File(by_keras, "r") as source, h5py.File(temporary, "w") as file:
-            attributes = dict(source.attrs)
-            refused = _rewrite_configurations(attributes, keras)
-            for name, value in {**attributes, KERAS_2: refused or OPENS, ATTRIBUTE: text}.items():
-                file.attrs[name] = value
-            source.copy("model_weights", file)
-            if KERAS_OPTIMIZER in source:
-                state = _optimizer_state(source[KERAS_OPTIMIZER])
-                names = [f"{i:04d}" for i in range(len(state))]
-                file.create_group(OPTIMIZER).attrs["weight_names"] = names
-                for name, value in zip(names, state, strict=True):
-                    file[OPTIMIZER].create_dataset(name, data=value)
+        attributes = dict(source.attrs)
+        refused = _rewrite_configurations(attributes, keras)
+        for name, value in {**attributes, KERAS_2: refused or OPENS, ATTRIBUTE: text}.items():
+            file.attrs[name] = value
+        source.copy("model_weights", file)
+        if KERAS_OPTIMIZER in source:
+            state = _optimizer_state(source[KERAS_OPTIMIZER])
+            names = [f"{i:04d}" for i in range(len(state))]
+            file.create_group(OPTIMIZER).attrs["weight_names"] = names
+            for name, value in zip(names, state, strict=True):
+                file[OPTIMIZER].create_dataset(name, data=value)
+        write(file, path, place)
     return refused
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -31,7 +32,7 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
             yield result
         return
     with ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
+        min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn"), initializer=_begin
     ) as pool:
         waiting: deque = deque()
         try:
@@ -53,11 +54,18 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
                 future.cancel()
 
 
-def _one_thread() -> None:
+def _begin() -> None:
     """Set what a worker process keeps to; the limit holds for the libraries that are loaded."""
     import numpy  # noqa: F401
 
     threadpool_limits(1, "blas")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the parent is killed: a worker left alone would write on beside the next run, and then wait forever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def cores() -> int:

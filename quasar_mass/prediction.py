@@ -99,7 +99,10 @@ def predict_survey(
     ------
     ModelError
         If the table is not on the model's grid, or was not treated for extinction as the training set was.
+    TableError
+        If the survey's two tables are not of one build.
     """
+    tables.check_pair(survey)
     return predict_table(survey.spectra, model, tables.read_quasars(survey.quasars), per_object=per_object, quiet=quiet)
 
 

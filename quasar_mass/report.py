@@ -11,7 +11,7 @@ from quasar_mass import figures_quality as quality
 from quasar_mass import report_page as html
 from quasar_mass.assessment import Assessment, assess
 from quasar_mass.dataset import Dataset
-from quasar_mass.files import progress, whole
+from quasar_mass.files import progress, write_text
 from quasar_mass.quoting import Quoter
 from quasar_mass.survey import Survey
 from quasar_mass.uncertainty import SYSTEMATIC
@@ -92,8 +92,7 @@ def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet:
     next(steps)
     title = f"Black-hole masses: survey {survey.folder.name}"
     text = html.page(title, kind, parts, interactive_data(rows, data))
-    with whole(folder / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / "report.html", text)
     for _ in steps:
         pass
     return folder / "report.html"

@@ -37,18 +37,13 @@ def read_spectrum(path: Path) -> Spectrum:
         If the file is missing, truncated, not such a file, or its pixels contradict one another.
     """
     if not os.path.isfile(path):
-        path = Path(path)
-        raise SpectrumError(
-            path,
-            reason="missing file",
-            expected="an SDSS spec file",
-            got="a folder" if path.is_dir() else "no such file",
-            do="fetch it (get_Chen_data.py fetch) or correct the name",
-        )
+        raise _missing(Path(path))
     try:
         content = _content(path)
         found = spec_bytes.find(content)
         return _spectrum(*found, path) if found else _by_astropy(bytes(content), path)
+    except FileNotFoundError as error:  # gone since the line above
+        raise _missing(Path(path)) from error
     except (OSError, ValueError, KeyError, OverflowError) as error:
         raise _unreadable(path, error) from error
 
@@ -80,6 +75,16 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
                 return _spectrum(*_parts(hdus, content), path)
     except damaged as error:
         raise _unreadable(path, error) from error
+
+
+def _missing(path: Path) -> SpectrumError:
+    return SpectrumError(
+        path,
+        reason="missing file",
+        expected="an SDSS spec file",
+        got="a folder" if path.is_dir() else "no such file",
+        do="fetch it (get_Chen_data.py fetch) or correct the name",
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> SpectrumError:

@@ -146,6 +146,11 @@ class Survey:
         """True masses, luminosities and widths of a simulation; for evaluation alone."""
         return self.folder / "truth.parquet"
 
+    @property
+    def lock(self) -> Path:
+        """Of whoever writes in the folder; there while that lasts."""
+        return self.folder / ".lock"
+
     def about(self) -> dict:
         """What `survey.json` says, or ``{"kind": "sdss"}`` where there is none.
 

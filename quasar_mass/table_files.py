@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.errors import FileError
-from quasar_mass.files import whole
+from quasar_mass.files import in_turn
 
 ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 
@@ -70,5 +70,5 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
         # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
         if unit and not (path.suffix.lower() == ".fits" and unit.startswith("dex")):
             out[name].unit = unit
-    with whole(path) as temporary:
+    with in_turn(path) as temporary:
         out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)

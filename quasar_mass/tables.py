@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.files import whole
-from quasar_mass.survey import Grid
+from quasar_mass.survey import Grid, Survey
 
 METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
@@ -62,21 +62,23 @@ def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:
     return schema.with_metadata({**(schema.metadata or {}), METADATA: text})
 
 
-def write_quasars(path: Path, quasars: pd.DataFrame, about: dict) -> None:
-    """Write quasars.parquet (one row per object, index OBJECT) whole or not at all."""
+def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = whole) -> None:
+    """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as of `write_spectra`."""
     table = pa.Table.from_pandas(quasars[list(QUASAR_COLUMNS)])
-    with whole(path) as temporary:
+    with place(path) as temporary:
         pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, compression="zstd")
 
 
-def write_rejects(path: Path, rejects: list[dict], about: dict) -> None:
+def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = whole) -> None:
     """Write rejects.parquet: OBJECT, EPOCH, REASON, DETAIL of every spectrum that is not in spectra.parquet."""
     table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
-    with whole(path) as temporary:
+    with place(path) as temporary:
         pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, compression="zstd")
 
 
-def write_spectra(path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict]) -> int:
+def write_spectra(
+    path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict], place: Callable = whole
+) -> int:
     """Write spectra.parquet from a stream of batches, whole or not at all.
 
     Rows are gathered into row groups of `ROW_GROUP` whatever the size of the batches, so the file does not depend on
@@ -92,6 +94,8 @@ def write_spectra(path: Path, batches: Iterable[dict], grid: Grid, finish: Calla
         The grid of the fluxes.
     finish : callable
         Called once the stream has ended; gives the schema metadata, which may hold counts of what went through.
+    place : callable
+        `files.whole`, or what `files.together` gives.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def write_spectra(path: Path, batches: Iterable[dict], grid: Grid, finish: Calla
     plain = [name for name in schema.names if name != "flux"]
     written, pending = 0, []
     with (
-        whole(path) as temporary,
+        place(path) as temporary,
         pq.ParquetWriter(
             temporary,
             schema,
@@ -156,6 +160,29 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
             do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
         )
     return json.loads(about)
+
+
+def check_pair(survey: Survey) -> dict:
+    """See that a survey's two tables are of one build; the metadata of spectra.parquet.
+
+    They are replaced one after the other: a kill in between, or a build at work, leaves a new one beside an old one.
+
+    Raises
+    ------
+    FileError
+        As `read_about`.
+    TableError
+        If they are not of one build.
+    """
+    about, partner = read_about(survey.spectra), read_about(survey.quasars)
+    if about["build"] != partner["build"]:
+        raise TableError(
+            survey.spectra,
+            expected=f"the same build as {survey.quasars.name} ({partner['build'][:8]})",
+            got=about["build"][:8],
+            do="run: python get_Chen_data.py build, or convert both files",
+        )
+    return about
 
 
 def _schema(path: Path, hint: str) -> pa.Schema:
@@ -219,19 +246,18 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     """
     grid = read_grid(read_about(path))
     expected = spectra_schema(grid)
-    found = pq.read_schema(path)
-    wrong = [
-        name
-        for name in expected.names
-        if name not in found.names or found.field(name).type != expected.field(name).type
-    ]
-    if wrong:
-        raise TableError(
-            path, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
-        )
     try:
         # without pre_buffer=False, pyarrow keeps every row group it has read until the file is closed
         with pq.ParquetFile(path, pre_buffer=False) as file:
+            found = file.schema_arrow  # of the file that is read, should a build have replaced it by now
+            wrong = [
+                name
+                for name in expected.names
+                if name not in found.names or found.field(name).type != expected.field(name).type
+            ]
+            if wrong:
+                got = f"wrong {', '.join(wrong)}"
+                raise TableError(path, expected="the columns of spectra.parquet", got=got, do="build it again")
             for batch in file.iter_batches(batch_size=rows):
                 flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
                 yield batch.drop_columns(["flux"]).to_pandas(), flux

@@ -67,6 +67,7 @@ def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> li
 
         how = "there already" if target.exists() else "fetched"
         if target.exists():
+            forget(partial(target))  # of a run that was killed just when it had finished
             try:
                 accept(target)
             except (FileError, TableError, FetchError) as error:
@@ -110,7 +111,7 @@ def bring(
     quiet : bool
         No progress bar.
     """
-    part = target.with_name(f".{target.stem}{PARTIAL}{target.suffix}")
+    part = partial(target)
     require_space(target.parent, about - (part.stat().st_size if part.exists() else 0))
     with progress(None, total=size, what=name, unit="B", quiet=quiet) as bar:
         bar.unit_scale = True
@@ -127,6 +128,11 @@ def bring(
         raise
     os.replace(part, target)
     forget(part)
+
+
+def partial(target: Path) -> Path:
+    """Where a big file is gathered, over as many runs as it takes."""
+    return target.with_name(f".{target.stem}{PARTIAL}{target.suffix}")
 
 
 def require_space(folder: Path, size: int) -> None:

@@ -8,13 +8,12 @@ lists is read again.
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from quasar_mass.errors import FileError, SurveyError
+from quasar_mass.errors import FileError
 from quasar_mass.fetch.addresses import REDUCTIONS
 from quasar_mass.files import whole
 from quasar_mass.survey import Survey
@@ -214,39 +213,3 @@ def _checked(values: dict) -> Row:
     if row.run2d not in ("", *REDUCTIONS) or row.state not in STATES:
         raise ValueError(f"run2d {row.run2d!r}, state {row.state!r}")
     return row
-
-
-class Lock:
-    """One fetch at a time in a survey; the system frees it when its process ends, however it ends.
-
-    Raises
-    ------
-    SurveyError
-        If another process holds it.
-    """
-
-    def __init__(self, survey: Survey) -> None:
-        survey.folder.mkdir(parents=True, exist_ok=True)
-        path = survey.folder / ".fetch.lock"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(self._file, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            do = "wait until it has finished, or stop it"
-            raise SurveyError(
-                survey.folder, expected="one fetch at a time", got="another one at work", do=do
-            ) from error
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)

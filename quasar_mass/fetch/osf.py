@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from quasar_mass import tables
-from quasar_mass.convert import convert
+from quasar_mass import reference, tables
+from quasar_mass.convert import convert_here
 from quasar_mass.errors import FetchError, SurveyError
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.answers import Temporary
-from quasar_mass.fetch.big_files import bring
-from quasar_mass.fetch.client import Client
+from quasar_mass.fetch.big_files import bring, partial
+from quasar_mass.fetch.client import Client, forget
 from quasar_mass.survey import Survey
 
 PAGE_LIMIT = 5_000_000  # bytes of one page of a listing: ten files take some 30 kB
@@ -60,8 +60,9 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
             do = f"look at {LISTING}, get the file by hand, and run: python get_Chen_data.py convert FILE"
             raise FetchError(addresses.OSF_LISTING, expected=f"{name} in the project", got=got, do=do)
         entry = entries[name]
-        path = table.with_name(f"{table.stem}_reference{table.suffix}")
+        path = reference.kept_name(table)
         if _verified(path, entry):
+            forget(partial(path))  # of a run that was killed just when it had finished
             lines.append(f"{name}: {path}, there already, verified")
         else:
             _bring(path, entry, client, quiet)
@@ -69,7 +70,7 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
         if table.exists() and tables.read_about(table).get("inputs", {}).get(path.name) == _digests(path)[0]:
             lines.append(f"{name}: converted already to {table}")
         else:
-            lines.append(convert(path, survey, quiet=quiet))
+            lines.append(convert_here(path, survey, quiet=quiet))
     return lines
 
 

@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable
 
+from quasar_mass import locks
 from quasar_mass.catalogs import read_chen, select
 from quasar_mass.errors import SurveyError
 from quasar_mass.fetch import kind, plan
@@ -11,7 +12,7 @@ from quasar_mass.fetch.answers import Policy
 from quasar_mass.fetch.big_files import fetch_catalogs, require_space
 from quasar_mass.fetch.client import PATIENT, Client
 from quasar_mass.fetch.content import says_simulated
-from quasar_mass.fetch.manifest import Epoch, Lock, read
+from quasar_mass.fetch.manifest import Epoch, read
 from quasar_mass.fetch.osf import fetch_tables
 from quasar_mass.fetch.spectra import Report, fetch_spectra, raise_if_failed, settled, write_list
 from quasar_mass.survey import Survey
@@ -61,6 +62,8 @@ def fetch(
         If something that the server has could not be brought.
     FileError, TableError, SurveyError
         If what is there, or what came, is not what it should be.
+    LockError
+        If another process writes in the survey.
     """
     kind.refuse_simulation(survey)
     if what == "spectra":
@@ -74,7 +77,8 @@ def fetch(
     bring = _from_archive(jobs)
     if source == SPARCL and what in ("spectra", "all"):
         bring = _from_sparcl()  # first: what it needs should be missed before gigabytes have come
-    with Lock(survey), Client(mirror, policy=policy, say=wait) as client:
+    survey.folder.mkdir(parents=True, exist_ok=True)
+    with locks.of_survey(survey), Client(mirror, policy=policy, say=wait) as client:
         if what in ("catalogs", "all"):
             for line in fetch_catalogs(survey, client, quiet=quiet):
                 say(line)

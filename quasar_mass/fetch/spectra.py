@@ -161,7 +161,7 @@ def save(path: Path, content: bytes) -> None:
     It is not forced onto the disk, which takes longer than all the rest: should the machine lose power, the journal is
     still there, and the next run reads again what it lists.
     """
-    with whole(path) as temporary, open(temporary, "wb", buffering=0) as file:
+    with whole(path, lasting=False) as temporary, open(temporary, "wb", buffering=0) as file:
         file.write(content)
 
 

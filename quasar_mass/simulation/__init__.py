@@ -10,10 +10,11 @@ gives noise-free spectra to pre-train on. What it cannot do is tell how well a n
 
 import json
 import operator
+import os
 from collections.abc import Iterator
 from itertools import chain
 
-from quasar_mass import __version__
+from quasar_mass import __version__, locks
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, whole
 from quasar_mass.parallel import ordered_map
@@ -28,7 +29,7 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     """Simulate a survey into a folder.
 
     The same `objects`, `seed` and version give the same bytes, whatever `jobs` is and however often the run was
-    interrupted: a second call keeps the spectra that are there and ends where an unbroken one would have.
+    interrupted: a second call keeps the spectra that are there whole and ends where an unbroken one would have.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     ------
     SurveyError
         If the folder holds another survey, real or simulated, or a number is out of range.
+    LockError
+        If another process writes in the folder.
     """
     # Exact integers, so that what survey.json records is what was used.
     objects = _checked("the number of objects", objects, 1, MOST_OBJECTS)
@@ -60,11 +63,22 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     jobs = _checked("the number of jobs", jobs, 1, 256)
     recipe = {"kind": "simulated", "objects": objects, "seed": seed, "version": __version__}
     if (done := _already_there(survey, recipe)) is not None:
+        locks.clear(survey)
+        return done
+    survey.folder.mkdir(parents=True, exist_ok=True)
+    return _simulate(survey, recipe, jobs, quiet)
+
+
+@locks.one_at_a_time
+def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
+    """Simulate what is not there yet; the card."""
+    if (done := _already_there(survey, recipe)) is not None:  # another process may have finished it
         return done
 
     from quasar_mass.simulation import population, published  # not at the top: --help needs no numpy
 
-    targets = population.targets(objects, seed)
+    seed = recipe["seed"]
+    targets = population.targets(recipe["objects"], seed)
     spectra = sum(len(target.epochs) for target in targets if target.has_files)
     about = recipe | {"complete": False, "spectra": spectra, "note": NOTE}
     _write_card(survey, about)  # first, so that a folder cut short never passes for the sky
@@ -73,6 +87,8 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     published.write_masses(survey, records)
     published.write_quasars(survey, records)
     published.write_truth(survey, records, seed=seed)
+    if hasattr(os, "sync"):
+        os.sync()  # once for all spectra, before the card vouches for them
     about["complete"] = True
     _write_card(survey, about)
     return about

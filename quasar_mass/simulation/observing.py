@@ -251,13 +251,13 @@ def _label_all(seed: int, observed: Sequence[_Observed]) -> list[labels.Label]:
 
 
 def _write(survey: Survey, one: _Observed) -> None:
-    """Write the spectra of an object that are not there yet."""
+    """Write the spectra of an object that are not there yet, or not as they should be: a loss of power can do that."""
     for n, (epoch, observation) in enumerate(zip(one.target.epochs, one.observations, strict=True)):
         path = survey.spectrum(*epoch)
-        if not path.exists():
-            with whole(path) as temporary:
-                row = _row(one.target, one.magnitudes, one.primary == n)
-                temporary.write_bytes(specfile.spec_lite(epoch, observation, row))
+        content = specfile.spec_lite(epoch, observation, _row(one.target, one.magnitudes, one.primary == n))
+        if not (path.is_file() and path.read_bytes() == content):
+            with whole(path, lasting=False) as temporary:
+                temporary.write_bytes(content)
 
 
 def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from archive_server import Archive, at_random, many_spectra
 
-from quasar_mass.errors import FetchError, FileError, SurveyError
+from quasar_mass.errors import FetchError, FileError
 from quasar_mass.fetch import addresses, manifest
 from quasar_mass.fetch.answers import Policy
 from quasar_mass.fetch.client import Client
@@ -275,13 +275,6 @@ def test_files_of_a_run_without_an_orderly_end_are_read_again_as_power_may_have_
         path.write_bytes(bytes(path.stat().st_size))  # as it can look after a loss of power
         assert fetch(survey, epochs, archive).brought == 1
     assert_same_files(survey, epochs, content)
-
-
-def test_two_fetches_do_not_work_in_one_survey(survey):
-    with manifest.Lock(survey), pytest.raises(SurveyError, match="one fetch at a time"), manifest.Lock(survey):
-        pass
-    with manifest.Lock(survey):
-        pass
 
 
 KILLED = """

@@ -1,0 +1,305 @@
+"""Killed at any moment, a command leaves whole files; the same command again ends as if nothing had happened."""
+
+import io
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from killing import Forge, contents, unfinished
+
+from quasar_mass import dataset, model_file
+from quasar_mass.errors import TableError
+from quasar_mass.survey import Survey
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+MOMENTS = 30  # of each command, in the long version
+STEP = "1e-3"
+
+
+@pytest.fixture(scope="module")
+def forge():
+    with Forge("get_Chen_data", "quasar_analysis") as started:
+        yield started
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    return tmp_path / "at work"
+
+
+@dataclass
+class Trial:
+    """A command, and the folder it is run in.
+
+    Attributes
+    ----------
+    original : Path or None
+        What the folder holds before; None: nothing, the command makes it.
+    folder : Path
+        Where a copy of it is put.
+    module, arguments
+        The command.
+    between : callable
+        Name and content to whether a file may look like this while the command is at it, beside how it looks before
+        and after.
+    check : callable
+        Given the folder after every kill.
+    """
+
+    forge: Forge
+    original: Path | None
+    folder: Path
+    module: str
+    arguments: tuple
+    between: Callable[[str, bytes], bool] = lambda name, content: False
+    check: Callable[[Path], None] = lambda folder: None
+
+    def __post_init__(self) -> None:
+        self.log = self.folder.with_suffix(".log")
+        self.put()
+        self.before = contents(self.folder) if self.original else {}
+        self.run()  # the first one finds all imports
+        self.put()
+        self.whole = self.run()
+        self.after = contents(self.folder)
+        assert not any(map(unfinished, self.after)), "a leftover of a run that nobody disturbed"
+
+    def put(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.original:
+            shutil.copytree(self.original, self.folder)
+
+    def run(self, status: int = 0, **killing):
+        done = self.forge.run(self.module, *self.arguments, folder=self.folder, log=self.log, **killing)
+        assert status is None or done.status == status, done.said
+        return done
+
+    def killed(self, **killing) -> bool:
+        """Run from the beginning, kill, look, run again, compare; whether the command was still running."""
+        self.put()
+        done = self.run(status=None, **killing)
+        assert done.status in (-9, 0), done.said
+        for name, content in contents(self.folder).items() if self.folder.exists() else ():
+            if not unfinished(name):
+                known = content in (self.before.get(name), self.after.get(name))
+                assert known or self.between(name, content), f"{name} is neither old nor new nor whole"
+        left = contents(self.folder) if self.folder.exists() else {}
+        for name, content in self.before.items():
+            assert left.get(name) == self.after.get(name) or content in left.values(), f"{name} is lost"
+        if self.folder.exists():
+            self.check(self.folder)
+        self.run()
+        again = contents(self.folder)
+        assert sorted(again) == sorted(self.after)
+        assert again == self.after
+        return done.status == -9
+
+    def before_each(self, changes) -> None:
+        """Kill before each of these changes of files; counted from 1, negative ones from the end."""
+        for number in changes:
+            number = number if number > 0 else self.whole.changes + 1 + number
+            assert self.killed(before=number), f"no change {number}"
+
+    def at_random(self, seed: int, moments: int = MOMENTS, pause: float = 0.0) -> None:
+        """Kill at random moments of the time that the command takes."""
+        rng, hit = random.Random(seed), 0
+        for _ in range(moments):
+            hit += self.killed(after=rng.uniform(pause, self.whole.seconds))
+        print(f"{self.module} {self.arguments[0]}: {moments} runs, {hit} killed at work, all ended alike (seed {seed})")
+
+
+# --- simulate -------------------------------------------------------------------------------------------------------
+def incomplete_card(name: str, content: bytes) -> bool:
+    return name == "survey.json" and json.loads(content)["complete"] is False
+
+
+def never_the_sky(folder: Path) -> None:
+    if any(not unfinished(name) for name in contents(folder)):
+        assert Survey(folder).kind == "simulated"
+
+
+def simulating(forge, fresh, *more) -> Trial:
+    options = ("--survey", fresh, "--objects", "4", "--seed", "7", "--quiet", *(more or ("--jobs", "1")))
+    return Trial(forge, None, fresh, "get_Chen_data", ("simulate", *options), incomplete_card, never_the_sky)
+
+
+def test_simulate_killed_between_changes_of_files(forge, fresh):
+    simulating(forge, fresh).before_each([1, 4, 6, 9, 11, 19, -16, -12, -8, -5, -3, -2, -1])
+
+
+@pytest.mark.slow
+def test_simulate_killed_between_any_two_changes_of_files_and_at_random(forge, fresh):
+    trial = simulating(forge, fresh)
+    trial.before_each(range(1, trial.whole.changes + 1))
+    trial.at_random(seed=1)
+
+
+@pytest.mark.slow
+def test_simulate_in_two_processes_killed_at_random(forge, fresh):
+    options = ("--survey", fresh, "--objects", "100", "--seed", "7", "--quiet", "--jobs", "2")
+    Trial(forge, None, fresh, "get_Chen_data", ("simulate", *options), incomplete_card, never_the_sky).at_random(seed=2)
+
+
+# --- build ----------------------------------------------------------------------------------------------------------
+def one_build_or_refused(folder: Path) -> None:
+    """Old tables, new ones, or an error: never a mixed pair."""
+    paths = [Survey(folder).spectra, Survey(folder).quasars]
+    if not all(path.exists() for path in paths):
+        return
+    builds = {json.loads(pq.read_schema(path).metadata[b"quasar_mass"])["build"] for path in paths}
+    if len(builds) == 1:
+        assert len(dataset.load(Survey(folder)).flux)
+    else:
+        with pytest.raises(TableError, match="the same build"):
+            dataset.load(Survey(folder))
+
+
+def building(forge, tiny_survey, fresh, jobs: int = 1) -> Trial:
+    """Over the tables of an earlier build, on another grid."""
+    options = ("build", "--survey", tiny_survey.folder, "--step", "2e-3", "--jobs", "1", "--quiet")
+    log = tiny_survey.folder.with_suffix(".log")
+    assert forge.run("get_Chen_data", *options, folder=tiny_survey.folder, log=log).status == 0
+    options = ("build", "--survey", fresh, "--step", STEP, "--jobs", jobs, "--quiet")
+    return Trial(forge, tiny_survey.folder, fresh, "get_Chen_data", options, check=one_build_or_refused)
+
+
+def test_build_killed_between_any_two_changes_of_files(forge, tiny_survey, fresh):
+    trial = building(forge, tiny_survey, fresh)
+    trial.before_each(range(1, trial.whole.changes + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_build_killed_at_random(forge, tiny_survey, fresh, monkeypatch, jobs):
+    building(forge, tiny_survey, fresh, jobs).at_random(seed=10 + jobs)
+
+
+def test_a_first_build_killed_leaves_no_table_or_all(forge, tiny_survey, fresh):
+    options = ("build", "--survey", fresh, "--step", STEP, "--jobs", "1", "--quiet")
+    trial = Trial(forge, tiny_survey.folder, fresh, "get_Chen_data", options, check=one_build_or_refused)
+    trial.before_each([-5, -4, -3, -1])
+
+
+# --- convert --------------------------------------------------------------------------------------------------------
+def write_reference(folder: Path) -> Path:
+    """The reference's own two files, small, where a reader who downloads them may put them."""
+    names = [f"{number:06d}.00+000000.0".encode() for number in range(12)]
+    epochs = [f"{4000 + number}-56000-0001" for number in range(12)]
+    mass = 8 + np.arange(12) / 10
+    columns = {"ZVI": 1.6, "logMBH-Hb": 0.0, "logMBH-Ha-2": 0.0, "logMBH-MgII-2": mass, "logMBH-CIV-2": 0.0}
+    columns |= {"LMBH": mass, "CHEN EPOCH": epochs, "Z": 1.6, "N_EPOCHS": 1}
+    (folder / "bigger_data").mkdir(parents=True)
+    quasars = pd.DataFrame(columns, index=pd.Index(names, name="OBJECT"))
+    quasars.to_parquet(folder / "bigger_data" / "quasars.parquet")
+    index = pd.MultiIndex.from_tuples(zip([*names, b"unknown"], [*epochs, "5000-56000-0001"], strict=True))
+    index.names = ["OBJECT", "EPOCH"]
+    grid = np.arange(3.159, 3.532, 1e-3)
+    flux = np.random.default_rng(1).normal(500, 100, (13, len(grid)))
+    wide = pd.DataFrame(flux, index=index, columns=[f"{value:.4f}" for value in grid])
+    wide.to_parquet(folder / "bigger_data" / "spectra.parquet")
+    return folder
+
+
+def converting(forge, original: Path, fresh: Path, name: str) -> Trial:
+    options = ("convert", fresh / "bigger_data" / name, "--survey", fresh, "--quiet")
+    return Trial(forge, original, fresh, "get_Chen_data", options)
+
+
+def converted_quasars(forge, tmp_path) -> Path:
+    folder = write_reference(tmp_path / "reference")
+    options = ("convert", folder / "bigger_data" / "quasars.parquet", "--survey", folder, "--quiet")
+    assert forge.run("get_Chen_data", *options, folder=folder, log=tmp_path / "first.log").status == 0
+    return folder
+
+
+def test_convert_in_place_killed_between_any_two_changes_of_files(forge, tmp_path, fresh):
+    trial = converting(forge, write_reference(tmp_path / "reference"), fresh, "quasars.parquet")
+    trial.before_each(range(1, trial.whole.changes + 1))
+
+
+def test_convert_of_spectra_in_place_killed_between_any_two_changes_of_files(forge, tmp_path, fresh):
+    trial = converting(forge, converted_quasars(forge, tmp_path), fresh, "spectra.parquet")
+    trial.before_each(range(1, trial.whole.changes + 1))
+    assert len(dataset.load(Survey(fresh)).flux) == 12
+    assert len(pd.read_parquet(Survey(fresh).rejects)) == 1
+
+
+@pytest.mark.slow
+def test_convert_killed_at_random(forge, tmp_path, fresh):
+    converting(forge, converted_quasars(forge, tmp_path), fresh, "spectra.parquet").at_random(seed=20)
+
+
+# --- training and prediction ----------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def network_forge():
+    with Forge("training_job", "quasar_analysis", "keras") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def built(_tiny_original, tmp_path_factory, forge):
+    folder = shutil.copytree(_tiny_original, tmp_path_factory.mktemp("built") / "survey")
+    options = ("build", "--survey", folder, "--step", STEP, "--jobs", "1", "--quiet")
+    assert forge.run("get_Chen_data", *options, folder=folder, log=folder.with_suffix(".log")).status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(built, network_forge):
+    work = built.parent / "model"
+    done = network_forge.run("training_job", built, work, folder=work, log=built.parent / "model.log")
+    assert done.status == 0, done.said
+    return work / "final.h5"
+
+
+def whole_model(name: str, content: bytes) -> bool:
+    """A checkpoint of fewer training epochs, or a model without its calibration."""
+    import h5py
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        about = json.loads(file.attrs[model_file.ATTRIBUTE])
+        file["model_weights"].visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
+        whole = file.id.get_filesize() == len(content)
+    return whole and (name == "final.h5" or 1 <= len(about["checkpoint"]["history"]) <= 3)
+
+
+def training(network_forge, built, fresh) -> Trial:
+    return Trial(network_forge, None, fresh, "training_job", (built, fresh), whole_model)
+
+
+def test_training_killed_between_changes_of_files(network_forge, built, fresh):
+    training(network_forge, built, fresh).before_each([7, -25, -7])
+
+
+@pytest.mark.slow
+def test_training_killed_at_random(network_forge, built, fresh):
+    training(network_forge, built, fresh).at_random(seed=30)
+
+
+def predicting(network_forge, built, model, tmp_path, fresh, ending: str) -> Trial:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / f"masses{ending}").write_text("of an earlier run\n")
+    options = ("--survey", built, "--model", model, "--output", fresh / f"masses{ending}", "--quiet")
+    return Trial(network_forge, tmp_path / "before", fresh, "quasar_analysis", ("predict", *options))
+
+
+@pytest.mark.parametrize("ending", [".fits"])
+def test_predict_killed_between_changes_of_files(network_forge, built, model, tmp_path, fresh, ending):
+    predicting(network_forge, built, model, tmp_path, fresh, ending).before_each([-4, -2, -1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".fits", ".parquet", ".ecsv", ".csv"])
+def test_predict_killed_at_random(network_forge, built, model, tmp_path, fresh, ending):
+    trial = predicting(network_forge, built, model, tmp_path, fresh, ending)
+    trial.before_each(range(1, trial.whole.changes + 1))
+    trial.at_random(seed=40, moments=MOMENTS if ending == ".fits" else 5)

@@ -1,0 +1,166 @@
+"""Commands that are killed in the middle.
+
+Starting Python and importing what a command needs takes ten times as long as a small command itself. Here one process
+(`Forge`) imports it once, with all that its first run needed, and every run is a copy of it, forked, in a process group of its own, that calls the
+command's `main` and ends as a shell would see it end. It can be killed after a time, or before any one of the things
+that it does to the files of a folder: those are counted, so that every gap between two of them can be tried.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "fcntl.flock"}  # Python's audit events
+
+
+_TRIED: set[str] = set()  # modules
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run: exit status (negative: the signal), seconds, changes to files, what it said."""
+
+    status: int
+    seconds: float
+    changes: int
+    said: str
+
+
+class Forge:
+    """A process that has imported modules and runs their `main` in copies of itself."""
+
+    def __init__(self, *modules: str, environment: dict | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *modules],
+            cwd=HOME,
+            env={**os.environ, "PYTHONPATH": f"{HOME}{os.pathsep}{HOME / 'tests'}", **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def __enter__(self) -> "Forge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def start(self, module: str, *arguments, folder: Path, log: Path, before: int = 0) -> int:
+        """Start a command; the number of its process group. It kills itself before change number `before`."""
+        order = {"module": module, "arguments": [str(one) for one in arguments], "folder": str(folder)}
+        self.process.stdin.write(json.dumps(order | {"log": str(log), "before": before}) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self, log: Path) -> Run:
+        """Wait for the command that was started last."""
+        status, seconds = json.loads(self.process.stdout.readline())
+        said = log.read_text()
+        changes = int(said.rsplit("\nchanges ", 1)[1]) if "\nchanges " in said else 0
+        return Run(status, seconds, changes, said.rsplit("\nchanges ", 1)[0])
+
+    def run(self, module: str, *arguments, folder: Path, log: Path, before: int = 0, after: float | None = None) -> Run:
+        """Run a command; kill it and all its processes before a change, or after so many seconds."""
+        group = self.start(module, *arguments, folder=folder, log=log, before=before)
+        if after is not None:
+            time.sleep(after)
+            kill(group)
+        return self.end(log)
+
+
+def kill(group: int) -> None:
+    """End a process group at once."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:  # it has ended by itself
+        pass
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if not path.is_dir()}
+
+
+def unfinished(name: str) -> bool:
+    """Whether a name is one that no command reads: of a file being written, or of a lock."""
+    name = Path(name).name
+    return name.startswith(".") and (".partial" in name or name.endswith(".lock"))
+
+
+def _copy(order: dict) -> int:
+    """Run a command in this forked process."""
+    os.setsid()
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    changes = 0
+
+    def watch(event: str, details: tuple) -> None:
+        nonlocal changes
+        writes = event == "open" and isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR)
+        if not (writes or event in CHANGES):
+            return
+        if isinstance(details[0], str | os.PathLike) and not os.fspath(details[0]).startswith(order["folder"]):
+            return
+        changes += 1
+        if changes == order["before"]:
+            os.killpg(0, signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    sys.argv = [f"{order['module']}.py", *order["arguments"]]
+    try:
+        status = importlib.import_module(order["module"]).main(order["arguments"])
+    except SystemExit as end:
+        status = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(2, f"\nchanges {changes}".encode())
+    Path(order["log"]).with_suffix(".modules").write_text("\n".join(sys.modules))
+    return int(status or 0)
+
+
+def _serve(modules: list[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order, begin = json.loads(line), time.monotonic()
+        child = os.fork()
+        if child == 0:
+            status = 70  # a traceback, as of an exception that nobody caught
+            try:
+                status = _copy(order)
+            finally:
+                if status == 70:
+                    import traceback
+
+                    traceback.print_exc()
+                os._exit(status)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - begin]), flush=True)
+        if status == 0:
+            _import(Path(order["log"]).with_suffix(".modules").read_text().splitlines())
+
+
+def _import(names: list[str]) -> None:
+    """Import what a command needed, so that the next copy has it."""
+    for name in set(names) - _TRIED:
+        _TRIED.add(name)
+        with contextlib.suppress(Exception):  # a module that is none: of a test, or of six
+            importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1:])

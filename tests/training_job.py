@@ -1,0 +1,36 @@
+"""Training as the notebook does it, with a network so small that it takes a second: for tests that stop it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Train, save and calibrate; `arguments` are a survey with its tables and the folder for what comes of it."""
+    from get_Chen_data import get_Chen_data
+    from quasar_mass import calibration, cli, dataset, model_file, network, tables
+    from quasar_mass.easyai import EasyAI
+    from quasar_mass.errors import QuasarMassError
+    from quasar_mass.survey import Survey
+
+    survey, work = Survey(arguments[0]), Path(arguments[1])
+    try:
+        quasars, spectra, X_train, X_val, _, y_train, y_val, _ = get_Chen_data("Load", survey.folder, quiet=True)
+        layers = model_file.import_keras().layers
+        hidden = [layers.AveragePooling1D(8), layers.Flatten(), layers.Dropout(0.1), layers.Dense(6, "tanh")]
+        ann = EasyAI([*hidden, layers.Dense(1)], (X_train.shape[1], 1), seed=3)
+        about = dataset.describe(tables.read_about(survey.spectra), quasars, spectra)
+        for stage, name in zip(network.STAGES, ("intermediate", "final"), strict=True):
+            stage = replace(stage, training_epochs=3)
+            ann.train(
+                (X_train, y_train), (X_val, y_val), stages=[stage], checkpoints=work / "checkpoints", batch_size=4
+            )
+            ann.save(work / f"{name}.h5", about=about)
+        calibration.calibrate_file([work / "final.h5"], survey, quiet=True)
+    except QuasarMassError as error:
+        return cli._fail(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
