@@ -5,16 +5,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from quasar_mass import __version__, tables
+from quasar_mass import __version__, parts, tables
 from quasar_mass.catalogs import read_chen, select
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import SpectrumError, SurveyError
-from quasar_mass.files import progress, sha256
-from quasar_mass.parallel import ordered_map
+from quasar_mass.files import progress, sha256, whole_folder
+from quasar_mass.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import luminosity_distance, to_rest_frame
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
@@ -42,7 +43,9 @@ class Report:
     rejects: dict
 
 
-def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool = True, quiet: bool = False) -> Report:
+def build(
+    survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
+) -> Report:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
     Parameters
@@ -51,8 +54,9 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         Its two catalogues and its spectrum files must be there; a spectrum that is not becomes a row of the rejects.
     step : float
         Grid step in dex.
-    jobs : int
-        Processes. The tables are the same bytes for any number.
+    jobs : int or str
+        Processes, or the address of a Dask scheduler whose workers see the survey's folder. The tables are the same
+        bytes for any number; on a cluster spectra.parquet is a folder of parts, with the same rows in the same order.
     extinction : bool
         Correct for Galactic extinction; False leaves it out, as the reference does.
     quiet : bool
@@ -66,6 +70,8 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     ------
     FileError, TableError, SurveyError
         If a catalogue cannot be used, no spectrum is left, or a simulated one lies in a survey of the sky.
+    ClusterError
+        As of `ordered_map`, and if a worker does not see a spectrum that is there.
     """
     grid = Grid(step)
     survey_about = survey.about()
@@ -91,13 +97,21 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     rejects: list[dict] = []
     spectra_per_object: Counter = Counter()
 
-    def stream() -> Iterator[dict]:
-        chunks = [todo.iloc[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
-        tasks = [(survey, chunk, grid) for chunk in chunks]
+    everywhere = Survey(survey.folder.absolute())  # processes elsewhere have a current folder of their own
+    needs = (everywhere.chen, everywhere.dr16q, everywhere.card)
+
+    def placed(size: int, keep: Path | None = None) -> Iterator:
+        """Batches of spectra, in order; or, with a folder for them, where the workers have kept them."""
+        chunks = [todo.iloc[start : start + size] for start in range(0, len(todo), size)]
+        tasks = [(everywhere, chunk, grid, keep and parts.kept(keep, n)) for n, chunk in enumerate(chunks)]
+        made = ordered_map(_place, tasks, jobs, needs)
         with progress(None, total=len(todo), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
-            for chunk, (batch, refused) in zip(chunks, ordered_map(_place, tasks, jobs), strict=True):
+            for chunk, (objects, batch, refused) in zip(chunks, made, strict=True):
+                for row in refused:
+                    if is_cluster(jobs) and row["REASON"] == "missing file":
+                        check_missing(everywhere.spectrum(*map(int, row["EPOCH"].split("-"))))
                 rejects.extend(refused)
-                spectra_per_object.update(batch["OBJECT"])
+                spectra_per_object.update(objects)
                 bar.update(len(chunk))
                 yield batch
 
@@ -117,7 +131,12 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         return about
 
     about["cuts"] = cuts
-    n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish)
+    if is_cluster(jobs):
+        with whole_folder(everywhere.spectra) as folder:
+            kept = list(placed(tables.ROW_GROUP, parts.prepare(folder)))
+            n_spectra = parts.write(folder, kept, grid, finish(), jobs, needs, quiet=quiet)
+    else:
+        n_spectra = tables.write_spectra(survey.spectra, placed(_CHUNK), grid, finish)
 
     quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
     quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
@@ -133,8 +152,11 @@ def build_digest(about: dict, spectra_per_object: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[dict]]:
-    """Read one chunk's files and put them on the grid: a batch for the table, and the rejects."""
+def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid, keep: Path | None = None) -> tuple:
+    """Read one chunk's files and put them on the grid: whose they are, a batch for the table, and the rejects.
+
+    With `keep`, the batch is left in that file, and what `parts.keep` says of it stands in its place.
+    """
     batch: dict[str, list] = {name: [] for name in tables.spectra_schema(grid).names}
     rejects = []
     kind = survey.kind
@@ -179,4 +201,4 @@ def _place(survey: Survey, chunk: pd.DataFrame, grid: Grid) -> tuple[dict, list[
         for name, value in values.items():
             batch[name].append(value)
     batch["flux"] = np.array(batch["flux"], dtype=np.float32).reshape(-1, grid.size)
-    return batch, rejects
+    return batch["OBJECT"], parts.keep(keep, batch, grid) if keep else batch, rejects

@@ -47,6 +47,10 @@ class SurveyError(QuasarMassError):
     """A survey folder is not in the state a command needs."""
 
 
+class ClusterError(QuasarMassError):
+    """The machines that were to do the work cannot: no scheduler, no worker, another version, another disk."""
+
+
 class FetchError(QuasarMassError):
     """Something could not be downloaded, or what came is not what was asked for.
 

@@ -1,28 +1,48 @@
-"""The same work in one process or in several, with the same result in the same order."""
+"""The same work in one process, in several, or on a cluster, with the same result in the same order."""
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from quasar_mass.errors import SurveyError
+from quasar_mass.errors import ClusterError, SurveyError
 
 
-def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
-    """Results of ``function(*task)`` in the order of the tasks, computed in `jobs` processes.
+def ordered_map(function: Callable, tasks: list[tuple], jobs: int | str, needs: Iterable[Path] = ()) -> Iterator:
+    """Results of ``function(*task)`` in the order of the tasks, wherever they are computed.
 
     Only a few tasks are under way at a time, so memory does not grow with their number. New processes are spawned, not
     forked: a forked copy of a process that holds TensorFlow's threads can hang. Linear algebra gets one thread in each,
     for the arrays here are small, and threads that wait for one another on busy cores cost twenty times the work.
 
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that other processes know it.
+    tasks : list of tuple
+        Its arguments. They, and the results, travel between processes.
+    jobs : int or str
+        Where: in so many processes of this machine, 1 being this one; or on the workers of the Dask scheduler at this
+        address, which see the same files under the same names.
+    needs : iterable of Path
+        Files that a worker of a cluster must see as this machine does, or its work would be wrong.
+
     Raises
     ------
     SurveyError
-        If a worker dies.
+        If a process of this machine dies.
+    ClusterError
+        If the cluster cannot do the work. (A worker of a cluster that dies is no error: another one takes its share.)
     """
+    if is_cluster(jobs):
+        from quasar_mass import cluster  # not at the top: it needs Dask
+
+        yield from cluster.ordered_map(function, tasks, jobs, needs)
+        return
     if jobs <= 1 or len(tasks) <= 1:
         for task in tasks:
             with threadpool_limits(1, "blas"):
@@ -30,7 +50,7 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
             yield result
         return
     with ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
+        min(jobs, len(tasks)), mp_context=multiprocessing.get_context("spawn"), initializer=one_thread
     ) as pool:
         waiting: deque = deque()
         try:
@@ -52,7 +72,29 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int) -> Iterator:
                 future.cancel()
 
 
-def _one_thread() -> None:
+def is_cluster(jobs: int | str) -> bool:
+    """Whether the work is done by the workers of a scheduler, and `jobs` is its address."""
+    return isinstance(jobs, str)
+
+
+def check_missing(file: Path) -> None:
+    """Look for a file that a worker did not find.
+
+    Raises
+    ------
+    ClusterError
+        If it is here: that worker sees another disk, and what it says of its files is void.
+    """
+    if file.exists():
+        raise ClusterError(
+            file,
+            expected="a file that all workers see, as this machine does",
+            got="a worker that does not",
+            do="put the survey on a disk that all of them share under one name",
+        )
+
+
+def one_thread() -> None:
     """Set what a worker process keeps to; the limit holds for the libraries that are loaded."""
     import numpy  # noqa: F401
 
