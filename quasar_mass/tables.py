@@ -190,7 +190,7 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
     FileError
         If it is missing, not Parquet, or not one of our tables.
     """
-    return _about(path, _schema(path, hint))
+    return _about(path, read_schema(path, hint))
 
 
 def _about(path: Path, schema: pa.Schema) -> dict:
@@ -205,7 +205,8 @@ def _about(path: Path, schema: pa.Schema) -> dict:
     return json.loads(about)
 
 
-def _schema(path: Path, hint: str) -> pa.Schema:
+def read_schema(path: Path, hint: str) -> pa.Schema:
+    """Columns and metadata of a table, one file or a folder of parts; errors as of `read_about`."""
     files = _files(Path(path))
     if not files:
         got = "an empty folder" if Path(path).is_dir() else "no such file"
