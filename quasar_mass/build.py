@@ -21,6 +21,7 @@ from quasar_mass.spectrum import luminosity_distance, to_rest_frame
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 
 _CHUNK = 128  # spectra per task: long enough to pay for the hand-over, short enough for a smooth bar
+_CLUSTER_CHUNK = 1024  # on a cluster, where a task leaves a file of 15 MB for the parts
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def build(
     about["cuts"] = cuts
     if is_cluster(jobs):
         with whole_folder(everywhere.spectra) as folder:
-            kept = list(placed(tables.ROW_GROUP, parts.prepare(folder)))
+            kept = list(placed(_CLUSTER_CHUNK, parts.prepare(folder)))
             n_spectra = parts.write(folder, kept, grid, finish(), jobs, needs, quiet=quiet)
     else:
         n_spectra = tables.write_spectra(survey.spectra, placed(_CHUNK), grid, finish)

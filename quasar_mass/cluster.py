@@ -5,6 +5,7 @@ or files to take and, back, rejects, masses, counts. Dask gives the share of a w
 same work gives the same bytes, so nothing shows of it.
 """
 
+import asyncio
 import contextlib
 import functools
 import hashlib
@@ -17,6 +18,7 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 from quasar_mass.errors import ClusterError
@@ -133,22 +135,36 @@ def _connect(address: str):
         if name.split(".")[0] in ("distributed", "tornado"):  # what there is to say is said in one sentence
             logging.getLogger(name).disabled = True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)  # `facts` knows which matter
-            client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
-    except (*_broken(), TimeoutError, ValueError) as error:
+        with ThreadPoolExecutor(1) as aside:  # a notebook has an event loop of its own
+            found = aside.submit(asyncio.run, _identity(address)).result()
+    except (OSError, TimeoutError, ValueError) as error:
+        found = f"no answer within {CONNECT:g} seconds ({_said(error)})"
+    if found != "Scheduler":
         raise ClusterError(
             f"--scheduler {address}",
             expected="a Dask scheduler at this address",
-            got=f"no answer within {CONNECT:g} seconds ({_said(error)})",
-            do="start one: .venv/bin/python -m dask scheduler; it prints its address",
-        ) from error
+            got=found,
+            do="start one: .venv/bin/python -m dask scheduler; it says its address",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)  # `facts` knows which matter
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
     try:
         client.wait_for_workers(1, timeout=ALONE)
     except TimeoutError as error:
         client.close(timeout=CONNECT)
         raise _no_workers(address) from error
     return client
+
+
+async def _identity(address: str) -> str:
+    """Ask who is there; a client alone would wait without end for one who answers, but not as Dask does."""
+    import distributed
+
+    keys = distributed.Security().get_connection_args("client")
+    async with asyncio.timeout(CONNECT), distributed.rpc(address, connection_args=keys) as who:
+        kind = (await who.identity())["type"]
+    return kind if kind == "Scheduler" else f"a {kind.lower()}"
 
 
 def _result(future, client, address: str) -> object:
@@ -183,8 +199,6 @@ def _no_workers(address: str) -> ClusterError:
 
 def _broken() -> tuple[type[Exception], ...]:
     """The errors that say that the scheduler cannot be reached, or has gone."""
-    from concurrent.futures import CancelledError
-
     from distributed.comm import CommClosedError
 
     return CommClosedError, CancelledError, ConnectionError
