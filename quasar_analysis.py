@@ -238,8 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         metavar="FILES",
         help="spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
-        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet (file or folder); "
-        "without any, the survey's spectra",
+        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, "
+        "file or folder; without any, the survey's spectra",
     )
     _add_models(verb)
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")

@@ -34,7 +34,7 @@ _START = "start the workers in the repository's folder with its Python: .venv/bi
 
 
 def ordered_map(function: Callable, tasks: list[tuple], address: str, needs: Iterable[Path] = ()) -> Iterator:
-    """Do as `parallel.ordered_map` does, on the workers of the scheduler at `address`; parameters and errors as there."""
+    """Do as `parallel.ordered_map` does on the workers of the scheduler at `address`; parameters, errors as there."""
     client = _connect(address)
     here = facts(), {path: _stamp(path) for path in needs}
     waiting: deque = deque()

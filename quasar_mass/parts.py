@@ -21,7 +21,7 @@ from quasar_mass.parallel import ordered_map
 from quasar_mass.rows import Rows, cut
 from quasar_mass.survey import Grid
 
-PART_ROWS = 8 * tables.ROW_GROUP  # spectra per part: 60 MB, and 120 MB in the memory of its writer
+PART_ROWS = 8 * tables.ROW_GROUP  # spectra per part: 100 MB, and little more in the memory of its writer
 _KEPT = "kept"  # the folder of what the workers keep between the rounds
 
 

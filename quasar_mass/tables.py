@@ -218,7 +218,7 @@ def read_schema(path: Path, hint: str) -> pa.Schema:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of a table: itself, or the parts in a folder, in order (other readers pass over `_` and `.` as well)."""
+    """The files of a table: itself, or the parts in a folder, in order (all readers pass over `_` and `.`)."""
     if path.is_dir():
         return sorted(part for part in path.glob("*.parquet") if part.name[0] not in "._")
     return [path] if path.is_file() else []
@@ -269,7 +269,9 @@ def parts_of(path: Path) -> list[tuple[Path, int]]:
             footer = pq.read_metadata(file)
         text = (footer.metadata or {}).get(METADATA)
         if text is None or json.loads(text) != about:
-            raise TableError(file, expected="a part of the same build as the others", got="another", do="build it again")
+            raise TableError(
+                file, expected="a part of the same build as the others", got="another", do="build it again"
+            )
         found.append((file, footer.num_rows))
     total, cuts = sum(rows for _, rows in found), about.get("cuts")
     if Path(path).is_dir() and cuts and total != cuts[-1]["spectra"]:
