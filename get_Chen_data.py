@@ -161,7 +161,10 @@ def status(options) -> None:
 
 
 def _size(path) -> str:
-    return f"{path.stat().st_size / 1e6:,.1f} MB" if path.exists() else "missing"
+    if not path.is_dir():
+        return f"{path.stat().st_size / 1e6:,.1f} MB" if path.exists() else "missing"
+    parts = [part.stat().st_size for part in path.glob("*.parquet")]
+    return f"{sum(parts) / 1e6:,.1f} MB in {len(parts):,} parts"
 
 
 def simulate(options) -> None:
@@ -250,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = f"quasars (default {DEMO_OBJECTS:,})"
     verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
-    verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
+    cli.add_workers(verb, _cores())
     beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
     verb.add_argument("--check", action="store_true", help=beside)
 
@@ -293,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="catalogues and spectrum files to the Parquet tables",
         example=f"{me} build --jobs 4",
     )
-    verb.add_argument("--jobs", type=cli.positive, default=_cores(), metavar="N", help="processes (default: all cores)")
+    cli.add_workers(verb, _cores())
     verb.add_argument(
         "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
     )

@@ -112,7 +112,7 @@ def predict(options) -> None:
     from quasar_mass import prediction, usage
 
     quoter = _quoter(paths, options)
-    asked = {"per_object": options.per_object, "quiet": options.quiet}
+    asked = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
     if options.files:
         parts = [prediction.predict_table(path, quoter, **asked) for path in whole_tables]
         parts += [prediction.predict_files(files, quoter, **asked)] if files else []
@@ -238,12 +238,13 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         metavar="FILES",
         help="spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
-        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet; without "
-        "any, the survey's spectra",
+        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, "
+        "file or folder; without any, the survey's spectra",
     )
     _add_models(verb)
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
+    cli.add_workers(verb)
     verb.add_argument(
         "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
     )

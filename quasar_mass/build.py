@@ -5,21 +5,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from quasar_mass import __version__, locks, placing, tables
+from quasar_mass import __version__, locks, parts, placing, tables
 from quasar_mass.catalogs import read_chen, select
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, sha256, together
-from quasar_mass.parallel import ordered_map
+from quasar_mass.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.placing import Selected
 from quasar_mass.spectrum import extinction_curve, luminosity_distance
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 
 _CHUNK = 128  # spectra per task: long enough to pay for the hand-over, short enough for a smooth bar
+_CLUSTER_CHUNK = 1024  # on a cluster, where a task leaves a file of 15 MB for the parts
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Report:
 
 
 @locks.one_at_a_time
-def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool = True, quiet: bool = False) -> Report:
+def build(
+    survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
+) -> Report:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
     Parameters
@@ -52,8 +56,9 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         Its two catalogues and its spectrum files must be there; a spectrum that is not becomes a row of the rejects.
     step : float
         Grid step in dex.
-    jobs : int
-        Processes. The tables are the same bytes for any number.
+    jobs : int or str
+        Processes, or the address of a Dask scheduler whose workers see the survey's folder. The tables are the same
+        bytes for any number; on a cluster spectra.parquet is a folder of parts, with the same rows in the same order.
     extinction : bool
         Correct for Galactic extinction; False leaves it out, as the reference does.
     quiet : bool
@@ -69,6 +74,8 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
         If a catalogue cannot be used, no spectrum is left, or a simulated one lies in a survey of the sky.
     LockError
         If another process writes in the survey.
+    ClusterError
+        As of `ordered_map`, and if a worker does not see a spectrum that is there.
     """
     grid = Grid(step)
     survey_about = survey.about()
@@ -111,16 +118,24 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
     rejects: list[dict] = []
     spectra_per_object: Counter = Counter()
 
-    def stream() -> Iterator[dict]:
+    everywhere = Survey(survey.folder.absolute())  # processes elsewhere have a current folder of their own
+    needs = (everywhere.chen, everywhere.dr16q, everywhere.card)
+
+    def placed(size: int, keep: Path | None = None) -> Iterator:
+        """Batches of spectra, in order; or, with a folder for them, where the workers have kept them."""
         curve = extinction_curve()
-        tasks = [(survey, spectra[start : start + _CHUNK], grid, curve) for start in range(0, len(spectra), _CHUNK)]
+        chunks = [spectra[start : start + size] for start in range(0, len(spectra), size)]
+        tasks = [(everywhere, chunk, grid, curve, keep and parts.kept(keep, n)) for n, chunk in enumerate(chunks)]
+        made = ordered_map(placing.place, tasks, jobs, needs)
         with progress(None, total=len(spectra), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
-            for batch, refused in ordered_map(placing.place, tasks, jobs):
+            for chunk, (objects, batch, refused) in zip(chunks, made, strict=True):
+                for row in refused:
+                    if is_cluster(jobs) and row["REASON"] == "missing file":
+                        check_missing(everywhere.spectrum(*map(int, row["EPOCH"].split("-"))))
                 rejects.extend(refused)
-                spectra_per_object.update(batch["OBJECT"])
-                bar.update(len(batch["OBJECT"]) + len(refused))
-                if batch["OBJECT"]:
-                    yield batch
+                spectra_per_object.update(objects)
+                bar.update(len(chunk))
+                yield batch
 
     def finish() -> dict:
         kept = len(spectra_per_object)
@@ -139,7 +154,12 @@ def build(survey: Survey, *, step: float = STEP, jobs: int = 1, extinction: bool
 
     about["cuts"] = cuts
     with together() as place:
-        n_spectra = tables.write_spectra(survey.spectra, stream(), grid, finish, place)
+        if is_cluster(jobs):
+            with place(everywhere.spectra, folder=True) as folder:
+                kept = list(placed(_CLUSTER_CHUNK, parts.prepare(folder)))
+                n_spectra = parts.write(folder, kept, grid, finish(), jobs, needs, quiet=quiet)
+        else:
+            n_spectra = tables.write_spectra(survey.spectra, placed(_CHUNK), grid, finish, place)
 
         quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
         quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})

@@ -83,6 +83,43 @@ def mirror(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def scheduler(text: str) -> str:
+    """An argument that is the address of a Dask scheduler."""
+    parts = urlsplit(text if "://" in text else f"tcp://{text}")
+    try:
+        whole = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole:
+        raise argparse.ArgumentTypeError(f"expected tcp://HOST:PORT or tls://HOST:PORT, got {text!r}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None:
+    """Add the options that say where the work is done; both are `options.jobs`, as `parallel.ordered_map` takes it.
+
+    Parameters
+    ----------
+    verb : ArgumentParser
+    cores : int, optional
+        How many processes are usual; without it, the verb works in one process unless a scheduler is named.
+    """
+    verb.set_defaults(jobs=cores or 1)
+    where = verb.add_mutually_exclusive_group()
+    if cores:
+        said = "processes (default: all cores)"
+        where.add_argument("--jobs", type=positive, default=argparse.SUPPRESS, metavar="N", help=said)
+    where.add_argument(
+        "--scheduler",
+        dest="jobs",
+        type=scheduler,
+        default=argparse.SUPPRESS,
+        metavar="ADDRESS",
+        help="hand the work to the workers of a Dask scheduler, for example tcp://HOST:8786; they must see the survey "
+        "under the same path, on a shared disk (needs dask and distributed)",
+    )
+
+
 def natural(text: str) -> int:
     """An argument that counts something, of which there may be none."""
     if not text.isdecimal():

@@ -51,6 +51,10 @@ class LockError(QuasarMassError):
     """Another process is at work on the same files."""
 
 
+class ClusterError(QuasarMassError):
+    """The machines that were to do the work cannot: no scheduler, no worker, another version, another disk."""
+
+
 class FetchError(QuasarMassError):
     """Something could not be downloaded, or what came is not what was asked for.
 

@@ -1,8 +1,10 @@
-"""Writing files whole or not at all, checksums, and progress bars."""
+"""Writing files and folders whole or not at all, checksums, and progress bars."""
 
 import contextlib
 import hashlib
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ PARTIAL = ".partial"  # ending of a file that is being written; never read, repl
 
 
 @contextlib.contextmanager
-def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+def whole(path: Path, *, lasting: bool = True, over_folder: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there once the block has ended well.
 
     Nothing partial ever stands under a final name: the rename is atomic, and a block that fails leaves no trace.
@@ -28,6 +30,8 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         See to it that the content is on the disk before it gets its name, so that a loss of power does not leave an
         empty file under it. For thousands of small files that takes longer than all the rest: whoever writes those
         without it must not trust them after an interruption.
+    over_folder : bool
+        Whether the file may take the place of a folder of that name; otherwise that is an OSError.
 
     Yields
     ------
@@ -39,12 +43,12 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     OSError
         Of the system (disk full, no permission), naming `path`.
     """
-    with together(lasting=lasting) as place, place(path) as temporary:
+    with together(lasting=lasting) as place, place(path, over_folder=over_folder) as temporary:
         yield temporary
 
 
 @contextlib.contextmanager
-def together(*, lasting: bool = True) -> Iterator[Callable[[Path], contextlib.AbstractContextManager[Path]]]:
+def together(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.AbstractContextManager[Path]]]:
     """Write several files that belong together: none gets its name before all are written.
 
     Then they are renamed one right after the other, in the order in which they were begun. A kill among the renames
@@ -53,31 +57,41 @@ def together(*, lasting: bool = True) -> Iterator[Callable[[Path], contextlib.Ab
     Yields
     ------
     callable
-        To be called for each file; as `whole`.
+        To be called for each file; as `whole`. With ``folder=True`` it gives an empty folder, whose name differs from
+        run to run, so that a process of a run that was killed never writes into the folder of the next; what stands at
+        its final name, file or folder, stays until then.
     """
-    waiting: list[tuple[Path, Path]] = []
+    waiting: list[tuple[Path, Path, bool]] = []
 
     @contextlib.contextmanager
-    def place(path: Path) -> Iterator[Path]:
+    def place(path: Path, *, folder: bool = False, over_folder: bool = False) -> Iterator[Path]:
         path = Path(path)
-        temporary = path.with_name(f".{path.stem}{PARTIAL}{path.suffix}")
+        temporary = _beside(path) if folder else path.with_name(f".{path.stem}{PARTIAL}{path.suffix}")
         with _naming(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
-            waiting.append((temporary, path))
+            if folder or over_folder:
+                remove_leftovers(path)
+            waiting.append((temporary, path, folder or over_folder))
+            if folder:
+                temporary.mkdir()
             yield temporary
-            if lasting:
-                with open(temporary, "r+b") as file:  # Windows flushes only what it may write
-                    os.fsync(file.fileno())
+            for file in temporary.rglob("*") if folder else [temporary]:
+                if lasting:
+                    with open(file, "r+b") as written:  # Windows flushes only what it may write
+                        os.fsync(written.fileno())
 
     try:
         yield place
-        for temporary, path in waiting:
-            with _naming(path, temporary):
+        for temporary, path, over_folder in waiting:
+            in_the_way = over_folder and (
+                path.is_dir() or temporary.is_dir()
+            )  # a file takes a file's place in one step
+            with _naming(path, temporary), out_of_the_way(path) if in_the_way else contextlib.nullcontext():
                 os.replace(temporary, path)
     finally:
-        for temporary, _ in waiting:
+        for temporary, *_ in waiting:
             with contextlib.suppress(OSError):  # a folder that cannot be written: what is said already counts
-                temporary.unlink(missing_ok=True)
+                _remove(temporary)
 
 
 @contextlib.contextmanager
@@ -105,6 +119,40 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         if error.errno and error.filename in (None, str(temporary), temporary):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
+
+
+@contextlib.contextmanager
+def out_of_the_way(path: Path) -> Iterator[None]:
+    """Move aside what stands at `path`, and remove it once the block has put something there, or else move it back."""
+    path = Path(path)
+    aside = _beside(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, aside)
+    try:
+        yield
+    except BaseException:
+        if os.path.lexists(aside):
+            os.rename(aside, path)
+        raise
+    _remove(aside)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary folders beside `path` that a killed run has left."""
+    path = Path(path)
+    for left in path.parent.glob(f".{path.stem}.*{PARTIAL}"):
+        _remove(left)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

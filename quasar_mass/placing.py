@@ -1,5 +1,6 @@
 """Spectrum files to rows of the table: the work of a worker process, which imports little so as to start at once."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,8 @@ from quasar_mass.errors import SpectrumError, SurveyError
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import quality_flags, to_rest_frame
 from quasar_mass.survey import Grid, Survey
+
+_COLUMNS = ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "SN", "N_BAD", "EBV", "RUN2D", "FLAGS")  # of a batch, and the flux
 
 
 class Selected(NamedTuple):
@@ -35,7 +38,9 @@ class Selected(NamedTuple):
     distance: float
 
 
-def place(survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray) -> tuple[dict, list[dict]]:
+def place(
+    survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray, keep: Path | None = None
+) -> tuple[list[str], dict | tuple, list[dict]]:
     """Read files and put them on the grid.
 
     Parameters
@@ -45,11 +50,16 @@ def place(survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray
     grid : Grid
     curve : ndarray
         `spectrum.extinction_curve`.
+    keep : Path, optional
+        Leave the batch in this file.
 
     Returns
     -------
+    objects : list of str
+        Whose spectra they are.
     batch : dict
-        Columns of spectra.parquet: lists, and the flux, float32 of shape (n, grid.size).
+        Columns of spectra.parquet: lists, and the flux, float32 of shape (n, grid.size). With `keep`, what
+        `parts.keep` says of it.
     rejects : list of dict
         Rows of rejects.parquet.
 
@@ -101,5 +111,9 @@ def place(survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray
                 "FLAGS": "; ".join(quality_flags(placed.n_bad, placed.n_pixels, extinction_known=corrected)),
             }
         )
-    batch = {name: [row[name] for row in rows] for name in rows[0]} if rows else {"OBJECT": []}
-    return batch | {"flux": flux[: len(rows)]}, rejects
+    batch = {name: [row[name] for row in rows] for name in _COLUMNS} | {"flux": flux[: len(rows)]}
+    if keep:
+        from quasar_mass import parts  # not at the top: local processes need none of it
+
+        return batch["OBJECT"], parts.keep(keep, batch, grid), rejects
+    return batch["OBJECT"], batch, rejects

@@ -1,6 +1,8 @@
 """Masses of spectra: from files or a survey's table to a table that TOPCAT and astropy open."""
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ from quasar_mass import limits, table_files, tables
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import SpectrumError
 from quasar_mass.files import progress
-from quasar_mass.parallel import ahead
+from quasar_mass.parallel import check_missing, is_cluster, ordered_map, side_by_side
 from quasar_mass.quoting import Quoter
+from quasar_mass.rows import Rows, cut
 from quasar_mass.seeing import BATCH, Seen, Stacks
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import quality_flags, to_rest_frame
@@ -49,8 +52,36 @@ COLUMNS = {
 _KEPT = ("Z", "SPLIT", "SURVEY_KIND", "MODEL_KIND")  # of an object, from its first spectrum
 
 
+@dataclass(frozen=True)
+class _Share:
+    """What is made of some spectra, wherever that was.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        Of the table of predictions.
+    refusals : list of SpectrumError
+        Of the files that could not be used.
+    names : ndarray of str, shape (n,)
+    flux : ndarray, shape (n, grid.size)
+    seen : Seen or None
+        Whose the spectra that were used are, and what is needed to pool them; None unless that was asked for.
+    """
+
+    rows: pd.DataFrame
+    refusals: list = field(default_factory=list)
+    names: np.ndarray | None = None
+    flux: np.ndarray | None = None
+    seen: Seen | None = None
+
+
 def predict_files(
-    files: Iterable[Path | Wanted], model: EasyAI | Quoter, *, per_object: bool = False, quiet: bool = False
+    files: Iterable[Path | Wanted],
+    model: EasyAI | Quoter,
+    *,
+    per_object: bool = False,
+    jobs: int | str = 1,
+    quiet: bool = False,
 ) -> pd.DataFrame:
     """Predict the mass of every spec file, with the extinction and, unless another is given, the redshift it carries.
 
@@ -58,9 +89,11 @@ def predict_files(
     ----------
     files : iterable of Path or Wanted
     model : EasyAI or Quoter
-        A plain network gives no intervals.
+        A plain network gives no intervals, and works in this process alone.
     per_object : bool
         One mass per object, named or else of the file's spectrum.
+    jobs : int or str
+        As of `ordered_map`: processes, or the address of a Dask scheduler whose workers see the files and the model.
     quiet : bool
         No progress bar.
 
@@ -73,11 +106,29 @@ def predict_files(
     ------
     SpectrumError
         If not one of the files can be used; says why the first cannot.
+    ClusterError
+        As of `ordered_map`, and if a worker does not see a file that is there.
     """
     quoter = Quoter.of(model)
     wanted = [one if isinstance(one, Wanted) else Wanted(Path(one)) for one in files]
+    chunks = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+    here = Path.cwd()  # processes elsewhere have a current folder of their own
+    tasks = [(quoter, chunk, here, per_object) for chunk in chunks]
     refusals: list[SpectrumError] = []
-    table = _collect(_from_files(wanted, quoter, refusals, quiet), quoter, per_object)
+
+    def shares() -> Iterable[_Share]:
+        made = _made(_from_files, tasks, jobs, [path for path, _ in quoter.files])
+        little = quiet or len(wanted) < 20
+        with progress(None, total=len(wanted), what="spectra", unit="files", quiet=little) as bar:
+            for chunk, share in zip(chunks, made, strict=True):
+                for error in share.refusals:
+                    if is_cluster(jobs) and error.reason == "missing file":
+                        check_missing(Path(error.where))
+                refusals.extend(share.refusals)
+                yield share
+                bar.update(len(chunk))
+
+    table = _collect(shares(), quoter, per_object)
     if len(refusals) == len(wanted):
         first = refusals[0]
         raise SpectrumError(
@@ -91,7 +142,7 @@ def predict_files(
 
 
 def predict_survey(
-    survey: Survey, model: EasyAI | Quoter, *, per_object: bool = False, quiet: bool = False
+    survey: Survey, model: EasyAI | Quoter, *, per_object: bool = False, jobs: int | str = 1, quiet: bool = False
 ) -> pd.DataFrame:
     """Predict the mass of every spectrum of a survey's spectra.parquet, streamed; parameters as of `predict_files`.
 
@@ -101,74 +152,92 @@ def predict_survey(
         If the table is not on the model's grid, or was not treated for extinction as the training set was.
     TableError
         If the survey's two tables are not of one build.
+    ClusterError
+        As of `ordered_map`.
     """
     tables.check_pair(survey)
-    return predict_table(survey.spectra, model, tables.read_quasars(survey.quasars), per_object=per_object, quiet=quiet)
+    tables.read_quasars(survey.quasars)  # what is wrong with it is said before the work begins
+    return predict_table(survey.spectra, model, survey.quasars, per_object=per_object, jobs=jobs, quiet=quiet)
 
 
 def predict_table(
     path: Path,
     model: EasyAI | Quoter,
-    quasars: pd.DataFrame | None = None,
+    quasars: Path | None = None,
     *,
     per_object: bool = False,
+    jobs: int | str = 1,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Predict the mass of every spectrum of a spectra.parquet.
+    """Predict the mass of every spectrum of a spectra.parquet, one file or a folder of parts.
 
     Parameters
     ----------
     path : Path
     model : EasyAI or Quoter
-    quasars : DataFrame, optional
-        The objects, for their split and BAL probability.
-    per_object, quiet : bool
+    quasars : Path, optional
+        The quasars.parquet beside it, for the objects' split and BAL probability.
+    per_object, jobs, quiet : bool
         As of `predict_files`; errors as of `predict_survey`.
     """
     quoter = Quoter.of(model)
     about = tables.read_about(path)
     check_fit(quoter.ensemble.first, about, path)
-    table = _collect(_from_table(path, quoter, quasars, quiet), quoter, per_object)
+    files = tables.parts_of(Path(path).absolute())
+    quasars = quasars and Path(quasars).absolute()
+    shares = cut(files, BATCH)
+    tasks = [(quoter, share, about.get("build"), quasars, per_object) for share in shares]
+    needs = [path for path, _ in (*quoter.files, *files[:1])] + ([quasars] if quasars else [])
+
+    def made() -> Iterable[_Share]:
+        total = sum(rows for _, rows in files)
+        with progress(None, total=total, what="masses", unit="spectra", quiet=quiet) as bar:
+            for share in _made(_from_table, tasks, jobs, needs):
+                yield share
+                bar.update(len(share.rows))
+
+    table = _collect(made(), quoter, per_object)
     return table.assign(SURVEY_KIND=about["kind"], MODEL_KIND=quoter.kind)
 
 
-def _from_table(path: Path, quoter: Quoter, quasars: pd.DataFrame | None, quiet: bool) -> Iterator[tuple]:
-    """Rows, fluxes, S/N and own flags, some at a time."""
-    total = tables.count_spectra(path)
-    with progress(None, total=total, what="masses", unit="spectra", quiet=quiet) as bar:
-        for frame, flux in tables.iterate_spectra(path, BATCH):
-            noise = frame["SN"].to_numpy(np.float64)
-            own = [list(filter(None, flags.split("; "))) for flags in frame["FLAGS"].fillna("")]
-            rows = frame[["OBJECT", "EPOCH", "Z"]].assign(SN=noise, REASON="")
-            if quasars is not None:
-                rows["SPLIT"] = quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
-                if quoter.calibration is not None:
-                    absorbed = quasars["BAL_PROB"].reindex(frame["OBJECT"]).to_numpy() >= limits.BAL_PROBABILITY
-                    for row in np.flatnonzero(absorbed):
-                        own[row].append(limits.CATALOGUED)
-            bad = frame["N_BAD"].fillna(0).to_numpy(float) / (quoter.grid.size * quoter.grid.step / 1e-4)
-            for row in np.flatnonzero(bad > MOST_BAD):
-                rows.loc[rows.index[row], "REASON"] = _few_pixels(bad[row])
-            yield rows.reset_index(drop=True), flux, own
-            bar.update(len(frame))
+def _made(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path]) -> Iterator[_Share]:
+    """Do the tasks; in this process side by side, for a network leaves gaps that reading and counting fill."""
+    return side_by_side(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs)
 
 
-def _from_files(wanted: list[Wanted], quoter: Quoter, refusals: list, quiet: bool) -> Iterator[tuple]:
-    rows, fluxes, own = [], [], []
+@functools.lru_cache(maxsize=1)
+def _objects_of(quasars: Path, _time: int) -> pd.DataFrame:
+    return tables.read_quasars(quasars)[["SPLIT", "BAL_PROB"]]
 
-    def chunk() -> tuple:
-        made = pd.DataFrame(rows), np.array(fluxes, np.float32), list(own)
-        for part in (rows, fluxes, own):
-            part.clear()
-        return made
 
-    many = progress(wanted, total=len(wanted), what="spectra", unit="files", quiet=quiet or len(wanted) < 20)
-    for one in many:
+def _from_table(quoter: Quoter, share: list[Rows], build: str | None, quasars: Path | None, per_object: bool) -> _Share:
+    """Masses of some rows of a table."""
+    frame, flux = tables.read_rows(share, build)
+    noise = frame["SN"].to_numpy(np.float64)
+    own = [list(filter(None, flags.split("; "))) for flags in frame["FLAGS"].fillna("")]
+    rows = frame[["OBJECT", "EPOCH", "Z"]].assign(SN=noise, REASON="")
+    if quasars is not None:
+        known = _objects_of(quasars, quasars.stat().st_mtime_ns)
+        rows["SPLIT"] = known["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
+        if quoter.calibration is not None:
+            absorbed = known["BAL_PROB"].reindex(frame["OBJECT"]).to_numpy() >= limits.BAL_PROBABILITY
+            for row in np.flatnonzero(absorbed):
+                own[row].append(limits.CATALOGUED)
+    bad = frame["N_BAD"].fillna(0).to_numpy(float) / (quoter.grid.size * quoter.grid.step / 1e-4)
+    for row in np.flatnonzero(bad > MOST_BAD):
+        rows.loc[rows.index[row], "REASON"] = _few_pixels(bad[row])
+    return _quote(rows.reset_index(drop=True), flux, own, quoter, per_object)
+
+
+def _from_files(quoter: Quoter, wanted: list[Wanted], here: Path, per_object: bool) -> _Share:
+    """Masses of some files, whose names hold in the folder `here`."""
+    rows, fluxes, own, refusals = [], [], [], []
+    for one in wanted:
         row = {"OBJECT": one.name, "EPOCH": "", "FILE": str(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
         row |= {"SURVEY_KIND": "", "MODEL_KIND": quoter.kind}
         flux, flags = np.zeros(quoter.grid.size, np.float32), []
         try:
-            spectrum = read_spectrum(one.file)
+            spectrum = read_spectrum(here / one.file)
             redshift = spectrum.redshift if np.isnan(one.redshift) else one.redshift
             row |= {"EPOCH": spectrum.epoch, "Z": redshift, "SURVEY_KIND": spectrum.kind}
             placed = to_rest_frame(spectrum, redshift, quoter.grid, ebv=spectrum.ebv if quoter.corrected else None)
@@ -185,36 +254,42 @@ def _from_files(wanted: list[Wanted], quoter: Quoter, refusals: list, quiet: boo
         rows.append(row)
         fluxes.append(flux)
         own.append(flags)
-        if len(rows) == BATCH:
-            yield chunk()
-    if rows:
-        yield chunk()
+    share = _quote(pd.DataFrame(rows), np.array(fluxes, np.float32), own, quoter, per_object)
+    return replace(share, refusals=refusals)
 
 
 def _few_pixels(share: float) -> str:
     return f"too many bad pixels: expected at most {MOST_BAD:.0%} of the window, got {share:.0%}"
 
 
-def _collect(chunks: Iterable[tuple], quoter: Quoter, per_object: bool) -> pd.DataFrame:
-    """Masses, intervals and flags for chunk after chunk; the fluxes of one chunk are in memory at a time."""
+def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Quoter, per_object: bool) -> _Share:
+    """Masses, intervals and flags of some spectra; `own` are the flags they bring along."""
+    use = np.flatnonzero((rows["REASON"] == "").to_numpy())
+    flags = [list(words) for words in own]
+    pooling = {}
+    if len(use):
+        noise = rows["SN"].to_numpy(float)[use]
+        seen = quoter.see(flux[use], rows["Z"].to_numpy(float)[use], noise)
+        for row, words in zip(use, quoter.flags(seen, noise), strict=True):
+            flags[row] = words + flags[row]
+        rows = rows.join(quoter.quote(seen).set_index(rows.index[use]))
+        if per_object:
+            names = rows["OBJECT"].where(rows["OBJECT"] != "", rows["EPOCH"]).to_numpy()[use]
+            pooling = {"names": names, "flux": flux[use], "seen": seen}
+    elif "LMBH" not in rows:
+        rows = rows.assign(LMBH=np.nan)
+    return _Share(rows.assign(FLAGS=["; ".join(words) for words in flags]), **pooling)
+
+
+def _collect(shares: Iterable[_Share], quoter: Quoter, per_object: bool) -> pd.DataFrame:
+    """One table of all shares, in order; the fluxes of one of them are in memory at a time."""
     parts, kept, names, stacks = [], [], [], Stacks(quoter.grid.size)
-    for rows, flux, own in ahead(chunks):  # reading and decoding beside the network
-        use = np.flatnonzero((rows["REASON"] == "").to_numpy())
-        flags = [list(words) for words in own]
-        if len(use):
-            noise = rows["SN"].to_numpy(float)[use]
-            seen = quoter.see(flux[use], rows["Z"].to_numpy(float)[use], noise)
-            for row, words in zip(use, quoter.flags(seen, noise), strict=True):
-                flags[row] = words + flags[row]
-            rows = rows.join(quoter.quote(seen).set_index(rows.index[use]))
-            if per_object:
-                object_of = rows["OBJECT"].where(rows["OBJECT"] != "", rows["EPOCH"]).to_numpy()[use]
-                stacks.add(object_of, flux[use], seen.signal_to_noise)
-                kept.append(seen)
-                names.append(object_of)
-        elif "LMBH" not in rows:
-            rows = rows.assign(LMBH=np.nan)
-        parts.append(rows.assign(FLAGS=["; ".join(words) for words in flags]))
+    for share in shares:
+        if share.seen is not None:
+            stacks.add(share.names, share.flux, share.seen.signal_to_noise)
+            kept.append(share.seen)
+            names.append(share.names)
+        parts.append(share.rows)
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=float if unit else str) for name, (unit, _) in COLUMNS.items()})
     table = pd.concat(parts, ignore_index=True)

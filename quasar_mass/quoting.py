@@ -1,5 +1,6 @@
 """Masses with all that belongs to them: interval, flags, and how much an ensemble's networks disagree."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import pandas as pd
 from quasar_mass import limits
 from quasar_mass.easyai import EasyAI
 from quasar_mass.ensemble import Ensemble
+from quasar_mass.errors import ModelError
+from quasar_mass.files import sha256
 from quasar_mass.seeing import Seen, Stacks, averaged, epochs_of, see
 from quasar_mass.survey import Grid
 from quasar_mass.uncertainty import CONFIDENCE, Calibration, widened
@@ -33,6 +36,9 @@ class Quoter:
         Whose masses the intervals hold: ``"any"``, ``"MgII"`` or ``"CIV"``.
     total : bool
         Whether to give intervals with the virial method's own scatter as well.
+    files : tuple of (Path, str)
+        The model files it was loaded from and their SHA-256; empty for a network of this process alone. It is as these
+        that it travels to another process, which loads them once.
     """
 
     ensemble: Ensemble
@@ -40,6 +46,17 @@ class Quoter:
     confidence: float = CONFIDENCE
     line: str = "any"
     total: bool = False
+    files: tuple = ()
+
+    def __reduce__(self) -> tuple:
+        if not self.files:
+            raise ModelError(
+                "the model",
+                expected="a model file, which other machines can load",
+                got="a network of this process alone",
+                do="save it, and load a Quoter from the file",
+            )
+        return _loaded, (self.files, self.confidence, self.line, self.total)
 
     @classmethod
     def load(cls, paths: Sequence[str | Path] | str | Path, **options) -> "Quoter":
@@ -58,7 +75,8 @@ class Quoter:
         """
         paths = [paths] if isinstance(paths, str | Path) else list(paths)
         ensemble = Ensemble.load(paths)
-        found = cls(ensemble, Calibration.load(paths[0], ensemble.name), **options)
+        files = tuple((Path(path).absolute(), sha256(path)) for path in paths)
+        found = cls(ensemble, Calibration.load(paths[0], ensemble.name), files=files, **options)
         if found.calibration is not None:
             found.calibration.interval(found.line)
         return found
@@ -157,3 +175,18 @@ class Quoter:
             self._add_interval(table, *ends)
         table["LMBH_MEAN"], table["LMBH_SD"] = groups.mean(), groups.std()
         return table.rename_axis("OBJECT")
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(files: tuple, confidence: float, line: str, total: bool) -> Quoter:
+    """Load a quoter as it was elsewhere; once, however many shares of the work a process gets."""
+    for path, expected in files:
+        found = sha256(path)
+        if found != expected:
+            raise ModelError(
+                path,
+                expected=f"the model file of SHA-256 {expected[:12]}...",
+                got=f"{found[:12]}...",
+                do="let it stay as it is until all is predicted, on a disk that all machines share",
+            )
+    return Quoter.load([path for path, _ in files], confidence=confidence, line=line, total=total)

@@ -14,7 +14,7 @@ from quasar_mass.parallel import ahead
 from quasar_mass.pooling import LEAST_SN, Epochs, stack_weights
 from quasar_mass.survey import Grid, Survey
 
-BATCH = 512  # spectra in memory at a time
+BATCH = 1024  # spectra in memory at a time
 
 
 @dataclass(frozen=True)

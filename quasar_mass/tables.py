@@ -1,6 +1,7 @@
 """The Parquet tables of a survey: their columns, their metadata, how they are written and read."""
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.files import whole
+from quasar_mass.rows import Rows, cut
 from quasar_mass.survey import Grid, Survey
 
 METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
@@ -76,10 +78,42 @@ def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable 
         pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, compression="zstd")
 
 
+def spectra_table(batch: dict, grid: Grid) -> pa.Table:
+    """A batch of rows, column name to list or array, as a table of the columns of spectra.parquet."""
+    schema = spectra_schema(grid)
+    columns = {name: batch[name] for name in schema.names if name != "flux"}
+    flux = pa.array(np.ascontiguousarray(batch["flux"], dtype=np.float32).reshape(-1))
+    columns["flux"] = pa.FixedSizeListArray.from_arrays(flux, grid.size)
+    return pa.table(columns, schema=schema)
+
+
 def write_spectra(
     path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict], place: Callable = whole
 ) -> int:
-    """Write spectra.parquet from a stream of batches, whole or not at all.
+    """Write spectra.parquet as one file from a stream of batches, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Final name. A folder of parts that stands there is replaced.
+    batches : iterable of dict
+        Column name to list or array; ``flux`` of shape (rows, grid.size).
+    grid, finish
+        As of `write_file`.
+    place : callable
+        `files.whole`, or what `files.together` gives.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    with place(path, over_folder=True) as temporary:
+        return write_file(temporary, (spectra_table(batch, grid) for batch in batches), grid, finish)
+
+
+def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Callable[[], dict]) -> int:
+    """Write spectra into a file of the form of spectra.parquet.
 
     Rows are gathered into row groups of `ROW_GROUP` whatever the size of the batches, so the file does not depend on
     how the work was cut up.
@@ -87,9 +121,9 @@ def write_spectra(
     Parameters
     ----------
     path : Path
-        Final name.
-    batches : iterable of dict
-        Column name to list or array; ``flux`` of shape (rows, grid.size).
+        A temporary name.
+    batches : iterable of Table
+        As `spectra_table` makes them.
     grid : Grid
         The grid of the fluxes.
     finish : callable
@@ -105,17 +139,14 @@ def write_spectra(
     schema = spectra_schema(grid)
     plain = [name for name in schema.names if name != "flux"]
     written, pending = 0, []
-    with (
-        place(path) as temporary,
-        pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="zstd",
-            use_dictionary=plain,
-            use_byte_stream_split=["flux.list.element"],  # the bytes of like weight together: half the size, lossless
-            write_statistics=plain,
-        ) as writer,
-    ):
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=plain,
+        use_byte_stream_split=["flux.list.element"],  # the bytes of like weight together: half the size, lossless
+        write_statistics=plain,
+    ) as writer:
 
         def flush(everything: bool) -> None:
             nonlocal pending, written
@@ -128,10 +159,7 @@ def write_spectra(
             pending = [table] if table.num_rows else []
 
         for batch in batches:
-            columns = {name: batch[name] for name in plain}
-            flux = pa.array(np.ascontiguousarray(batch["flux"], dtype=np.float32).reshape(-1))
-            columns["flux"] = pa.FixedSizeListArray.from_arrays(flux, grid.size)
-            pending.append(pa.table(columns, schema=schema))
+            pending.append(batch)
             if sum(part.num_rows for part in pending) >= ROW_GROUP:
                 flush(everything=False)
         flush(everything=True)
@@ -150,7 +178,10 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
     FileError
         If it is missing, not Parquet, or not one of our tables.
     """
-    schema = _schema(path, hint)
+    return _about(path, read_schema(path, hint))
+
+
+def _about(path: Path, schema: pa.Schema) -> dict:
     about = (schema.metadata or {}).get(METADATA)
     if about is None:
         raise FileError(
@@ -185,13 +216,23 @@ def check_pair(survey: Survey) -> dict:
     return about
 
 
-def _schema(path: Path, hint: str) -> pa.Schema:
-    if not Path(path).is_file():
-        raise FileError(path, expected="a table", got="no such file", do=hint)
+def read_schema(path: Path, hint: str) -> pa.Schema:
+    """Columns and metadata of a table, one file or a folder of parts; errors as of `read_about`."""
+    files = _files(Path(path))
+    if not files:
+        got = "an empty folder" if Path(path).is_dir() else "no such file"
+        raise FileError(path, expected="a table", got=got, do=hint)
     try:
-        return pq.read_schema(path)
+        return pq.read_schema(files[0])
     except (pa.ArrowInvalid, OSError) as error:
         raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do=hint) from error
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a table: itself, or the parts in a folder, in order (all readers pass over `_` and `.`)."""
+    if path.is_dir():
+        return sorted(part for part in path.glob("*.parquet") if part.name[0] not in "._")
+    return [path] if path.is_file() else []
 
 
 def read_quasars(path: Path) -> pd.DataFrame:
@@ -211,12 +252,8 @@ def read_rejects(path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    try:
+    with _read(path):
         return pq.read_table(path).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
-        ) from error
 
 
 def read_grid(about: dict) -> Grid:
@@ -229,13 +266,38 @@ def describe_grid(grid: Grid) -> dict:
     return {"start": grid.start, "step": grid.step, "size": grid.size, "axis": "log10(rest wavelength / Angstrom)"}
 
 
+def parts_of(path: Path) -> list[tuple[Path, int]]:
+    """The file, or the parts, of a spectra.parquet, in order, each with the number of its rows.
+
+    Raises
+    ------
+    FileError, TableError
+        If a file is missing or damaged, a part is not of the same build as the first, or parts are missing.
+    """
+    about, found = read_about(path), []
+    for file in _files(Path(path)):
+        with _read(file):
+            footer = pq.read_metadata(file)
+        text = (footer.metadata or {}).get(METADATA)
+        if text is None or json.loads(text) != about:
+            raise TableError(
+                file, expected="a part of the same build as the others", got="another", do="build it again"
+            )
+        found.append((file, footer.num_rows))
+    total, cuts = sum(rows for _, rows in found), about.get("cuts")
+    if Path(path).is_dir() and cuts and total != cuts[-1]["spectra"]:
+        expected = f"{cuts[-1]['spectra']:,} spectra in its parts, as each of them says"
+        raise TableError(path, expected=expected, got=f"{total:,}", do="build it again")
+    return found
+
+
 def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
     """Stream spectra.parquet.
 
     Parameters
     ----------
     path : Path
-        A spectra.parquet of this project.
+        A spectra.parquet of this project, one file or a folder of parts.
     rows : int
         Rows at a time.
 
@@ -244,23 +306,65 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     DataFrame, ndarray of float32 (n, grid.size)
         All columns but the flux, and the flux.
     """
-    grid = read_grid(read_about(path))
+    build = read_about(path).get("build")
+    for share in cut(parts_of(path), rows):
+        yield read_rows(share, build)
+
+
+def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read some rows of a spectra.parquet.
+
+    Parameters
+    ----------
+    pieces : iterable of Rows
+        As `cut` makes them of `parts_of`.
+    build : str, optional
+        That the rows must be of: a build at work may replace the table between two pieces.
+
+    Returns
+    -------
+    DataFrame, ndarray of float32 (n, grid.size)
+        All columns but the flux, and the flux.
+    """
+    read = []
+    for file, start, stop in pieces:
+        with _read(file), pq.ParquetFile(file) as parquet:
+            grid = _checked_grid(file, parquet.schema_arrow, build)
+            ends = np.cumsum([parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)])
+            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+            before = ends[first - 1] if first else 0
+            read.append(parquet.read_row_groups(range(first, last + 1)).slice(start - before, stop - start))
+    table = pa.concat_tables(read)
+    flux = table.column("flux").combine_chunks().flatten().to_numpy().reshape(-1, grid.size)
+    return table.drop_columns(["flux"]).to_pandas(), flux
+
+
+def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
+    """The grid of a file of spectra, whose columns must be those of spectra.parquet, and its build the one named."""
+    about = _about(file, found)
+    if build not in (None, about.get("build")):
+        raise TableError(
+            file, expected=f"the build {build[:8]} to the end", got="another one in its place", do="run this again"
+        )
+    grid = read_grid(about)
     expected = spectra_schema(grid)
+    wrong = [
+        name
+        for name in expected.names
+        if name not in found.names or found.field(name).type != expected.field(name).type
+    ]
+    if wrong:
+        raise TableError(
+            file, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
+        )
+    return grid
+
+
+@contextlib.contextmanager
+def _read(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be read what it should be."""
     try:
-        # without pre_buffer=False, pyarrow keeps every row group it has read until the file is closed
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            found = file.schema_arrow  # of the file that is read, should a build have replaced it by now
-            wrong = [
-                name
-                for name in expected.names
-                if name not in found.names or found.field(name).type != expected.field(name).type
-            ]
-            if wrong:
-                got = f"wrong {', '.join(wrong)}"
-                raise TableError(path, expected="the columns of spectra.parquet", got=got, do="build it again")
-            for batch in file.iter_batches(batch_size=rows):
-                flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
-                yield batch.drop_columns(["flux"]).to_pandas(), flux
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise FileError(
             path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
@@ -268,5 +372,5 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
 
 
 def count_spectra(path: Path) -> int:
-    """Rows of spectra.parquet, from its footer alone."""
-    return pq.read_metadata(path).num_rows
+    """Rows of spectra.parquet, from its footers alone."""
+    return sum(rows for _, rows in parts_of(path))

@@ -76,7 +76,9 @@ def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted
             raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
         path = Path(argument)
         name = EPOCH.fullmatch(str(argument))
-        if path.is_dir():
+        if path.is_dir() and any(path.glob("*.parquet")) and _holds_spectra(path):
+            whole_tables.append(path)
+        elif path.is_dir():
             wanted += [Wanted(file) for file in expand([path])]
         elif name and not path.exists():
             wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
@@ -128,17 +130,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _holds_spectra(path: Path) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from quasar_mass import tables  # not at the top: lists of files need no Parquet
 
-    if not path.is_file():
-        raise FileError(path, expected="a table", got="no such file", do="correct the name")
-    try:
-        return "flux" in pq.read_schema(path).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            path, expected="a Parquet file", got=str(error).splitlines()[0], do="copy or write it again"
-        ) from error
+    return "flux" in tables.read_schema(path, "correct the name, copy or write it again").names
 
 
 def _is_spectrum(path: Path) -> bool:

@@ -17,7 +17,7 @@ from itertools import chain
 from quasar_mass import __version__, locks
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, whole
-from quasar_mass.parallel import ordered_map
+from quasar_mass.parallel import is_cluster, ordered_map
 from quasar_mass.survey import DEMO_OBJECTS, Survey
 
 MOST_OBJECTS = 100_000
@@ -25,7 +25,9 @@ CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of
 NOTE = "The spectra and the masses in this folder are simulated; no number made from them says anything about the sky."
 
 
-def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs: int = 1, quiet: bool = False) -> dict:
+def simulate(
+    survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs: int | str = 1, quiet: bool = False
+) -> dict:
     """Simulate a survey into a folder.
 
     The same `objects`, `seed` and version give the same bytes, whatever `jobs` is and however often the run was
@@ -40,8 +42,8 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
         some 15 % more are made to fail the cuts. 1 to 100,000; takes 0.3 MB of disk each.
     seed : int
         0 to 2**32 - 1.
-    jobs : int
-        Processes to work in.
+    jobs : int or str
+        Processes to work in, or the address of a Dask scheduler whose workers see the survey's folder.
     quiet : bool
         No progress bar.
 
@@ -60,7 +62,8 @@ def simulate(survey: Survey, *, objects: int = DEMO_OBJECTS, seed: int = 1, jobs
     # Exact integers, so that what survey.json records is what was used.
     objects = _checked("the number of objects", objects, 1, MOST_OBJECTS)
     seed = _checked("the seed", seed, 0, 2**32 - 1)
-    jobs = _checked("the number of jobs", jobs, 1, 256)
+    if not is_cluster(jobs):
+        jobs = _checked("the number of jobs", jobs, 1, 256)
     recipe = {"kind": "simulated", "objects": objects, "seed": seed, "version": __version__}
     if (done := _already_there(survey, recipe)) is not None:
         locks.clear(survey)
@@ -141,12 +144,13 @@ def _write_card(survey: Survey, about: dict) -> None:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _records(survey: Survey, seed: int, targets: list, jobs: int) -> Iterator:
+def _records(survey: Survey, seed: int, targets: list, jobs: int | str) -> Iterator:
     """Simulate all targets, in order."""
     from quasar_mass.simulation.observing import simulate_targets
 
-    tasks = [(survey, seed, chunk) for chunk in _chunks(targets)]
-    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs))
+    everywhere = Survey(survey.folder.absolute())  # processes elsewhere have a current folder of their own
+    tasks = [(everywhere, seed, chunk) for chunk in _chunks(targets)]
+    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs, [everywhere.card]))
 
 
 def _chunks(targets: list) -> Iterator[list]:
