@@ -247,7 +247,8 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
             path, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
         )
     try:
-        with pq.ParquetFile(path) as file:
+        # without pre_buffer=False, pyarrow keeps every row group it has read until the file is closed
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=rows):
                 flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
                 yield batch.drop_columns(["flux"]).to_pandas(), flux
