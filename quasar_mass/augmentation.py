@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quasar_mass.batches import digest
+from quasar_mass.on_disk import OnDisk
 
 # All of these are chosen here: wide enough to cover what the instrument is known to do, without evidence beyond that.
 NOISE_SHARE = 0.6  # share of fresh spectra that get another noise than their quasar's night and brightness gave them
@@ -73,12 +74,12 @@ class Varied:
 
     Parameters
     ----------
-    spectra : ndarray of float32, shape (n, pixels, 1)
+    spectra : ndarray of float32, or OnDisk, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,)
         log10(M_BH / M_Sun).
     """
 
-    def __init__(self, spectra: np.ndarray, label: np.ndarray) -> None:
+    def __init__(self, spectra: np.ndarray | OnDisk, label: np.ndarray) -> None:
         self.spectra, self.label = spectra, np.asarray(label, np.float32)
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class Varied:
 
     def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Vary these spectra; shape (n, pixels, 1), and their labels."""
-        spectra = self.spectra[rows, :, 0].astype(np.float32)
+        spectra = self.spectra[rows][..., 0].astype(np.float32)
         n, pixels = spectra.shape
         share = (ADDED_NOISE * rng.random((n, 1))).astype(np.float32)
         spectra += share * _local_noise(spectra) * rng.standard_normal(spectra.shape, dtype=np.float32)

@@ -9,22 +9,23 @@ import numpy as np
 
 from quasar_mass.errors import TableError
 from quasar_mass.model_file import import_keras
+from quasar_mass.on_disk import OnDisk
 from quasar_mass.parallel import cores
 
 
 class Arrays:
-    """Spectra in memory or mapped from disk, with their labels: the plain source of batches.
+    """Spectra in memory or on disk, with their labels: the plain source of batches.
 
     Any object with these three methods can stand in its place (`augmentation` has two).
 
     Parameters
     ----------
-    spectra : ndarray of float32, shape (n, pixels, 1)
+    spectra : ndarray of float32, or OnDisk, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,), optional
         log10(M_BH / M_Sun).
     """
 
-    def __init__(self, spectra: np.ndarray, label: np.ndarray | None = None) -> None:
+    def __init__(self, spectra: np.ndarray | OnDisk, label: np.ndarray | None = None) -> None:
         self.spectra, self.label = spectra, label
 
     def __len__(self) -> int:
@@ -100,15 +101,17 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores())
 
 
-def as_float32(values, what: str) -> np.ndarray:
+def as_float32(values, what: str) -> np.ndarray | OnDisk:
     """The values as float32, without a copy where they are; TableError where they are no numbers."""
+    if isinstance(values, OnDisk):
+        return values
     try:
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
 
 
-def check_finite(values: np.ndarray, what: str) -> None:
+def check_finite(values: np.ndarray | OnDisk, what: str) -> None:
     """Raise TableError, naming the first row, where a value is not finite."""
     rows = [np.isfinite(piece).reshape(len(piece), -1).all(axis=1) for piece in _pieces(values)]
     bad = np.flatnonzero(~np.concatenate(rows)) if rows else np.empty(0, dtype=int)
@@ -121,17 +124,17 @@ def check_finite(values: np.ndarray, what: str) -> None:
         )
 
 
-def digest(arrays: Sequence[np.ndarray]) -> str:
+def digest(arrays: Sequence[np.ndarray | OnDisk]) -> str:
     """SHA-256 of arrays: shapes, types and bytes."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.shape} {array.dtype}".encode())
-        for piece in _pieces(np.atleast_1d(array)):
+        for piece in _pieces(array if array.ndim else array[np.newaxis]):
             sha.update(np.ascontiguousarray(piece).data)
     return sha.hexdigest()
 
 
-def _pieces(array: np.ndarray, size: int = 1024) -> Iterator[np.ndarray]:
-    """Yield some rows at a time, so that an array mapped from disk need not fit into memory."""
+def _pieces(array: np.ndarray | OnDisk, size: int = 1024) -> Iterator[np.ndarray]:
+    """Yield some rows at a time, so that an array on disk need not fit into memory."""
     for row in range(0, len(array), size):
         yield array[row : row + size]

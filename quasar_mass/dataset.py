@@ -1,18 +1,21 @@
 """From the Parquet tables to training, validation and test sets, split by object."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass import tables
 from quasar_mass.errors import TableError
+from quasar_mass.on_disk import OnDisk, Scratch
 from quasar_mass.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A survey in memory.
+    """A survey, in memory (`load`) or with its fluxes on disk (`stream`).
 
     Attributes
     ----------
@@ -21,7 +24,7 @@ class Dataset:
     spectra : DataFrame
         One row per spectrum, index (OBJECT, EPOCH), without the flux; with the object's LMBH, LABEL_LINE, N_EPOCHS
         and SPLIT beside it.
-    flux : ndarray of float32, shape (n_spectra, grid.size)
+    flux : ndarray of float32, shape (n_spectra, grid.size), or OnDisk
         Luminosity density in the tables' unit, row by row as in `spectra`.
     grid : Grid
         Its wavelengths.
@@ -31,7 +34,7 @@ class Dataset:
 
     quasars: pd.DataFrame
     spectra: pd.DataFrame
-    flux: np.ndarray
+    flux: np.ndarray | OnDisk
     grid: Grid
     about: dict
 
@@ -49,12 +52,13 @@ class Dataset:
 
         Returns
         -------
-        X : ndarray of float32, shape (n, grid.size, 1)
+        X : ndarray of float32, or OnDisk, shape (n, grid.size, 1)
         y : Series of float32, index (OBJECT, EPOCH)
             The label LMBH = log10(M_BH / M_Sun) of the object.
         """
         rows = (self.spectra["SPLIT"] == split).to_numpy()
-        return self.flux[rows][..., None], self.spectra.loc[rows, "LMBH"].astype(np.float32)
+        flux = self.flux.only(rows) if isinstance(self.flux, OnDisk) else self.flux[rows][..., None]
+        return flux, self.spectra.loc[rows, "LMBH"].astype(np.float32)
 
 
 def load(survey: Survey) -> Dataset:
@@ -66,35 +70,68 @@ def load(survey: Survey) -> Dataset:
         If a table is missing or damaged, the two are not of one build, or a value is not finite.
     """
     about = tables.check_pair(survey)
-    quasars = tables.read_quasars(survey.quasars)
     grid = tables.read_grid(about)
     flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
-    rows, filled = [], 0
+    filled = 0
+
+    def keep(block: np.ndarray) -> None:
+        nonlocal filled
+        flux[filled : filled + len(block)] = block
+        filled += len(block)
+
+    quasars, spectra = _read(survey, about, keep)
+    return Dataset(quasars, spectra, flux, grid, about)
+
+
+def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
+    """Load a survey's two tables but for the fluxes, which `EasyAI` reads batch by batch from a temporary file.
+
+    Training on it gives the same losses and weights as on what `load` gives, to the bit.
+
+    Parameters
+    ----------
+    survey : Survey
+    scratch : path, optional
+        Folder of the temporary file, 4 bytes per pixel, which goes with the data set. The tables' own, unless given.
+
+    Raises
+    ------
+    FileError, TableError
+        As `load`, and if the temporary file cannot be written.
+    """
+    about = tables.check_pair(survey)
+    grid = tables.read_grid(about)
+    file = Scratch(Path(scratch or survey.spectra.parent), grid.size)
+    quasars, spectra = _read(survey, about, file.append)
+    return Dataset(quasars, spectra, OnDisk(file, np.arange(len(spectra)), grid.size), grid, about)
+
+
+def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read both tables, which must be of the build that `about` names, and hand the fluxes over in blocks of rows."""
+    quasars = tables.read_quasars(survey.quasars)
+    rows = []
     for frame, block in tables.iterate_spectra(survey.spectra):
-        if block.shape[1] != grid.size or filled + len(block) > len(flux):
-            raise _replaced(survey)
         if not np.isfinite(block).all():
             bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
             raise TableError(
                 f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again"
             )
-        flux[filled : filled + len(block)] = block
-        filled += len(block)
+        keep(block)
         rows.append(frame)
-    if filled != len(flux) or tables.check_pair(survey)["build"] != about["build"]:
-        raise _replaced(survey)
+    if tables.check_pair(survey)["build"] != about["build"]:
+        raise TableError(
+            survey.spectra,
+            expected="one table from begin to end",
+            got="another in its place",
+            do="run again once no build is at work",
+        )
     spectra = pd.concat(rows, ignore_index=True)
     unknown = ~spectra["OBJECT"].isin(quasars.index)
     if unknown.any():
         name = spectra.loc[unknown, "OBJECT"].iloc[0]
         raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
-    return Dataset(quasars, spectra.set_index(["OBJECT", "EPOCH"]), flux, grid, about)
-
-
-def _replaced(survey: Survey) -> TableError:
-    do = "run again once no build is at work"
-    return TableError(survey.spectra, expected="one table from begin to end", got="another in its place", do=do)
+    return quasars, spectra.set_index(["OBJECT", "EPOCH"])
 
 
 def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:

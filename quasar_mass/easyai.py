@@ -105,9 +105,9 @@ class EasyAI:
         Parameters
         ----------
         training, validation : (spectra, labels)
-            Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). An array
-            mapped from disk is read batch by batch. `training` may also be a source that makes its batches itself
-            (`augmentation`).
+            Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). Those of
+            `dataset.stream` are read from disk batch by batch. `training` may also be a source that makes its batches
+            itself (`augmentation`).
         stages : sequence of network.Stage
             Name, learning rate and number of training epochs of each.
         checkpoints : path, optional
