@@ -163,7 +163,7 @@ def build(
 
         quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
         quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
-        quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"])
+        quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"], quasars=quasars["QUASAR"])
         tables.write_quasars(survey.quasars, quasars, about, place)
         tables.write_rejects(survey.rejects, rejects, about, place)
     return Report(cuts, n_spectra, len(quasars), about["rejects"])

@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.errors import FileError, TableError
+from quasar_mass.same_quasar import same_quasar
 from quasar_mass.spectrum import colour_excess
 from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, epoch_name
 
@@ -263,7 +264,8 @@ class Selection:
     Attributes
     ----------
     quasars : DataFrame
-        One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT.
+        One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT, and
+        QUASAR, a name that objects share which are one quasar (`same_quasar`): its own, but for very few.
     epochs : DataFrame
         One row per spectrum of them, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
     cuts : list of dict
@@ -319,6 +321,8 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     catalogue = read_dr16q(dr16q, table["key"].to_numpy())
     epochs = catalogue.epochs
     epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
+    objects = catalogue.objects
+    sky = same_quasar(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
     epochs = epochs.drop_duplicates(
         "key"
     )  # a spectrum two objects claim stays with the first, or it could join two splits
@@ -327,7 +331,7 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     table = table.assign(row=owner.loc[table["key"]].to_numpy())
     # two measured spectra of one object: the table's first one is its label
     table = keep(table, ~table.duplicated("row"), "one label per DR16Q object")
-    table = table.set_index("row").join(catalogue.objects.drop(columns=["PLATE", "MJD", "FIBERID"]))
+    table = table.set_index("row").join(objects.assign(sky=sky).drop(columns=["PLATE", "MJD", "FIBERID"]))
     # the pipeline had no doubt about its redshift
     table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
     # C IV to Mg II in the spectrograph's range
@@ -348,6 +352,7 @@ def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd
     quasars[list(LABEL_COLUMNS)] = masses
     quasars["LMBH"] = masses.to_numpy()[np.arange(len(table)), first]
     quasars["LABEL_LINE"] = np.array(LABEL_LINES)[first]
+    quasars["QUASAR"] = table.groupby("sky")["SDSS_NAME"].transform("min")
     named = zip(table["Plate"], table["MJD"], table["Fiber"], strict=True)
     quasars["CHEN EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
     for column in ("Z", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):

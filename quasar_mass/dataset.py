@@ -134,7 +134,7 @@ def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tu
     return quasars, spectra.set_index(["OBJECT", "EPOCH"])
 
 
-def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:
+def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED, quasars: pd.Series | None = None) -> pd.Series:
     """Assign every object to training (70 %), validation (20 %) or test (10 %).
 
     Objects are shuffled within strata of N_EPOCHS (1, 2, 3, 4-59, 60 and more), the strata laid end to end, and the
@@ -147,11 +147,16 @@ def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED) -> pd.Series:
         Spectra per object. The result does not depend on the order of the rows.
     seed : int
         Of the shuffles.
+    quasars : Series of str, index OBJECT, optional
+        Equal for objects that are one quasar under several names: these are dealt out together, as one object.
 
     Returns
     -------
     Series of str, index as given
     """
+    if quasars is not None:
+        of_quasars = split_objects(n_epochs.groupby(quasars).sum(), seed)
+        return quasars.reindex(n_epochs.index).map(of_quasars).rename("SPLIT").astype("str")
     random = np.random.default_rng(seed)
     ordered = n_epochs.sort_index()
     stratum = np.digitize(ordered.to_numpy(), EPOCH_BINS)

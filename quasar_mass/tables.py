@@ -243,6 +243,9 @@ def read_quasars(path: Path) -> pd.DataFrame:
     if missing or frame.index.name != "OBJECT":
         got = f"no {', '.join(missing)}" if missing else f"index {frame.index.name}"
         raise TableError(path, expected="the columns of quasars.parquet, index OBJECT", got=got, do="build it again")
+    if frame.index.has_duplicates:  # it could stand in two parts of the split
+        name = frame.index[frame.index.duplicated()][0]
+        raise TableError(path, expected="one row per OBJECT", got=f"{name} more than once", do="build it again")
     return frame
 
 

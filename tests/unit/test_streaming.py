@@ -111,10 +111,10 @@ def test_a_training_begun_in_memory_goes_on_streamed(memory, disk, tmp_path, cap
     train(straight, memory)
     write = model_file.save
 
-    def stop_in_the_second(model, path, about):
+    def stop_in_the_second(model, path, about, **how):
         if len(about["checkpoint"]["history"]) == 2:
             raise KeyboardInterrupt
-        return write(model, path, about)
+        return write(model, path, about, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_file, "save", stop_in_the_second)

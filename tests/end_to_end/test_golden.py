@@ -1,0 +1,61 @@
+"""The shipped model's masses of a committed sample: the same with every version and back end, to 1e-4 dex."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import golden_sample
+import numpy as np
+import pandas as pd
+import pytest
+
+from quasar_mass.usage import SHIPPED_MODEL
+
+TESTS = Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-4  # dex
+RENEW = "the shipped model is another one: run .venv/bin/python tests/golden_sample.py and look at what it changes"
+NUMBERS = ["LMBH", "LMBH_LOW", "LMBH_HIGH"]
+
+
+def predicted_with(backend):
+    """What the model says of the sample in this process, or in one of its own with another back end."""
+    if backend == "here":
+        return golden_sample.predicted(SHIPPED_MODEL)
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: pip install -r requirements.txt")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "import golden_sample, quasar_mass.usage as usage\n"
+        "name, table = golden_sample.predicted(usage.SHIPPED_MODEL)\n"
+        "print(name); print(table.to_csv(index=False))"
+    )
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", code, str(TESTS), str(TESTS.parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    name, _, table = done.stdout.partition("\n")
+    return name, pd.read_csv(StringIO(table), keep_default_na=False)
+
+
+@pytest.mark.parametrize("backend", ["here", "jax"])
+def test_the_shipped_model_says_what_it_said(backend):
+    wanted_name, wanted = golden_sample.expected()
+    name, found = predicted_with(backend)
+    assert name == wanted_name, RENEW
+    assert found["EPOCH"].tolist() == wanted["EPOCH"].tolist()
+    difference = (found[NUMBERS] - wanted[NUMBERS]).abs().max()
+    print(f"\nlargest differences with {backend}, dex: {difference.to_dict()}")  # with pytest -s
+    assert (difference < TOLERANCE).all()
+    assert found["FLAGS"].tolist() == wanted["FLAGS"].tolist()
+
+
+def test_the_sample_can_tell_two_models_apart():
+    _, wanted = golden_sample.expected()
+    assert len(wanted) >= 20
+    assert np.ptp(wanted["LMBH"]) > 1.0
+    assert (wanted["LMBH_LOW"] < wanted["LMBH_HIGH"]).all()
+    assert wanted["FLAGS"].nunique() > 2
+    assert sum(path.stat().st_size for path in (golden_sample.SPECTRA, golden_sample.MASSES)) < 400_000

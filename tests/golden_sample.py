@@ -1,0 +1,71 @@
+"""The golden sample: a few simulated spectra, and the masses that the shipped model gave of them.
+
+    .venv/bin/python tests/golden_sample.py
+
+writes `masses.csv` anew. That is needed once the shipped model has been trained anew, and then only: a test compares
+what the model predicts with these numbers, so look at what has changed before you commit it. `spectra.parquet` stays as
+it is; where it is missing, it is simulated and built.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent / "golden"
+SPECTRA, MASSES = HERE / "spectra.parquet", HERE / "masses.csv"
+OBJECTS, SEED = 40, 11  # simulated, of which some are taken
+TAKEN = 24
+COLUMNS = ["EPOCH", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS"]
+
+
+def simulate() -> None:
+    """Make `spectra.parquet`: a real table of a survey, with fewer rows."""
+    from quasar_mass import tables
+    from quasar_mass.build import build
+    from quasar_mass.simulation import simulate
+    from quasar_mass.survey import Survey
+
+    with tempfile.TemporaryDirectory() as folder:
+        survey = Survey(Path(folder) / "survey")
+        simulate(survey, objects=OBJECTS, seed=SEED, quiet=True)
+        build(survey, quiet=True)
+        about = tables.read_about(survey.spectra)
+        frame, flux = next(tables.iterate_spectra(survey.spectra, TAKEN))
+    batch = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame}
+    tables.write_spectra(SPECTRA, [batch | {"flux": flux}], tables.read_grid(about), lambda: about)
+
+
+def predicted(model: Path):
+    """What a model file says of the sample: its name (`Ensemble.name`) and the table of masses."""
+    from quasar_mass import prediction
+    from quasar_mass.quoting import Quoter
+
+    quoter = Quoter.load(model)
+    return quoter.ensemble.name, prediction.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
+
+
+def expected():
+    """The committed numbers: the name of the model that they are of, and the table."""
+    import pandas as pd
+
+    with MASSES.open(encoding="utf-8") as file:
+        name = file.readline().split()[2].rstrip(",")
+        return name, pd.read_csv(file, keep_default_na=False)
+
+
+def main() -> int:
+    """Write the masses anew."""
+    sys.path.insert(0, str(HERE.parent.parent))
+    from quasar_mass.usage import SHIPPED_MODEL
+
+    if not SPECTRA.exists():
+        simulate()
+    name, table = predicted(SHIPPED_MODEL)
+    text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    MASSES.write_text(f"# model {name}, by tests/golden_sample.py; simulated spectra\n{text}", encoding="utf-8")
+    print(f"written: {MASSES}, {len(table)} spectra, model {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
