@@ -19,6 +19,7 @@ _DAMAGED = (
     KeyError,
     TypeError,
     IndexError,
+    AttributeError,  # of an HDU of no known kind
     EOFError,
     fits.VerifyError,
     MemoryError,
@@ -27,9 +28,13 @@ _DAMAGED = (
 
 # The cells of HDU 2 that are used, and the sizes of the FITS table formats in bytes.
 _ROW_CELLS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")
+_ROW_WORDS = ("RUN2D", "CLASS")  # text; the others are numbers
 _FORMAT_SIZES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "A": 1}
 _FORMAT_TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-_COLUMN_CARD = re.compile(r"(TTYPE|TFORM)(\d+) *= '([^']*)'")
+_COLUMN_CARD = re.compile(r"(TTYPE|TFORM)(\d{1,3}) *= '([^']*)'")
+_SCALE_CARD = re.compile(r"(?:TSCAL|TZERO|TDIM)(\d{1,3}) *=")
+_MOST_COLUMNS = 999  # of a FITS table, by the standard; astropy makes a list as long as the header says
+_LARGEST = 100_000_000  # bytes; a full spec file has 3 MB
 
 
 def read_spectrum(path: Path) -> Spectrum:
@@ -64,6 +69,9 @@ def read_spectrum(path: Path) -> Spectrum:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
             warnings.filterwarnings("error", message="File may have been truncated")
+            size = path.stat().st_size
+            if size > _LARGEST:
+                raise ValueError(f"{size:,} bytes, more than any spec file has")
             content = path.read_bytes()
             if not content.startswith(b"SIMPLE"):
                 raise ValueError("no FITS file" if content else "an empty file")
@@ -85,11 +93,17 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
         raise ValueError(f"{len(hdus)} HDUs instead of at least 4")
     if not (isinstance(hdus[1], fits.BinTableHDU) and isinstance(hdus[2], fits.BinTableHDU)):
         raise ValueError("no tables in HDUs 1 and 2")
+    for number in (1, 2):
+        if not 0 < hdus[number].header["TFIELDS"] <= _MOST_COLUMNS:
+            raise ValueError(f"{hdus[number].header['TFIELDS']} columns in HDU {number}")
     coadd, header = hdus[1].data, hdus[0].header
     if coadd is None or len(coadd) == 0:
         raise ValueError("no pixels in HDU 1")
-    place = hdus[2].fileinfo()
-    row = _one_row(content[place["hdrLoc"] : place["datLoc"]].decode("latin-1"), content[place["datLoc"] :])
+    place, second = hdus[2].fileinfo(), hdus[2].header
+    if second["NAXIS2"] != 1:
+        raise ValueError(f"{second['NAXIS2']} rows in HDU 2 instead of one")
+    cards = content[place["hdrLoc"] : place["datLoc"]].decode("latin-1")
+    row = _one_row(cards, content[place["datLoc"] :][: second["NAXIS1"]], second["TFIELDS"])
 
     def identity(key: str, header_key: str) -> int:
         found = header.get(header_key, row.get(key))
@@ -97,12 +111,14 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
             raise KeyError(f"{header_key} in HDU 0 or {key} in HDU 2")
         return int(found)
 
-    log_wavelength = np.asarray(coadd["loglam"], dtype=np.float64)
-    flux = np.asarray(coadd["flux"], dtype=np.float64)
-    ivar = np.asarray(coadd["ivar"], dtype=np.float64)
-    and_mask = np.asarray(coadd["and_mask"], dtype=np.int64)
-    if flux.ndim != 1:
-        raise ValueError(f"flux of shape {flux.shape} instead of one number per row")
+    def column(name: str, kind: str, dtype: type) -> np.ndarray:
+        values = np.asarray(coadd[name])
+        if values.ndim != 1 or values.dtype.kind not in kind:
+            raise ValueError(f"{name} of shape {values.shape} and type {values.dtype} instead of one number per row")
+        return values.astype(dtype)
+
+    log_wavelength, flux, ivar = (column(name, "f", np.float64) for name in ("loglam", "flux", "ivar"))
+    and_mask = column("and_mask", "iu", np.int64)
     if not (np.isfinite(log_wavelength).all() and ((log_wavelength > 3) & (log_wavelength < 5)).all()):
         raise ValueError("loglam outside 1,000-100,000 Angstrom")
     pixel = np.rint(log_wavelength / PIXEL).astype(np.int64)
@@ -139,16 +155,23 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
     )
 
 
-def _one_row(header: str, data: bytes) -> dict:
+def _one_row(header: str, data: bytes, columns: int) -> dict:
     """The used cells of a one-row binary table, by upper-case name.
 
     HDU 2 has 126 or 236 columns; letting astropy describe every one takes 60 ms a file, twenty times all the rest.
     """
     found: dict[int, dict] = {}
+    scaled = set()
     for start in range(0, len(header), 80):
         match = _COLUMN_CARD.match(header[start : start + 80])
         if match:
             found.setdefault(int(match[2]), {})[match[1]] = match[3].strip()
+        elif match := _SCALE_CARD.match(header[start : start + 80]):
+            scaled.add(int(match[1]))
+    if not header.isascii() or not header.isprintable():
+        raise ValueError("a header of HDU 2 with other than printable characters")
+    if sorted(found) != list(range(1, columns + 1)) or any(len(cards) < 2 for cards in found.values()):
+        raise ValueError(f"{len(found)} columns described in HDU 2 instead of {columns}")
     row, offset = {}, 0
     for number in sorted(found):
         form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", found[number]["TFORM"])
@@ -158,14 +181,18 @@ def _one_row(header: str, data: bytes) -> dict:
         size = count * _FORMAT_SIZES[code]
         if name in _ROW_CELLS:
             cell = data[offset : offset + size]
-            if len(cell) < size:
-                raise ValueError(f"HDU 2 that ends before its column {name}")
+            if name in row:
+                raise ValueError(f"two columns {name} in HDU 2")
+            if (code == "A") != (name in _ROW_WORDS) or number in scaled:
+                raise ValueError(f"column {name} of HDU 2 with format {found[number]['TFORM']!r}")
             if code == "A":
                 row[name] = cell.decode("latin-1").strip(" \0")
             else:
                 numbers = np.frombuffer(cell, _FORMAT_TYPES[code])
                 row[name] = numbers if count > 1 else numbers[0]
         offset += size
+    if offset != len(data):
+        raise ValueError(f"columns of {offset} bytes in a row of {len(data)} in HDU 2")
     if not row:
         raise ValueError("no known column in HDU 2")
     return row
