@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quasar_mass import tables
+from quasar_mass import table_checks, tables
 from quasar_mass.errors import TableError
 from quasar_mass.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
 
@@ -74,6 +74,7 @@ def load(survey: Survey) -> Dataset:
             got=about["build"][:8],
             do="run: python get_Chen_data.py build, or convert both files",
         )
+    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
     quasars = tables.read_quasars(survey.quasars)
     grid = tables.read_grid(about)
     flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
@@ -87,11 +88,17 @@ def load(survey: Survey) -> Dataset:
         flux[filled : filled + len(block)] = block
         filled += len(block)
         rows.append(frame)
+    if not rows:
+        raise TableError(survey.spectra, expected="spectra", got="no row", do="build it again")
     spectra = pd.concat(rows, ignore_index=True)
     unknown = ~spectra["OBJECT"].isin(quasars.index)
     if unknown.any():
         name = spectra.loc[unknown, "OBJECT"].iloc[0]
         raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
+    spectrum = spectra[["OBJECT", "EPOCH"]]
+    if spectrum.duplicated().any():
+        name = spectrum["EPOCH"][spectrum.duplicated()].iloc[0]
+        raise TableError(survey.spectra, expected="every spectrum once", got=f"{name} twice", do="build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
     return Dataset(quasars, spectra.set_index(["OBJECT", "EPOCH"]), flux, grid, about)
 

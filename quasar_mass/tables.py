@@ -10,12 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quasar_mass import table_checks
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.files import whole
 from quasar_mass.survey import Grid
 
 METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
+
+# What pyarrow raises on a file that is not whole.
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
 MANY_BAD = 0.10  # share of replaced pixels above which a spectrum is flagged; chosen here
@@ -162,6 +166,8 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
     ------
     FileError
         If it is missing, not Parquet, or not one of our tables.
+    TableError
+        If its metadata are not what a table of this project says of itself.
     """
     schema = _schema(path, hint)
     about = (schema.metadata or {}).get(METADATA)
@@ -172,7 +178,12 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
             got="a Parquet file of another origin",
             do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
         )
-    return json.loads(about)
+    return table_checks.about(path, about, FLUX_UNIT)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of pyarrow says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _schema(path: Path, hint: str) -> pa.Schema:
@@ -180,37 +191,41 @@ def _schema(path: Path, hint: str) -> pa.Schema:
         raise FileError(path, expected="a table", got="no such file", do=hint)
     try:
         return pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do=hint) from error
+    except DAMAGED as error:
+        raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error
 
 
 def read_quasars(path: Path) -> pd.DataFrame:
     """Read quasars.parquet of this project; index OBJECT (text)."""
     read_about(path)
-    frame = _rows(path)
-    missing = [name for name in QUASAR_COLUMNS if name not in frame]
-    if missing or frame.index.name != "OBJECT":
-        got = f"no {', '.join(missing)}" if missing else f"index {frame.index.name}"
+    names = _schema(path, "build it again").names
+    wrong = [name for name in ("OBJECT", *QUASAR_COLUMNS) if names.count(name) != 1]
+    if wrong:
+        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
         raise TableError(path, expected="the columns of quasars.parquet, index OBJECT", got=got, do="build it again")
+    frame = _rows(path, ["OBJECT", *QUASAR_COLUMNS]).set_index("OBJECT")
+    table_checks.quasars(path, frame, QUASAR_COLUMNS)
     return frame
 
 
 def read_rejects(path: Path) -> pd.DataFrame:
     """Read rejects.parquet."""
-    return _rows(path)
+    return _rows(path, REJECT_SCHEMA.names)
 
 
-def _rows(path: Path) -> pd.DataFrame:
+def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
+    _schema(path, "build it again")
     try:
-        return pq.read_table(path).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
-        ) from error
+        table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+        # what pandas noted down of a table is not needed, and anyone may have noted it
+        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
+    except DAMAGED as error:
+        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
 
 
 def read_grid(about: dict) -> Grid:
     """The grid a table's metadata declares."""
+    table_checks.needed(Path("the table"), about, ("grid",))
     return Grid(step=about["grid"]["step"])
 
 
@@ -234,13 +249,15 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     DataFrame, ndarray of float32 (n, grid.size)
         All columns but the flux, and the flux.
     """
-    grid = read_grid(read_about(path))
+    about = read_about(path)
+    table_checks.needed(path, about, ("grid",))
+    grid = read_grid(about)
     expected = spectra_schema(grid)
     found = pq.read_schema(path)
     wrong = [
         name
         for name in expected.names
-        if name not in found.names or found.field(name).type != expected.field(name).type
+        if found.names.count(name) != 1 or found.field(name).type != expected.field(name).type
     ]
     if wrong:
         raise TableError(
@@ -249,14 +266,17 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows):
+                table_checks.spectra(path, batch)
                 flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
-                yield batch.drop_columns(["flux"]).to_pandas(), flux
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
-        ) from error
+                frame = batch.drop_columns(["flux"]).replace_schema_metadata(None).to_pandas()
+                yield frame, flux
+    except DAMAGED as error:
+        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
 
 
 def count_spectra(path: Path) -> int:
-    """Rows of spectra.parquet, from its footer alone."""
-    return pq.read_metadata(path).num_rows
+    """Rows of spectra.parquet, from its footer alone; TableError for more than the file can hold."""
+    about = read_about(path)
+    rows = pq.read_metadata(path).num_rows
+    table_checks.size(path, rows, 4 * read_grid(about).size)
+    return rows
