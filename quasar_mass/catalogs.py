@@ -1,5 +1,7 @@
 """The published catalogues: Chen+ 2019 and DR16Q readers, their join, and the selection, one commented cut per line."""
 
+import errno
+import mmap
 import re
 import warnings
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import pandas as pd
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from quasar_mass import fits_sizes
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.same_quasar import same_quasar
 from quasar_mass.spectrum import colour_excess
@@ -33,6 +36,11 @@ _RULE = re.compile(r"\s*(-{6,}|={7,})\s*")  # a delimiter of the machine-readabl
 # The columns of DR16Q that are used; the other 170 are never touched.
 DR16Q_COLUMNS = ("SDSS_NAME", "RA", "DEC", "PLATE", "MJD", "FIBERID", "Z", "ZWARNING", "BAL_PROB", "SN_MEDIAN_ALL")
 DR16Q_ARRAYS = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "EXTINCTION")
+# Kinds of NumPy's types; the other columns are of floating point.
+_KINDS = dict.fromkeys(("PLATE", "MJD", "FIBERID", "ZWARNING"), "iu") | {"SDSS_NAME": "SU"}
+_KINDS |= {f"{name}_DUPLICATE": "iu" for name in ("PLATE", "MJD", "FIBERID")}
+# What astropy raises on damaged files, seen by damaging some; anything else is a bug and should be seen.
+_DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, OverflowError, fits.VerifyError)
 _CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
 
 GET = "run: python get_Chen_data.py fetch catalogs (the sky) or simulate (nothing to download)"
@@ -85,6 +93,9 @@ def read_chen(path: Path) -> pd.DataFrame:
     if not rows:
         raise FileError(path, expected="data rows after the header", got="none", do=FETCH)
     width = max(end for _, end in CHEN_COLUMNS.values())
+    if lines[-1].strip() and len(lines[-1]) < width:
+        where, got = f"{path}, line {len(lines)}", f"{len(lines[-1])} bytes and no line end"
+        raise FileError(where, expected=f"a whole last line, {width} bytes", got=got, do=FETCH)
     text = np.array([row[:width].ljust(width) for row in rows], dtype=f"S{width}").view("S1").reshape(len(rows), width)
 
     def cells(label: str) -> np.ndarray:
@@ -101,6 +112,8 @@ def read_chen(path: Path) -> pd.DataFrame:
                 table[label] = raw.astype(np.int64)
             else:
                 table[label] = np.where(raw == b"", b"nan", raw).astype(np.float64)
+            if label != "SDSS" and not _sound(raw, table[label]):
+                raise ValueError(label)
         except ValueError:
             bad = next(n for n, cell in enumerate(raw) if not _readable(cell, label))
             raise FileError(
@@ -112,18 +125,22 @@ def read_chen(path: Path) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def _sound(raw: np.ndarray, numbers: np.ndarray) -> bool:
+    """Whether numbers are what a table may hold: Python reads nan, inf and 1_000 as well; no spectrum has number 0."""
+    plain = not raw.tobytes().translate(None, b"0123456789+-.eE \0")
+    return plain and not np.isinf(numbers).any() and not (numbers.dtype == np.int64 and (numbers <= 0).any())
+
+
 def _readable(cell: bytes, label: str) -> bool:
     """Whether one cell can be what its column should hold."""
     try:
         if label == "SDSS":
             cell.decode("ascii")
-        elif label in ("Plate", "MJD", "Fiber"):
-            int(cell)
-        else:
-            float(cell or b"nan")
+            return True
+        number = int(cell) if label in ("Plate", "MJD", "Fiber") else float(cell or b"nan")
     except ValueError:
         return False
-    return True
+    return _sound(np.array([cell]), np.array([number]))
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -198,35 +215,42 @@ def read_dr16q(path: Path, wanted: np.ndarray) -> Catalogue:
     if not path.is_file():
         raise FileError(path, expected="the DR16Q catalogue", got="no such file", do=GET)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
-            hdus = fits.open(path, memmap=True)
-    except (OSError, ValueError, fits.VerifyError) as error:
-        raise FileError(path, expected="a FITS file", got=str(error).splitlines()[0], do=FETCH) from error
-    with hdus:
-        try:
+        with open(path, "rb") as file:  # not by astropy, which leaves it open where it fails
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                fits_sizes.check(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
-                table = hdus[1]
-            declared = (table.header["NAXIS1"], table.header["NAXIS2"], table.fileinfo()["datLoc"])
-        except (IndexError, KeyError, OSError, ValueError, TypeError) as error:
-            got = f"{type(error).__name__}: {error}"
-            raise FileError(path, expected="a binary table in HDU 1", got=got, do=FETCH) from error
-        needed, size = declared[0] * declared[1] + declared[2], path.stat().st_size
-        if size < needed:
-            raise FileError(path, expected=f"{needed:,} bytes for its {declared[1]:,} rows", got=f"{size:,}", do=FETCH)
-        names = {name.upper(): name for name in table.columns.names}
-        missing = [name for name in (*DR16Q_COLUMNS, *DR16Q_ARRAYS) if name not in names]
-        if missing:
-            raise TableError(path, expected="DR16Q's columns", got=f"no {', '.join(missing)}", do=FETCH)
-        objects, epochs, offset = [], [], 0
-        for start in range(0, declared[1], _CHUNK):
-            rows = table.data[start : start + _CHUNK]
-            found = _owners(rows, names, wanted, offset)
-            objects.append(found[0])
-            epochs.append(found[1])
-            offset += len(found[0])
-    return Catalogue(pd.concat(objects, ignore_index=True), pd.concat(epochs, ignore_index=True), declared[1])
+                with fits.open(file, memmap=True) as hdus:
+                    return _walk(hdus[1], path, wanted)
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the machine's own trouble, not the file's: a place far behind its end is the file's
+        got = f"{type(error).__name__}: {(str(error).splitlines() or ['no detail'])[0]}"
+        raise FileError(path, expected="a FITS file with a binary table in HDU 1", got=got, do=FETCH) from error
+
+
+def _walk(table: fits.BinTableHDU, path: Path, wanted: np.ndarray) -> Catalogue:
+    """Take the wanted rows out of the catalogue's table, piece by piece."""
+    n_rows, begin = table.header["NAXIS2"], table.fileinfo()["datLoc"]
+    needed, size = table.header["NAXIS1"] * n_rows + begin, path.stat().st_size
+    if size < needed:
+        raise FileError(path, expected=f"{needed:,} bytes for its {n_rows:,} rows", got=f"{size:,}", do=FETCH)
+    spelled = [name.upper() for name in table.columns.names]
+    missing = [name for name in (*DR16Q_COLUMNS, *DR16Q_ARRAYS) if spelled.count(name) != 1]
+    if missing:
+        got = ", ".join(f"{spelled.count(name) or 'no'} {name}" for name in missing)
+        raise TableError(path, expected="DR16Q's columns", got=got, do=FETCH)
+    names = dict(zip(spelled, table.columns.names, strict=True))
+    objects, epochs, offset = [], [], 0
+    for start in range(0, n_rows, _CHUNK):
+        rows = table.data[start : start + _CHUNK]
+        found = _owners(rows, names, wanted, offset)
+        objects.append(found[0])
+        epochs.append(found[1])
+        offset += len(found[0])
+    if not objects:
+        raise ValueError("no rows")
+    return Catalogue(pd.concat(objects, ignore_index=True), pd.concat(epochs, ignore_index=True), n_rows)
 
 
 def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -234,15 +258,20 @@ def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -
 
     def column(name: str) -> np.ndarray:
         values = np.asarray(rows.field(names[name]))
+        if values.dtype.kind not in _KINDS.get(name, "f"):
+            raise ValueError(f"column {name} of {values.dtype}")
         return values.astype(values.dtype.newbyteorder("="))  # FITS is big-endian, pandas wants the machine's order
 
     primary = [column(name)[:, None] for name in ("PLATE", "MJD", "FIBERID")]
     others = [column(f"{name}_DUPLICATE").reshape(len(rows), -1) for name in ("PLATE", "MJD", "FIBERID")]
     plate, mjd, fiberid = (np.concatenate(pair, axis=1).astype(np.int64) for pair in zip(primary, others, strict=True))
-    used = plate > 0
+    # such numbers make one key each
+    used = (plate > 0) & (mjd > 0) & (mjd < 1 << 20) & (fiberid > 0) & (fiberid < 1 << 16)
     keys = spectrum_key(plate, mjd, fiberid)
     owner = (np.isin(keys, wanted) & used).any(axis=1)
 
+    if column("EXTINCTION").shape != (len(rows), 5):
+        raise ValueError("EXTINCTION in other than five bands")
     objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
     objects["SDSS_NAME"] = objects["SDSS_NAME"].map(lambda name: _text(name).strip())
     objects["EBV"] = colour_excess(column("EXTINCTION")[owner][:, 1])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass import tables
+from quasar_mass import table_checks, tables
 from quasar_mass.errors import TableError
 from quasar_mass.on_disk import OnDisk, Scratch
 from quasar_mass.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
@@ -70,6 +70,7 @@ def load(survey: Survey) -> Dataset:
         If a table is missing or damaged, the two are not of one build, or a value is not finite.
     """
     about = tables.check_pair(survey)
+    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
     grid = tables.read_grid(about)
     flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
     filled = 0
@@ -100,6 +101,7 @@ def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
         As `load`, and if the temporary file cannot be written.
     """
     about = tables.check_pair(survey)
+    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
     grid = tables.read_grid(about)
     file = Scratch(Path(scratch or survey.spectra.parent), grid.size)
     quasars, spectra = _read(survey, about, file.append)
@@ -125,11 +127,17 @@ def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tu
             got="another in its place",
             do="run again once no build is at work",
         )
+    if not rows:
+        raise TableError(survey.spectra, expected="spectra", got="no row", do="build it again")
     spectra = pd.concat(rows, ignore_index=True)
     unknown = ~spectra["OBJECT"].isin(quasars.index)
     if unknown.any():
         name = spectra.loc[unknown, "OBJECT"].iloc[0]
         raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
+    spectrum = spectra[["OBJECT", "EPOCH"]]
+    if spectrum.duplicated().any():
+        name = spectrum["EPOCH"][spectrum.duplicated()].iloc[0]
+        raise TableError(survey.spectra, expected="every spectrum once", got=f"{name} twice", do="build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
     return quasars, spectra.set_index(["OBJECT", "EPOCH"])
 

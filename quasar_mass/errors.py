@@ -2,6 +2,8 @@
 
 from os import PathLike
 
+LONGEST = 500  # characters of what was found that an error repeats
+
 
 class QuasarMassError(Exception):
     """Something a user can put right, said in one sentence.
@@ -21,7 +23,7 @@ class QuasarMassError(Exception):
 
     def __init__(self, where: str | PathLike, *, expected: str, got: str, do: str) -> None:
         self.where, self.expected, self.got, self.do = str(where), expected, got, do
-        super().__init__(f"{where}: expected {expected}, got {got}; {do}.")
+        super().__init__(_sentence(self))
 
     def __reduce__(self):
         """Travel between processes whole (exceptions with keyword arguments do not by themselves)."""
@@ -31,8 +33,18 @@ class QuasarMassError(Exception):
 def _again(kind: type, attributes: dict) -> QuasarMassError:
     error = kind.__new__(kind)
     error.__dict__.update(attributes)
-    Exception.__init__(error, f"{error.where}: expected {error.expected}, got {error.got}; {error.do}.")
+    Exception.__init__(error, _sentence(error))
     return error
+
+
+def _sentence(error: QuasarMassError) -> str:
+    """All of it in one line that a terminal only shows: what was found may be anything."""
+    got = error.got if len(error.got) <= LONGEST else f"{error.got[:LONGEST]}..."
+    text = f"{error.where}: expected {error.expected}, got {got}; {error.do}."
+    if text.isprintable():
+        return text
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class FileError(QuasarMassError):

@@ -14,6 +14,7 @@ from quasar_mass.fitsbytes import BLOCK, CARDS
 
 PIXEL_COLUMNS = {"FLUX": ">f4", "LOGLAM": ">f4", "IVAR": ">f4", "AND_MASK": ">i4"}  # of HDU 1
 _ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")  # of HDU 2
+_ROW_WORDS = ("RUN2D", "CLASS")  # text; the others are numbers
 
 _SIZES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "A": 1}  # bytes of a FITS table format
 _TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -47,7 +48,8 @@ _TABLE = (  # the first eight cards of a table
     _card(rb"GCOUNT  = {20}1"),
     _card(rb"TFIELDS =([ 0-9]{21})"),
 )
-_COLUMN = re.compile(r"(TTYPE|TFORM)(\d+) *= '([^']*)'(.*)")
+_COLUMN = re.compile(r"(TTYPE|TFORM)(\d{1,3}) *= '([^']*)'(.*)")
+_SCALE = re.compile(r"(?:TSCAL|TZERO|TDIM)(\d{1,3}) *=")
 _EXTNAME = re.compile("EXTNAME = '[A-Z]+ *' *(/.*)?")
 _MET: dict[bytes, "Table | None"] = {}  # headers read before, by all their bytes but for the search by the first ones
 _MOST_MET = 500  # a survey has some hundreds: one for every number of pixels
@@ -63,8 +65,8 @@ class Table:
         All of it, whole blocks.
     width, rows : int
         Bytes of a row, and rows.
-    columns : dict of str to (int, int, str)
-        Upper-case name to offset in a row (bytes), count and FITS type.
+    columns : dict of str to (int, int, str, bool)
+        Upper-case name to offset in a row (bytes), count, FITS type, and whether scaled or of a shape.
     plain : bool
         No scaling, shapes or null values: the bytes are the numbers.
     """
@@ -113,7 +115,7 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
         found.append(table)
         place += table.span
     coadd, spectrum, _ = found
-    types = {name: _TYPES[form] for name, (_, count, form) in coadd.columns.items() if count == 1 and form != "A"}
+    types = {name: _TYPES[form] for name, (_, count, form, _) in coadd.columns.items() if count == 1 and form != "A"}
     if place != len(content) or not coadd.plain or not coadd.rows or spectrum.rows != 1:
         return None
     if any(types.get(name) != kind for name, kind in PIXEL_COLUMNS.items()):
@@ -127,62 +129,84 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
     return (keys, pixels, row) if row.get("RUN2D") else None
 
 
-def one_row(header: bytes, data: bytes) -> dict:
+def one_row(header: bytes, data: bytes, columns: int) -> dict:
     """The used cells of a one-row binary table, by upper-case name.
 
     HDU 2 has 126 or 236 columns; letting astropy describe every one takes 60 ms a file, twenty times all the rest.
 
+    Parameters
+    ----------
+    header, data : bytes
+        Header and row.
+    columns : int
+        How many there must be.
+
     Raises
     ------
     ValueError
-        If a column has no known format, no known column is there, or the data end before one.
+        If the header contradicts itself or the row, or no known column is there.
     """
-    columns = _columns(header.decode("latin-1"))[0]
-    if not columns.keys() & set(_ROW_COLUMNS):
-        raise ValueError("no known column in HDU 2")
-    return _cells(columns, data)
+    found, _ = _columns(header, columns, len(data))
+    return _cells(found, data)
 
 
 def _cells(columns: dict, data: bytes) -> dict:
     row = {}
     for name in _ROW_COLUMNS:
         if name in columns:
-            offset, count, form = columns[name]
+            offset, count, form, scaled = columns[name]
+            if (form == "A") != (name in _ROW_WORDS) or scaled:
+                raise ValueError(f"column {name} of HDU 2 with format {count}{form}{', scaled' if scaled else ''}")
             cell = data[offset : offset + count * _SIZES[form]]
-            if len(cell) < count * _SIZES[form]:
-                raise ValueError(f"HDU 2 that ends before its column {name}")
             if form == "A":
                 row[name] = cell.decode("latin-1").strip(" \0")
             else:
                 numbers = np.frombuffer(cell, _TYPES[form])
                 row[name] = numbers if count > 1 else numbers[0]
+    if not row:
+        raise ValueError("no known column in HDU 2")
     return row
 
 
-def _columns(header: str) -> tuple[dict, bool]:
-    """Names, places and formats of a table's columns, and whether the cards say nothing else of them."""
+def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
+    """Places and formats of a table's columns by name, and whether the cards say nothing else of them.
+
+    A name that stands twice is an error where it matters, for a name that is used.
+    """
+    if not header.isascii() or not (text := header.decode("ascii")).isprintable():
+        raise ValueError("a table's header with other than printable characters")
     said: dict[int, dict] = {}
-    plain = True
-    for start in range(0, len(header), _CARD):
-        card = header[start : start + _CARD]
-        match = _COLUMN.match(card)
-        if match:
-            twice = match[1] in said.setdefault(int(match[2]), {})
-            plain &= not twice and re.fullmatch(" *(/.*)?", match[4]) is not None
+    scaled, plain = set(), True
+    for start in range(0, len(text), _CARD):
+        card = text[start : start + _CARD]
+        if match := _COLUMN.match(card):
+            if match[1] in said.setdefault(int(match[2]), {}):
+                raise ValueError(f"{match[1]}{match[2]} twice in a table's header")
             said[int(match[2])][match[1]] = match[3].strip()
+            plain &= re.fullmatch(" *(/.*)?", match[4]) is not None
+        elif match := _SCALE.match(card):
+            scaled.add(int(match[1]))
+            plain = False
         elif start >= len(_TABLE) * _CARD:
             plain &= card[:8] in ("COMMENT ", "EXTNAME ", "END     ", " " * 8)
+    whole = all(column.get("TTYPE") and column.get("TFORM") for column in said.values())
+    if sorted(said) != list(range(1, number + 1)) or not whole:
+        raise ValueError(f"{len(said)} columns described in a table's header instead of {number}")
     columns, offset = {}, 0
-    for number in sorted(said):
-        text = said[number].get("TFORM", "")
-        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", text)
+    for index in range(1, number + 1):
+        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", said[index]["TFORM"])
         if not form:
-            raise ValueError(f"column {number} with format {text!r}")
-        name, count = said[number].get("TTYPE", "").upper(), int(form[1] or 1)
-        plain &= name not in columns
-        columns[name] = offset, count, form[2]
+            raise ValueError(f"column {index} with format {said[index]['TFORM']!r}")
+        name, count = said[index]["TTYPE"].upper(), int(form[1] or 1)
+        if name in columns:
+            plain = False
+            if name in _ROW_COLUMNS:
+                raise ValueError(f"two columns {name} in a table")
+        columns[name] = offset, count, form[2], index in scaled
         offset += count * _SIZES[form[2]]
-    return columns, plain and list(said) == list(range(1, len(said) + 1))
+    if offset != width:
+        raise ValueError(f"columns of {offset} bytes in rows of {width}")
+    return columns, plain
 
 
 def _table(content: memoryview, start: int) -> Table | None:
@@ -201,19 +225,18 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     names, end = _names(content, start)
     header = bytes(content[start:end]) if end else b""
     sizes = _cards(header, _TABLE)
-    if not names or sizes is None or not header.isascii():
+    if not names or sizes is None:
         return None
     width, rows, fields = sizes
+    try:
+        columns, plain = _columns(header, fields, width)
+    except ValueError:
+        return None
     text = header.decode("ascii")
     named = [text[at : at + _CARD] for at in range(0, len(text), _CARD) if text[at : at + 3].upper() == "EXT"]
     if len(named) > 1 or not all(map(_EXTNAME.fullmatch, named)):
         return None
-    try:
-        columns, plain = _columns(text)
-    except ValueError:
-        return None
-    whole = sum(count * _SIZES[form] for _, count, form in columns.values()) == width
-    return Table(header, width, rows, columns, plain) if whole and len(columns) == fields else None
+    return Table(header, width, rows, columns, plain)
 
 
 def _cards(header: bytes, patterns: tuple) -> list[int] | None:

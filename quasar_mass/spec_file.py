@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from quasar_mass import spec_bytes
+from quasar_mass import fits_sizes, spec_bytes
 from quasar_mass.errors import SpectrumError
 from quasar_mass.spectrum import PIXEL, Spectrum, colour_excess
 
 _BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
+_LARGEST = 100_000_000  # bytes; a full spec file has 3 MB
 _local = threading.local()
 
 
@@ -54,6 +55,8 @@ def _content(path: Path) -> memoryview:
         _local.buffer = memoryview(bytearray(_BUFFER))
     with open(path, "rb", buffering=0) as file:
         size = file.readinto(_local.buffer)
+        if size == _BUFFER and os.fstat(file.fileno()).st_size > _LARGEST:
+            raise ValueError(f"{os.fstat(file.fileno()).st_size:,} bytes, more than any spec file has")
         return _local.buffer[:size] if size < _BUFFER else memoryview(_local.buffer.tobytes() + file.read())
 
 
@@ -71,6 +74,7 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
             warnings.filterwarnings("error", message="File may have been truncated")
             if not content.startswith(b"SIMPLE"):
                 raise ValueError("no FITS file" if content else "an empty file")
+            fits_sizes.check(content)
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 return _spectrum(*_parts(hdus, content), path)
     except damaged as error:
@@ -108,11 +112,14 @@ def _parts(hdus, content: bytes) -> tuple[dict, dict, dict]:
     coadd, keys = hdus[1].data, hdus[0].header
     if coadd is None or len(coadd) == 0:
         raise ValueError("no pixels in HDU 1")
-    place = hdus[2].fileinfo()
-    row = spec_bytes.one_row(content[place["hdrLoc"] : place["datLoc"]], content[place["datLoc"] :])
+    place, second = hdus[2].fileinfo(), hdus[2].header
+    if second["NAXIS2"] != 1:
+        raise ValueError(f"{second['NAXIS2']} rows in HDU 2 instead of one")
+    header, data = content[place["hdrLoc"] : place["datLoc"]], content[place["datLoc"] :][: second["NAXIS1"]]
+    row = spec_bytes.one_row(header, data, second["TFIELDS"])
     if not row.get("RUN2D"):
         row["RUN2D"] = str(keys.get("RUN2D", "")).strip()
-    return keys, {name: coadd[name] for name in spec_bytes.PIXEL_COLUMNS}, row
+    return keys, {name: np.asarray(coadd[name]) for name in spec_bytes.PIXEL_COLUMNS}, row
 
 
 def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
@@ -124,10 +131,14 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
             raise KeyError(f"{key} in HDU 0 or {name} in HDU 2")
         return int(found)
 
-    log_wavelength, flux, ivar = (np.array(pixels[name], dtype=np.float64) for name in ("LOGLAM", "FLUX", "IVAR"))
-    and_mask = np.array(pixels["AND_MASK"], dtype=np.int64)
-    if flux.ndim != 1:
-        raise ValueError(f"flux of shape {flux.shape} instead of one number per row")
+    def column(name: str, kind: str, dtype: type) -> np.ndarray:
+        values = pixels[name]
+        if values.ndim != 1 or values.dtype.kind not in kind:
+            raise ValueError(f"{name} of shape {values.shape} and type {values.dtype} instead of one number per row")
+        return values.astype(dtype)
+
+    log_wavelength, flux, ivar = (column(name, "f", np.float64) for name in ("LOGLAM", "FLUX", "IVAR"))
+    and_mask = column("AND_MASK", "iu", np.int64)
     pixel = _pixels(log_wavelength)
     if not (ivar.min() >= 0 and ivar.max() < np.inf):
         _invalid(
@@ -139,6 +150,9 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         if unexplained:
             _invalid(path, "finite flux wherever ivar > 0", f"{unexplained} such pixels with NaN or infinite flux")
 
+    simulated = keys.get("SIMULATE", False)
+    if not isinstance(simulated, bool):
+        raise ValueError(f"SIMULATE = {simulated!r}")
     extinction = row.get("EXTINCTION", ())
     extinction_g = float(extinction[1]) if np.size(extinction) == 5 else np.nan
     return Spectrum(
@@ -153,7 +167,7 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         ebv=float(colour_excess(extinction_g)),
         run2d=row.get("RUN2D", ""),
         spectral_class=row.get("CLASS", ""),
-        kind="simulated" if keys.get("SIMULATE", False) else "sdss",
+        kind="simulated" if simulated else "sdss",
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from quasar_mass import table_checks
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.files import whole
 from quasar_mass.rows import Rows, cut
@@ -18,6 +19,9 @@ from quasar_mass.survey import Grid, Survey
 
 METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
+
+# What pyarrow raises on a file that is not whole.
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
 
@@ -177,6 +181,8 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
     ------
     FileError
         If it is missing, not Parquet, or not one of our tables.
+    TableError
+        If its metadata are not what a table of this project says of itself.
     """
     return _about(path, read_schema(path, hint))
 
@@ -190,7 +196,12 @@ def _about(path: Path, schema: pa.Schema) -> dict:
             got="a Parquet file of another origin",
             do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
         )
-    return json.loads(about)
+    return table_checks.about(path, about, FLUX_UNIT)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of pyarrow says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def check_pair(survey: Survey) -> dict:
@@ -224,8 +235,8 @@ def read_schema(path: Path, hint: str) -> pa.Schema:
         raise FileError(path, expected="a table", got=got, do=hint)
     try:
         return pq.read_schema(files[0])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do=hint) from error
+    except DAMAGED as error:
+        raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error
 
 
 def _files(path: Path) -> list[Path]:
@@ -238,29 +249,31 @@ def _files(path: Path) -> list[Path]:
 def read_quasars(path: Path) -> pd.DataFrame:
     """Read quasars.parquet of this project; index OBJECT (text)."""
     read_about(path)
-    frame = _rows(path)
-    missing = [name for name in QUASAR_COLUMNS if name not in frame]
-    if missing or frame.index.name != "OBJECT":
-        got = f"no {', '.join(missing)}" if missing else f"index {frame.index.name}"
+    names = read_schema(path, "build it again").names
+    wrong = [name for name in ("OBJECT", *QUASAR_COLUMNS) if names.count(name) != 1]
+    if wrong:
+        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
         raise TableError(path, expected="the columns of quasars.parquet, index OBJECT", got=got, do="build it again")
-    if frame.index.has_duplicates:  # it could stand in two parts of the split
-        name = frame.index[frame.index.duplicated()][0]
-        raise TableError(path, expected="one row per OBJECT", got=f"{name} more than once", do="build it again")
+    frame = _rows(path, ["OBJECT", *QUASAR_COLUMNS]).set_index("OBJECT")
+    table_checks.quasars(path, frame, QUASAR_COLUMNS)
     return frame
 
 
 def read_rejects(path: Path) -> pd.DataFrame:
     """Read rejects.parquet."""
-    return _rows(path)
+    return _rows(path, REJECT_SCHEMA.names)
 
 
-def _rows(path: Path) -> pd.DataFrame:
+def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
     with _read(path):
-        return pq.read_table(path).to_pandas()
+        table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+        # what pandas noted down of a table is not needed, and anyone may have noted it
+        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
 
 
 def read_grid(about: dict) -> Grid:
     """The grid a table's metadata declares."""
+    table_checks.needed(Path("the table"), about, ("grid",))
     return Grid(step=about["grid"]["step"])
 
 
@@ -278,6 +291,7 @@ def parts_of(path: Path) -> list[tuple[Path, int]]:
         If a file is missing or damaged, a part is not of the same build as the first, or parts are missing.
     """
     about, found = read_about(path), []
+    table_checks.needed(path, about, ("grid",))
     for file in _files(Path(path)):
         with _read(file):
             footer = pq.read_metadata(file)
@@ -286,6 +300,7 @@ def parts_of(path: Path) -> list[tuple[Path, int]]:
             raise TableError(
                 file, expected="a part of the same build as the others", got="another", do="build it again"
             )
+        table_checks.size(file, footer.num_rows, 4 * read_grid(about).size)
         found.append((file, footer.num_rows))
     total, cuts = sum(rows for _, rows in found), about.get("cuts")
     if Path(path).is_dir() and cuts and total != cuts[-1]["spectra"]:
@@ -336,8 +351,11 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
             ends = np.cumsum([parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)])
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             before = ends[first - 1] if first else 0
-            read.append(parquet.read_row_groups(range(first, last + 1)).slice(start - before, stop - start))
-    table = pa.concat_tables(read)
+            rows = parquet.read_row_groups(range(first, last + 1)).slice(start - before, stop - start)
+            for batch in rows.to_batches():
+                table_checks.spectra(file, batch)
+            read.append(rows)
+    table = pa.concat_tables(read).replace_schema_metadata(None)
     flux = table.column("flux").combine_chunks().flatten().to_numpy().reshape(-1, grid.size)
     return table.drop_columns(["flux"]).to_pandas(), flux
 
@@ -345,6 +363,7 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
 def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
     """The grid of a file of spectra, whose columns must be those of spectra.parquet, and its build the one named."""
     about = _about(file, found)
+    table_checks.needed(file, about, ("grid",))
     if build not in (None, about.get("build")):
         raise TableError(
             file, expected=f"the build {build[:8]} to the end", got="another one in its place", do="run this again"
@@ -354,7 +373,7 @@ def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
     wrong = [
         name
         for name in expected.names
-        if name not in found.names or found.field(name).type != expected.field(name).type
+        if found.names.count(name) != 1 or found.field(name).type != expected.field(name).type
     ]
     if wrong:
         raise TableError(
@@ -368,10 +387,8 @@ def _read(path: Path) -> Iterator[None]:
     """Say of a file that cannot be read what it should be."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FileError(
-            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="build it again"
-        ) from error
+    except DAMAGED as error:
+        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
 
 
 def count_spectra(path: Path) -> int:

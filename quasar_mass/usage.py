@@ -52,19 +52,20 @@ def caution(model: EasyAI, survey_kind: str) -> str:
 def check_fit(model: EasyAI, about: dict, where: Path) -> None:
     """Refuse a table that the model's input would misread."""
     step = model_grid(model).step
-    if about["grid"]["step"] != step:
+    if "grid" not in about or about["grid"]["step"] != step:
         raise ModelError(
             where,
             expected=f"a table with the model's grid step {step:g}",
-            got=f"{about['grid']['step']:g}",
+            got=f"{about['grid']['step']:g}" if "grid" in about else "a table that does not say",
             do=f"run: python get_Chen_data.py build --step {step:g}",
         )
     corrected = (model.about or {}).get("extinction_corrected")
-    if corrected is not None and corrected != about["extinction_corrected"]:
+    if corrected is not None and corrected != about.get("extinction_corrected"):
         words = {True: "corrected for Galactic extinction", False: "not corrected for Galactic extinction"}
+        words[None] = "of which the table does not say"
         raise ModelError(
             where,
             expected=f"spectra {words[corrected]}, as the model was trained on",
-            got=f"spectra {words[about['extinction_corrected']]}",
+            got=f"spectra {words[about.get('extinction_corrected')]}",
             do=f"build the table {'without' if corrected else 'with'} --no-extinction",
         )

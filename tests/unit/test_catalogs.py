@@ -127,7 +127,7 @@ def test_chen_number_line_is_right_after_blank_lines(chen):
 def test_chen_truncated_within_a_row_names_its_line(chen):
     path = chen(lambda text: text[: text.rindex("000039.00") + 22])  # the last plate loses digits, the rest is gone
     last = len(path.read_text().split("\n"))
-    with pytest.raises(FileError, match=f"line {last}: expected MJD"):
+    with pytest.raises(FileError, match=f"line {last}: expected a whole last line"):
         catalogs.read_chen(path)
 
 

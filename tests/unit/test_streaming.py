@@ -34,9 +34,11 @@ def write_survey(folder: Path, n: int = N) -> Survey:
     objects = [f"object {number:05d}" for number in range(n)]
     flux = rng.random((n, GRID.size), dtype=np.float32)
     quasars = pd.DataFrame(index=pd.Index(objects, name="OBJECT"), columns=list(tables.QUASAR_COLUMNS), dtype=float)
-    quasars = quasars.assign(LMBH=8.5 + flux.mean(axis=1), N_EPOCHS=1, LABEL_LINE="MgII")
+    quasars = quasars.assign(LMBH=8.5 + flux.mean(axis=1), N_EPOCHS=1, LABEL_LINE="MgII", Z=1.5)
+    quasars["CHEN EPOCH"] = [f"4000-56000-{number:04d}" for number in range(n)]
     quasars["SPLIT"] = dataset.split_objects(quasars["N_EPOCHS"])
-    about = {"kind": "sdss", "grid": tables.describe_grid(GRID), "build": "b" * 40}
+    about = {"kind": "sdss", "grid": tables.describe_grid(GRID), "build": "b" * 40, "survey": {"kind": "sdss"}}
+    about |= {"flux_unit": tables.FLUX_UNIT, "cosmology": "Planck15", "extinction_corrected": True, "split_seed": 42}
     tables.write_quasars(survey.quasars, quasars, about)
     columns = {
         "OBJECT": objects,

@@ -1,0 +1,78 @@
+"""Whether a FITS file's headers declare sizes that a file can have, seen before astropy is asked to read it.
+
+astropy believes every number: on a negative size it walks back over the same header for ever, and it makes lists as
+long as NAXIS and TFIELDS say.
+"""
+
+import math
+import re
+
+BLOCK, CARD = 2880, 80  # bytes: headers and data fill whole blocks
+MOST_HEADER = 400 * BLOCK  # bytes: a thousand columns with room to spare
+MOST_AXES, MOST_COLUMNS = 999, 999  # of the FITS standard
+_BITS = (8, 16, 32, 64, -32, -64)
+_SIZE = re.compile(rb"(HIERARCH +)?(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|GROUPS) *=", re.IGNORECASE)
+_NUMBER = re.compile(rb" *= *([+-]?\d{1,18}) *(?:/.*)?", re.DOTALL)
+
+
+def check(content) -> None:
+    """Refuse a file whose headers declare sizes that no file has.
+
+    A file that merely ends too early passes: astropy says that.
+
+    Parameters
+    ----------
+    content : bytes or mmap
+
+    Raises
+    ------
+    ValueError
+        Says which header.
+    """
+    position = number = 0
+    while position < len(content):
+        end = _end(content, position)
+        if end is None:
+            if number:
+                return  # rubbish behind the last one, which astropy leaves alone
+            raise ValueError("no end of the first header")
+        sizes = _sizes(content[position:end], number)
+        position = position + -(-(end + CARD - position) // BLOCK) * BLOCK + _data(sizes, number)
+        number += 1
+
+
+def _end(content, start: int) -> int | None:
+    """Where the END card stands."""
+    last = min(len(content), start + MOST_HEADER)
+    place = content.find(b"END".ljust(CARD), start, last)
+    while place >= 0 and (place - start) % CARD:
+        place = content.find(b"END".ljust(CARD), place + 1, last)
+    if place < 0 and last - start == MOST_HEADER:
+        raise ValueError(f"a header of more than {MOST_HEADER:,} bytes")
+    return place if place >= 0 else None
+
+
+def _sizes(header: bytes, number: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for match in _SIZE.finditer(header):
+        if match.start() % CARD:
+            continue
+        card = header[match.start() : match.start() + CARD]
+        name, value = match[2].decode().upper(), _NUMBER.fullmatch(card, 8)
+        if match[1] or not value or name in found:
+            raise ValueError(f"header {number} with {card.decode('latin-1').strip()!r}")
+        found[name] = int(value[1])
+    return found
+
+
+def _data(sizes: dict[str, int], number: int) -> int:
+    """Bytes of the data that follow a header, in whole blocks."""
+    axes, columns = sizes.get("NAXIS", 0), sizes.get("TFIELDS", 0)
+    if not (0 <= axes <= MOST_AXES and 0 <= columns <= MOST_COLUMNS):
+        raise ValueError(f"header {number} with {axes} axes and {columns} columns")
+    lengths = [sizes.get(f"NAXIS{axis}", 0) for axis in range(1, axes + 1)]
+    more, times = sizes.get("PCOUNT", 0), sizes.get("GCOUNT", 1)
+    if min([*lengths, more, times]) < 0 or sizes.get("BITPIX", 8) not in _BITS:
+        raise ValueError(f"header {number} with negative or odd sizes")
+    data = abs(sizes.get("BITPIX", 8)) // 8 * times * (more + (math.prod(lengths) if lengths else 0))
+    return -(-data // BLOCK) * BLOCK

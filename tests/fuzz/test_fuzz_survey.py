@@ -1,0 +1,57 @@
+"""A survey with one damaged file: the good rest comes out unchanged."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import watch
+from hypothesis import strategies as st
+from mutations import fits_damage
+
+from quasar_mass import tables
+from quasar_mass.build import build
+from quasar_mass.survey import Survey
+
+STEP = 1e-2
+
+
+def rows(survey: Survey) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    frames, blocks = zip(*tables.iterate_spectra(survey.spectra), strict=True)
+    spectra = pd.concat(frames).set_index("EPOCH")
+    spectra["flux"] = [row.tobytes() for row in np.concatenate(blocks)]
+    return tables.read_quasars(survey.quasars), spectra, tables.read_rejects(survey.rejects).set_index("EPOCH")
+
+
+@pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
+def test_the_good_rest_is_the_same_bytes(_tiny_original, tmp_path, examples):
+    survey = Survey(shutil.copytree(_tiny_original, tmp_path / "survey"))
+    build(survey, step=STEP, quiet=True)
+    quasars, spectra, _ = rows(survey)
+    files = sorted(survey.folder.rglob("spec-*.fits"))
+    originals = [path.read_bytes() for path in files]
+    cases = st.sampled_from(range(len(files))).flatmap(lambda n: st.tuples(st.just(n), fits_damage(originals[n])))
+
+    def check(numbered) -> None:
+        number, case = numbered
+        files[number].write_bytes(case.damaged())
+        try:
+            watch.attempt("surveys", lambda: build(survey, step=STEP, quiet=True))
+            now_quasars, now, rejects = rows(survey)
+        finally:
+            files[number].write_bytes(originals[number])
+        epoch = files[number].stem.removeprefix("spec-")
+        assert (epoch in now.index) != (epoch in rejects.index), "a row in the one table or in the other"
+        assert set(rejects.index) <= {epoch}
+        rest = spectra.drop(epoch)
+        pd.testing.assert_frame_equal(now.drop(epoch, errors="ignore"), rest)
+        if epoch in now.index:
+            flux = np.frombuffer(now.loc[epoch, "flux"], np.float32)
+            assert np.isfinite(flux).all()
+            assert np.isfinite(now.loc[epoch, "SN"])
+        owner = spectra.loc[epoch, "OBJECT"]
+        same = [name for name in quasars if name not in ("SPLIT", "N_EPOCHS")]
+        pd.testing.assert_frame_equal(now_quasars[same].drop(owner, errors="ignore"), quasars[same].drop(owner))
+        watch.note("surveys", f"damaged one {'in the tables' if epoch in now.index else rejects.loc[epoch, 'REASON']}")
+
+    watch.fuzz(check, cases, examples)

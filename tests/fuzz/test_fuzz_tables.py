@@ -1,0 +1,97 @@
+"""A survey's Parquet tables, damaged in every way: what is loaded is what the file holds, or nothing."""
+
+import io
+import re
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import watch
+from mutations import Case
+from parquet_mutations import parquet_damage
+
+from quasar_mass import dataset, tables
+from quasar_mass.build import build
+from quasar_mass.survey import SPLITS, Survey
+
+
+@pytest.fixture(scope="module")
+def built(_tiny_original, tmp_path_factory) -> Survey:
+    survey = Survey(shutil.copytree(_tiny_original, tmp_path_factory.mktemp("tables") / "survey"))
+    build(survey, step=1e-2, quiet=True)
+    return survey
+
+
+def same_text(found, expected) -> None:
+    assert [str(value) for value in found] == [str(value) for value in expected]
+
+
+def held(content: bytes) -> dict[str, list]:
+    """The columns of a file, none of them twice."""
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        read = [(name, file.read(columns=[name])) for name in file.schema_arrow.names if re.fullmatch(r"[\w -]+", name)]
+    return {name: table.column(0).to_pylist() for name, table in read if table.num_columns == 1}
+
+
+def agrees(data: dataset.Dataset, quasars: bytes, spectra: bytes) -> None:
+    """Every number is the file's own, every spectrum has its own object's label."""
+    known, rows = held(quasars), held(spectra)
+    np.testing.assert_array_equal(np.array(rows["flux"], np.float32), data.flux)
+    same_text(data.spectra.index.get_level_values("OBJECT"), rows["OBJECT"])
+    same_text(data.spectra.index.get_level_values("EPOCH"), rows["EPOCH"])
+    np.testing.assert_array_equal(data.spectra["Z"], rows["Z"])
+    label = dict(zip(known["OBJECT"], known["LMBH"], strict=True))
+    split = dict(zip(known["OBJECT"], known["SPLIT"], strict=True))
+    objects = rows["OBJECT"]
+    np.testing.assert_array_equal(data.spectra["LMBH"], [label[name] for name in objects])
+    assert data.spectra["SPLIT"].tolist() == [split[name] for name in objects]
+    assert len(data.spectra) == len(data.flux) == len(data.spectra.index.unique())
+    assert np.isfinite(data.flux).all()
+    assert np.isfinite(data.spectra["LMBH"]).all()
+    assert data.quasars.index.is_unique
+    assert set(data.quasars["SPLIT"]) <= set(SPLITS)
+    dataset.describe(data.about, data.quasars, data.spectra)  # what a model says of it can be said
+
+
+@pytest.mark.parametrize("examples", [60, pytest.param(700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("which", ["quasars", "spectra"])
+def test_a_damaged_table_is_loaded_as_it_is_or_refused(built, which, examples):
+    path = getattr(built, which)
+    content = path.read_bytes()
+    other = (built.spectra if which == "quasars" else built.quasars).read_bytes()
+
+    def check(case: Case) -> None:
+        changed = case.damaged()
+        path.write_bytes(changed)
+        data = watch.attempt(f"{which}.parquet", lambda: dataset.load(built))
+        if data is not None:
+            agrees(data, *((changed, other) if which == "quasars" else (other, changed)))
+            watch.note(f"{which}.parquet", "unchanged" if changed == content else "as pyarrow")
+
+    try:
+        watch.fuzz(check, parquet_damage(content), examples)
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_damaged_rejects_are_read_as_they_are_or_refused(built, examples, tmp_path):
+    path = tmp_path / "rejects.parquet"
+    row = {"OBJECT": "a", "EPOCH": "4000-56000-0001", "REASON": "missing file", "DETAIL": "why"}
+    tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
+    content = path.read_bytes()
+
+    def check(case: Case) -> None:
+        path.write_bytes(case.damaged())
+        found = watch.attempt("rejects.parquet", lambda: tables.read_rejects(path))
+        if found is not None:
+            expected = held(path.read_bytes())
+            for name in tables.REJECT_SCHEMA.names:
+                assert len(expected[name]) == len(found)
+                assert all(
+                    one == other or found[name].isna()[row]
+                    for row, (one, other) in enumerate(zip(found[name], expected[name], strict=True))
+                )
+
+    watch.fuzz(check, parquet_damage(content), examples)
