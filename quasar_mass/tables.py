@@ -302,9 +302,9 @@ def parts_of(path: Path) -> list[tuple[Path, int]]:
             )
         table_checks.size(file, footer.num_rows, 4 * read_grid(about).size)
         found.append((file, footer.num_rows))
-    total, cuts = sum(rows for _, rows in found), about.get("cuts")
-    if Path(path).is_dir() and cuts and total != cuts[-1]["spectra"]:
-        expected = f"{cuts[-1]['spectra']:,} spectra in its parts, as each of them says"
+    total, said = sum(rows for _, rows in found), (about.get("cuts") or [{}])[-1].get("spectra")
+    if Path(path).is_dir() and said is not None and total != said:
+        expected = f"{said:,} spectra in its parts, as each of them says"
         raise TableError(path, expected=expected, got=f"{total:,}", do="build it again")
     return found
 

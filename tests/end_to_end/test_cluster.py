@@ -20,7 +20,7 @@ import pytest
 from quasar_mass import build as building
 from quasar_mass import cluster, dataset, parts, prediction, simulation, tables
 from quasar_mass.build import build
-from quasar_mass.errors import ClusterError, SurveyError
+from quasar_mass.errors import ClusterError, ModelError, SurveyError
 from quasar_mass.parallel import ordered_map
 from quasar_mass.simulation import simulate
 from quasar_mass.survey import Survey
@@ -149,7 +149,8 @@ def test_a_worker_that_is_killed_at_its_work_leaves_no_trace(tiny_survey, addres
     with worker(address, tmp_path) as victim:
         until(lambda: len(names_of_workers(address)) > len(before), "a third worker")
         victim.send_signal(signal.SIGSTOP)  # what it is given now it has when it dies
-        running = threading.Thread(target=build, args=(tiny_survey,), kwargs=dict(step=STEP, jobs=address, quiet=True))
+        options = {"step": STEP, "jobs": address, "quiet": True}
+        running = threading.Thread(target=build, args=(tiny_survey,), kwargs=options)
         running.start()
         kept = tiny_survey.quasars.parent
         until(lambda: len(list(kept.glob(".spectra.*.partial/kept/*.arrow"))) >= 5, "the work of the others")
@@ -176,8 +177,8 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     data = dataset.load(tiny_survey)
     layers = model_file.import_keras().layers
     hidden = [layers.Flatten(), layers.Dense(6, activation="tanh"), layers.Dense(1)]
-    network = EasyAI(hidden, (data.grid.size, 1), seed=1)
-    network.save(tmp_path / "network.h5", about=dataset.describe(data.about, data.quasars, data.spectra))
+    about = dataset.describe(data.about, data.quasars, data.spectra)
+    EasyAI(hidden, (data.grid.size, 1), seed=1).save(tmp_path / "network.h5", about=about)
     calibrate_file([tmp_path / "network.h5"], tiny_survey, quiet=True)
     quoter = Quoter.load(tmp_path / "network.h5", confidence=0.5)
     files = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
@@ -201,8 +202,8 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     there = masses(jobs=address)
     assert there == masses()
     assert there[2:] == here[2:]
-    with pytest.raises(Exception, match="network of this process alone"):
-        prediction.predict_files(files, network, jobs=address, quiet=True)
+    with pytest.raises(ModelError, match="network of this process alone"):
+        prediction.predict_files(files, EasyAI.load(tmp_path / "network.h5"), jobs=address, quiet=True)
 
 
 def shell(*arguments, where: Path = HOME) -> str:

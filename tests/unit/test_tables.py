@@ -242,3 +242,57 @@ def test_tables_taken_for_one_another_are_table_errors(tmp_path, quasars):
         list(tables.iterate_spectra(tmp_path / "quasars.parquet"))
     with pytest.raises(TableError, match=r"columns of quasars\.parquet"):
         tables.read_quasars(tmp_path / "spectra.parquet")
+
+
+def in_parts(path, sizes):
+    """The rows of a table as a folder of files of these sizes, written by pyarrow alone."""
+    table = pq.read_table(path)
+    path.unlink()
+    path.mkdir()
+    start = 0
+    for number, size in enumerate(sizes):
+        pq.write_table(table.slice(start, size), path / f"part-{number:05d}.parquet", row_group_size=7)
+        start += size
+    assert start == len(table)
+
+
+def counted(number):
+    return {"cuts": [{"cut": "last", "objects": number, "spectra": number}]}
+
+
+@pytest.mark.parametrize("size", [1, 6, 10, 64])
+def test_a_table_in_parts_is_read_as_one(tmp_path, size):
+    path = tmp_path / "spectra.parquet"
+    write(path, [rows(40)], **counted(40))
+    expected = list(tables.iterate_spectra(path, size))
+    in_parts(path, (11, 1, 20, 8))
+    (path / "_metadata").write_bytes(b"as other programs leave it")
+    found = list(tables.iterate_spectra(path, size))
+    assert tables.count_spectra(path) == 40
+    assert tables.read_about(path) == about(**counted(40))
+    assert len(found) == len(expected) == -(-40 // size)
+    for (frame, flux), (frame_of_one, flux_of_one) in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(frame, frame_of_one)
+        np.testing.assert_array_equal(flux, flux_of_one)
+
+
+def test_a_part_that_is_missing_damaged_or_of_another_build_is_said(tmp_path):
+    path = tmp_path / "spectra.parquet"
+    write(path, [rows(40)], **counted(40))
+    in_parts(path, (20, 20))
+    first, second = sorted(path.iterdir())
+    content = second.read_bytes()
+    second.unlink()
+    with pytest.raises(TableError, match="expected 40 spectra in its parts, as each of them says, got 20"):
+        tables.count_spectra(path)
+    second.write_bytes(content[:-30])
+    with pytest.raises(FileError, match=r"part-00001\.parquet: expected a whole Parquet file"):
+        list(tables.iterate_spectra(path))
+    second.unlink()
+    write(second, [rows(20, 20)], **counted(41))
+    with pytest.raises(TableError, match=r"part-00001\.parquet: expected a part of the same build as the others"):
+        list(tables.iterate_spectra(path))
+    first.unlink()
+    second.unlink()
+    with pytest.raises(FileError, match="an empty folder"):
+        tables.read_about(path)
