@@ -65,8 +65,8 @@ def train(recipe: str, survey: Survey, path: Path) -> None:
         sys.stdout = out
 
 
-OURS = [replace(stage, training_epochs=n) for stage, n in zip(network.STAGES, (8, 2), strict=True)]
-OUR_BATCH = 128
+OURS = [replace(stage, training_epochs=n) for stage, n in zip(network.STAGES, (6, 2), strict=True)]
+OUR_BATCH = 64
 
 
 def main() -> int:

@@ -48,15 +48,27 @@ def _batches_class(keras):
         def __init__(self, source, batch_size, order, seed):
             super().__init__()
             self.source, self.batch_size, self.order, self.seed = source, batch_size, order, seed
+            self.batches = -(-len(source) // batch_size)
 
         def __len__(self):
-            return -(-len(self.source) // self.batch_size)
+            return self.batches
+
+        @property
+        def rows(self):
+            return min(self.batches * self.batch_size, len(self.source))
 
         def __getitem__(self, i):
             rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
             if self.order is not None:
                 rows = self.order[rows]
             return self.source.take(rows, np.random.default_rng([*self.seed, i]))
+
+        def even(self, count):
+            """All but a last batch that is no multiple of `count`, and that one, if there is one."""
+            rest = len(self.source) % self.batch_size % count
+            whole = Batches(self.source, self.batch_size, self.order, self.seed)
+            whole.batches = len(self) - bool(rest)
+            return whole, self[len(self) - 1] if rest else None
 
     return Batches
 

@@ -20,6 +20,7 @@ import quasar_mass
 from quasar_mass import evaluation, model_file, network
 from quasar_mass.batches import Arrays, as_float32, batches, check_finite, digest, forward
 from quasar_mass.checkpoints import Checkpoints, restore, snapshot
+from quasar_mass.devices import Spread
 from quasar_mass.errors import ModelError, TableError
 
 HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
@@ -94,6 +95,7 @@ class EasyAI:
         stages: Sequence = network.STAGES,
         checkpoints: str | os.PathLike | None = None,
         batch_size: int = network.BATCH_SIZE,
+        devices: int = 1,
         choose: bool = True,
         quiet: bool = False,
     ) -> pd.DataFrame:
@@ -115,6 +117,9 @@ class EasyAI:
             the data, the stage, batch size, seed and versions: no other training's files are touched.
         batch_size : int
             Spectra per step.
+        devices : int
+            Of the backend's accelerators (without any: processors), among which each batch is dealt out. The losses are
+            those of one device but for rounding; Dropout and the like draw otherwise on TensorFlow.
         choose : bool
             If not, each stage ends with its last weights: for a stage that learns another target than the validation
             labels, which then only watch.
@@ -131,7 +136,7 @@ class EasyAI:
         TableError
             If spectra or labels are empty, not finite, or differ in number.
         ModelError
-            If the spectra do not fit the network, or the loss is no longer finite.
+            If the spectra do not fit the network, the loss is no longer finite, or there are not as many devices.
         LockError
             If another process is at the same training, with the same checkpoints.
         """
@@ -140,6 +145,7 @@ class EasyAI:
             training = Arrays(*self._checked(training, "the training set"))
         validation = Arrays(*self._checked(validation, "the validation set"))
         data = [training.digest(), validation.digest()] if checkpoints is not None else None
+        spread = Spread(self.model, devices, batch_size) if devices > 1 else None
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
@@ -147,9 +153,11 @@ class EasyAI:
                 self._compile(stage.learning_rate)
                 files = None
                 if checkpoints is not None:
-                    files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, data))
+                    files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, devices, data))
                 with files.alone() if files else contextlib.nullcontext():
-                    found = self._train_stage(keras, stage, training, validation, files, batch_size, choose, quiet)
+                    found = self._train_stage(
+                        keras, stage, training, validation, files, batch_size, spread, choose, quiet
+                    )
                 rows += found
                 best = min(found, key=lambda row: row["val_loss"], default=None) if choose else (found or [None])[-1]
                 records.append(
@@ -168,7 +176,7 @@ class EasyAI:
         return trained
 
     def _train_stage(
-        self, keras, stage, training, validation, files, batch_size: int, choose: bool, quiet: bool
+        self, keras, stage, training, validation, files, batch_size: int, spread, choose: bool, quiet: bool
     ) -> list[dict]:
         def say(text: str) -> None:
             if not quiet:
@@ -184,9 +192,13 @@ class EasyAI:
             name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
             order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training))
             shuffled = batches(keras, training, batch_size, order, seed=[self.seed, name, epoch])
-            logs = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
+            if spread is None:
+                found = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
+                logs = {key: values[-1] for key, values in found.items()}
+            else:
+                logs = spread.fit(shuffled, to_validate)
             row = {"stage": stage.name, "training_epoch": epoch}
-            row |= {key: float(logs[key][-1]) for key in HISTORY[2:]}
+            row |= {key: float(logs[key]) for key in HISTORY[2:]}
             if not np.isfinite(row["val_loss"]):
                 raise ModelError(
                     f"stage {stage.name}, training epoch {epoch}",
@@ -221,7 +233,7 @@ class EasyAI:
         )
         optimizer.build(self.model.trainable_variables)
 
-    def _fingerprint(self, stage, batch_size: int, data: list[str]) -> str:
+    def _fingerprint(self, stage, batch_size: int, devices: int, data: list[str]) -> str:
         """SHA-256 of everything the course of a stage depends on."""
         keras = model_file.import_keras()
         start = snapshot(self.model)
@@ -233,7 +245,7 @@ class EasyAI:
             "data": data,
             "start": digest(start["weights"] + start["random"]),
             "versions": [keras.__version__, *_backend()],
-        }
+        } | ({"devices": devices} if devices > 1 else {})  # several round otherwise than one
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
     # --- use ------------------------------------------------------------------------------------------------------
@@ -381,7 +393,8 @@ def _backend() -> tuple[str, str]:
 def _deterministic_keras(seed: int):
     """Keras, with every seed set and only deterministic operations allowed."""
     keras = model_file.import_keras()
-    keras.utils.set_random_seed(seed)
+    with model_file.without_tensorflow():
+        keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -34,6 +34,8 @@ KERAS_NOTES = (
     "the compiled metrics have yet to be built",
     "Error in loading the saved optimizer state",
 )
+BACKENDS = ("tensorflow", "jax")  # those that this project is tested with
+DETERMINISTIC = "--xla_gpu_deterministic_ops"
 # What TensorFlow 2.21 writes to standard error when imported, when it first looks for a GPU where there is none, and
 # when it rewrites a graph, whatever TF_CPP_MIN_LOG_LEVEL says.
 NOTE = re.compile(
@@ -43,17 +45,35 @@ NOTE = re.compile(
 
 
 def import_keras():
-    """Import Keras with its backend, without TensorFlow's notes.
+    """Import Keras with its backend, without TensorFlow's notes: TensorFlow, or JAX where KERAS_BACKEND says so.
 
     Returns
     -------
     module
         `keras`.
+
+    Raises
+    ------
+    ModelError
+        If KERAS_BACKEND, or Keras's own configuration file, names another backend, or one that is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "keras" in sys.modules else _first_import():
-        import keras  # not at the top: it takes seconds, and `read_about` needs none of it
+        _check_backend(os.environ.get("KERAS_BACKEND") or BACKENDS[0])
+        try:
+            import keras  # not at the top: it takes seconds, and `read_about` needs none of it
+        except ModuleNotFoundError as error:
+            if error.name not in (*BACKENDS, "torch"):  # something else that Keras stands on
+                raise
+            _check_backend(error.name)
+            raise ModelError(
+                "Keras's backend", expected=error.name, got="none installed", do=f"run: pip install {error.name}"
+            ) from error
 
+        _check_backend(keras.backend.backend())  # which ~/.keras/keras.json may have named
+        if keras.backend.backend() == "jax" and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+            # XLA reads it when JAX first looks for devices; without it, sums on a GPU differ from run to run.
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}=true".strip()
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
@@ -75,6 +95,26 @@ def _first_import() -> Iterator[None]:
         gc.freeze()
         if collects:
             gc.enable()
+
+
+def _check_backend(name: str) -> None:
+    if name not in BACKENDS:
+        raise ModelError(
+            "Keras's backend", expected=" or ".join(BACKENDS), got=name, do="set KERAS_BACKEND to one of them"
+        )
+
+
+@contextlib.contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """Let no one import TensorFlow meanwhile, on another backend: Keras does, if only to seed it."""
+    if "tensorflow" in sys.modules or import_keras().backend.backend() == "tensorflow":
+        yield
+        return
+    sys.modules["tensorflow"] = None  # Python's own way to say that a module is not there
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
 
 
 def _not_about_retracing(record: logging.LogRecord) -> bool:

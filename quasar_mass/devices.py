@@ -1,0 +1,138 @@
+"""Training on several devices: each batch is dealt out among them, and they learn as one.
+
+By Keras's own means: `keras.distribution` on JAX, `tf.distribute` on TensorFlow. The network itself stays where it is;
+a twin that lives on all devices takes its state, learns for a training epoch, and gives it back. So checkpoints and
+saved files know nothing of devices.
+"""
+
+import numpy as np
+
+from quasar_mass import model_file
+from quasar_mass.checkpoints import restore, snapshot
+from quasar_mass.errors import ModelError
+
+
+class Spread:
+    """A network's twin on several devices.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled.
+    count : int
+        Of devices: the first of those that the backend offers.
+    batch_size : int
+        Of the training; a multiple of `count`.
+
+    Raises
+    ------
+    ModelError
+        If there are not as many devices, or a batch cannot be dealt out evenly.
+    """
+
+    def __init__(self, model, count: int, batch_size: int) -> None:
+        if batch_size % count:
+            raise ModelError(
+                "the batch size",
+                expected=f"a multiple of the {count} devices",
+                got=f"{batch_size}",
+                do="choose another one",
+            )
+        keras = model_file.import_keras()
+        self._model, self._count = model, count
+        self._scope = {"jax": _on_jax, "tensorflow": _on_tensorflow}[keras.backend.backend()](count)
+        with self._scope():
+            self._twin = type(model).from_config(model.get_config())
+            for layer in self._twin.layers:
+                # TensorFlow would take each device's own mean and variance; on JAX they are the batch's anyway.
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = keras.backend.backend() == "tensorflow"
+            optimizer = model.optimizer.from_config(model.optimizer.get_config())
+            self._twin.compile(
+                optimizer=optimizer,
+                loss=keras.losses.MeanSquaredError(),
+                metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
+            )
+            optimizer.build(self._twin.trainable_variables)
+
+    def fit(self, training, validation) -> dict:
+        """Train the network for one training epoch, and validate it.
+
+        Parameters
+        ----------
+        training, validation : Batches
+            Of `batches.batches`.
+
+        Returns
+        -------
+        dict
+            loss, rmse, val_loss, val_rmse, as `keras.Model.fit` has them.
+        """
+        twin = self._twin
+        with self._scope():
+            restore(twin, snapshot(self._model))
+            logs = self._pooled(
+                training,
+                lambda whole: {key: v[-1] for key, v in twin.fit(whole, shuffle=False, verbose=0).history.items()},
+                lambda x, y: twin.train_on_batch(x, y, return_dict=True),
+            )
+            found = self._pooled(
+                validation,
+                lambda whole: twin.evaluate(whole, verbose=0, return_dict=True),
+                lambda x, y: twin.test_on_batch(x, y, return_dict=True),
+            )
+            restore(self._model, snapshot(twin))
+        return logs | {f"val_{key}": value for key, value in found.items()}
+
+    def _pooled(self, dealt, of_whole, of_last) -> dict:
+        """Deal out batches; the last one goes to every device whole if it cannot be dealt out evenly.
+
+        Each device then takes the same step, the step that one device would take: halves of unequal size would weigh
+        their spectra unequally.
+        """
+        whole, last = dealt.even(self._count)
+        parts = []
+        if len(whole):
+            parts.append((whole.rows, of_whole(whole)))
+        if last is not None:
+            parts.append((len(last[0]), of_last(*last)))
+        shares = [rows / sum(rows for rows, _ in parts) for rows, _ in parts]
+        loss, square = (
+            sum(share * logs[key] ** power for share, (_, logs) in zip(shares, parts, strict=True))
+            for key, power in (("loss", 1), ("rmse", 2))
+        )
+        return {"loss": float(loss), "rmse": float(np.sqrt(square))}
+
+
+def _enough(names: list[str], count: int) -> None:
+    if len(names) < count:
+        raise ModelError(
+            "the devices",
+            expected=f"at least {count}",
+            got=f"{len(names)} ({', '.join(names)})",
+            do=f"train with devices={len(names)}",
+        )
+
+
+def _on_jax(count: int):
+    """A context in which arrays live on the first devices; batches are dealt out, or copied where they are uneven."""
+    keras = model_file.import_keras()
+    names = keras.distribution.list_devices()
+    _enough(names, count)
+
+    class Even(keras.distribution.DataParallel):
+        def get_data_layout(self, data_shape):
+            if data_shape[0] % count:
+                return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+            return super().get_data_layout(data_shape)
+
+    return Even(devices=names[:count]).scope
+
+
+def _on_tensorflow(count: int):
+    """A context in which variables are mirrored on the first devices."""
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+    _enough(names, count)
+    return tf.distribute.MirroredStrategy(names[:count]).scope
