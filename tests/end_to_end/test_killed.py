@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
