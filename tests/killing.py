@@ -1,15 +1,18 @@
 """Commands that are killed in the middle.
 
 Starting Python and importing what a command needs takes ten times as long as a small command itself. Here one process
-(`Forge`) imports it once, with all that its first run needed, and every run is a copy of it, forked, in a process group of its own, that calls the
-command's `main` and ends as a shell would see it end. It can be killed after a time, or before any one of the things
-that it does to the files of a folder: those are counted, so that every gap between two of them can be tried.
+(`Forge`) imports it once, with all that its first run needed, and every run is a copy of it, forked, in a process group
+of its own, that calls the command's `main` and ends as a shell would see it end. It can be killed after a time, or
+before any one of the things that it does to the files of a folder: those are counted, so that every gap between two of
+them can be tried. Other misfortunes can be ordered too: see `_befall`.
 """
 
 import contextlib
 import importlib
 import json
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +24,7 @@ HOME = Path(__file__).resolve().parents[1]
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "fcntl.flock"}  # Python's audit events
 
 
+NOBODY = 65534  # a user without rights
 _TRIED: set[str] = set()  # modules
 
 
@@ -56,10 +60,11 @@ class Forge:
         self.process.wait()
         self.process.stdout.close()
 
-    def start(self, module: str, *arguments, folder: Path, log: Path, before: int = 0) -> int:
+    def start(self, module: str, *arguments, folder: Path, log: Path, before: int = 0, **more) -> int:
         """Start a command; the number of its process group. It kills itself before change number `before`."""
         order = {"module": module, "arguments": [str(one) for one in arguments], "folder": str(folder)}
-        self.process.stdin.write(json.dumps(order | {"log": str(log), "before": before}) + "\n")
+        order |= {"log": str(log), "before": before, "signal": signal.SIGKILL} | more
+        self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -70,9 +75,9 @@ class Forge:
         changes = int(said.rsplit("\nchanges ", 1)[1]) if "\nchanges " in said else 0
         return Run(status, seconds, changes, said.rsplit("\nchanges ", 1)[0])
 
-    def run(self, module: str, *arguments, folder: Path, log: Path, before: int = 0, after: float | None = None) -> Run:
-        """Run a command; kill it and all its processes before a change, or after so many seconds."""
-        group = self.start(module, *arguments, folder=folder, log=log, before=before)
+    def run(self, module: str, *arguments, log: Path, after: float | None = None, **more) -> Run:
+        """Run a command; kill it and all its processes after so many seconds, if it is to be; else as `start`."""
+        group = self.start(module, *arguments, log=log, **more)
         if after is not None:
             time.sleep(after)
             kill(group)
@@ -81,10 +86,8 @@ class Forge:
 
 def kill(group: int) -> None:
     """End a process group at once."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:  # it has ended by itself
-        pass
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -105,17 +108,20 @@ def _copy(order: dict) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     changes = 0
+    _befall(order)
 
     def watch(event: str, details: tuple) -> None:
         nonlocal changes
         writes = event == "open" and isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR)
+        if event == "open" and details[0] == order.get("vanishing"):
+            Path(order["vanishing"]).unlink(missing_ok=True)
         if not (writes or event in CHANGES):
             return
         if isinstance(details[0], str | os.PathLike) and not os.fspath(details[0]).startswith(order["folder"]):
             return
         changes += 1
         if changes == order["before"]:
-            os.killpg(0, signal.SIGKILL)
+            os.killpg(0, order["signal"])
 
     sys.addaudithook(watch)
     sys.argv = [f"{order['module']}.py", *order["arguments"]]
@@ -128,6 +134,19 @@ def _copy(order: dict) -> int:
     os.write(2, f"\nchanges {changes}".encode())
     Path(order["log"]).with_suffix(".modules").write_text("\n".join(sys.modules))
     return int(status or 0)
+
+
+def _befall(order: dict) -> None:
+    """What a machine may do to this process: no rights, no file above a size, a clock that jumps."""
+    if order.get("nobody") and os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    if "largest" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], order["largest"]))
+    if "jumping" in order:
+        now, rng = time.time, random.Random(order["jumping"])
+        time.time = lambda: now() + rng.uniform(-1e9, 1e9)
 
 
 def _serve(modules: list[str]) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 def main(arguments: list[str]) -> int:
     """Train, save and calibrate; `arguments` are a survey with its tables and the folder for what comes of it."""
     from get_Chen_data import get_Chen_data
-    from quasar_mass import calibration, cli, dataset, model_file, network, tables
+    from quasar_mass import calibration, dataset, model_file, network, tables
     from quasar_mass.easyai import EasyAI
     from quasar_mass.errors import QuasarMassError
     from quasar_mass.survey import Survey
 
     survey, work = Survey(arguments[0]), Path(arguments[1])
+    folder = work / "checkpoints"
     try:
         quasars, spectra, X_train, X_val, _, y_train, y_val, _ = get_Chen_data("Load", survey.folder, quiet=True)
         layers = model_file.import_keras().layers
@@ -22,13 +23,12 @@ def main(arguments: list[str]) -> int:
         about = dataset.describe(tables.read_about(survey.spectra), quasars, spectra)
         for stage, name in zip(network.STAGES, ("intermediate", "final"), strict=True):
             stage = replace(stage, training_epochs=3)
-            ann.train(
-                (X_train, y_train), (X_val, y_val), stages=[stage], checkpoints=work / "checkpoints", batch_size=4
-            )
+            ann.train((X_train, y_train), (X_val, y_val), stages=[stage], checkpoints=folder, batch_size=4)
             ann.save(work / f"{name}.h5", about=about)
         calibration.calibrate_file([work / "final.h5"], survey, quiet=True)
-    except QuasarMassError as error:
-        return cli._fail(str(error))
+    except (QuasarMassError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
