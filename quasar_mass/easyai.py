@@ -60,8 +60,13 @@ class EasyAI:
     def __init__(self, layers: Sequence, input_shape: tuple, seed: int = 42) -> None:
         keras = _deterministic_keras(seed)
         try:
+            if any(isinstance(layer, keras.layers.Lambda) for layer in layers):  # before Keras 3.13 rebuilt, then lost
+                raise ValueError("a Lambda layer, which no file can hold safely")
             rebuilt = [layer.__class__.from_config(layer.get_config()) for layer in layers]
             model = keras.Sequential([keras.Input(tuple(input_shape), name="spectrum"), *rebuilt], name="easyai")
+            empty = next((layer.name for layer in model.layers if 0 in layer.output.shape[1:]), None)
+            if empty is not None:  # before Keras 3.13 built all the same
+                raise ValueError(f"nothing is left after the layer {empty}")
         except Exception as error:  # Keras raises every kind
             raise ModelError(
                 "the layers",
