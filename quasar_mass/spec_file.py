@@ -1,6 +1,7 @@
 """SDSS spec files of every reduction, lite and full: from the file to a `Spectrum`."""
 
 import io
+import os
 import re
 import warnings
 from pathlib import Path
@@ -57,12 +58,12 @@ def read_spectrum(path: Path) -> Spectrum:
         If the file is missing, truncated, not such a file, or its pixels contradict one another.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_file(path):
         raise SpectrumError(
             path,
             reason="missing file",
             expected="an SDSS spec file",
-            got="a folder" if path.is_dir() else "no such file",
+            got="no such file" if not os.path.isdir(path) else "a folder",
             do="fetch it (get_Chen_data.py fetch) or correct the name",
         )
     try:
@@ -86,6 +87,13 @@ def read_spectrum(path: Path) -> Spectrum:
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'}",
             do="fetch it again",
         ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
@@ -173,7 +181,9 @@ def _one_row(header: str, data: bytes, columns: int) -> dict:
             scaled.add(int(match[1]))
     if not header.isascii() or not header.isprintable():
         raise ValueError("a header of HDU 2 with other than printable characters")
-    if sorted(found) != list(range(1, columns + 1)) or not all(all(one.get(key) for key in ("TTYPE", "TFORM")) for one in found.values()):
+    if sorted(found) != list(range(1, columns + 1)) or not all(
+        all(one.get(key) for key in ("TTYPE", "TFORM")) for one in found.values()
+    ):
         raise ValueError(f"{len(found)} columns described in HDU 2 instead of {columns}")
     row, offset = {}, 0
     for number in sorted(found):

@@ -226,8 +226,17 @@ def to_rest_frame(
     scale = distance**2 * 1e-9
     luminosity = spectrum.flux[good] * scale
     if ebv is not None and np.isfinite(ebv):
-        luminosity = luminosity / transmission(spectrum.pixel[good], ebv)
+        with np.errstate(all="ignore"):  # an absurd E(B-V): seen below
+            luminosity = luminosity / transmission(spectrum.pixel[good], ebv)
     flux = np.interp(grid.log_wavelength + shift, PIXEL * spectrum.pixel[good], luminosity)
+    if not np.abs(flux).max() <= np.finfo(np.float32).max:
+        raise SpectrumError(
+            where,
+            reason="invalid values",
+            expected="flux and extinction of a quasar",
+            got=f"flux up to {np.abs(spectrum.flux[good]).max():.3g}, E(B-V) {ebv}",
+            do="fetch the file again",
+        )
     seen = good & inside
     # pixels that a file lacks altogether within the window are bad ones too
     n_pixels = int(np.floor((WINDOW[1] + shift) / PIXEL) - np.ceil((WINDOW[0] + shift) / PIXEL)) + 1

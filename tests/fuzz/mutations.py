@@ -86,7 +86,9 @@ def _flip(draw) -> Mutation:
 @st.composite
 def _overwrite(draw) -> Mutation:
     share = draw(SHARES)
-    some = draw(st.binary(min_size=1, max_size=16) | st.sampled_from([b"\0" * 80, b"\xff" * 80, b" " * 2880, b"\0" * 2880]))
+    some = draw(
+        st.binary(min_size=1, max_size=16) | st.sampled_from([b"\0" * 80, b"\xff" * 80, b" " * 2880, b"\0" * 2880])
+    )
 
     def apply(content: bytes) -> bytes:
         place = _place(content, share)
@@ -168,7 +170,17 @@ def layout(content: bytes) -> list[Hdu]:
                     code = {"f4": ">f", "f8": ">d", "i2": ">h", "i4": ">i", "i8": ">q"}.get(base.str[1:], "")
                     columns.append((name, at, code, kind.itemsize // base.itemsize))
             cards = tuple(card.keyword for card in hdu.header.cards)
-            found.append(Hdu(place["hdrLoc"], place["datLoc"], place["datLoc"] + place["datSpan"], cards, tuple(columns), row, rows))
+            found.append(
+                Hdu(
+                    place["hdrLoc"],
+                    place["datLoc"],
+                    place["datLoc"] + place["datSpan"],
+                    cards,
+                    tuple(columns),
+                    row,
+                    rows,
+                )
+            )
     return found
 
 
@@ -210,8 +222,33 @@ FORMS = (
 def _header_card(draw, hdus: list[Hdu]) -> Mutation:
     number = draw(st.integers(0, len(hdus) - 1))
     hdu = hdus[number]
-    sizes = ["BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS", "NAXIS999", "SIMPLE", "XTENSION", "EXTEND"]
-    keys = [*sizes, "TFORM1", "TFORM2", "TFORM3", "TTYPE1", "TTYPE2", "TTYPE3", "TSCAL1", "TZERO2", "TNULL4", "TDIM1", "THEAP"]
+    sizes = [
+        "BITPIX",
+        "NAXIS",
+        "NAXIS1",
+        "NAXIS2",
+        "PCOUNT",
+        "GCOUNT",
+        "TFIELDS",
+        "NAXIS999",
+        "SIMPLE",
+        "XTENSION",
+        "EXTEND",
+    ]
+    keys = [
+        *sizes,
+        "TFORM1",
+        "TFORM2",
+        "TFORM3",
+        "TTYPE1",
+        "TTYPE2",
+        "TTYPE3",
+        "TSCAL1",
+        "TZERO2",
+        "TNULL4",
+        "TDIM1",
+        "THEAP",
+    ]
     keys += ["PLATEID", "MJD", "FIBERID", "RUN2D", "SIMULATE", "CHECKSUM", "ZBITPIX", "ZIMAGE", "ZTABLE", "GROUPS"]
     key = draw(st.sampled_from(keys) | st.sampled_from([key for key in hdu.header_cards if key] or ["BITPIX"]))
     if key.startswith("TFORM"):
@@ -220,7 +257,9 @@ def _header_card(draw, hdus: list[Hdu]) -> Mutation:
         names = ("flux", "loglam", "ivar", "and_mask", "Z", "PLATE", "MJD", *WORDS[:6])
         value = draw(st.sampled_from(names))
     else:
-        value = draw(st.sampled_from(NUMBERS) | st.sampled_from([True, False, 1.5, "T", *WORDS]) | st.integers(-100, 10000))
+        value = draw(
+            st.sampled_from(NUMBERS) | st.sampled_from([True, False, 1.5, "T", *WORDS]) | st.integers(-100, 10000)
+        )
     again = draw(st.booleans()) and draw(st.booleans())
     return Mutation(
         f"card(HDU {number}, {key} = {value!r}{', again' if again else ''})",
@@ -257,9 +296,17 @@ def _many_columns(draw, hdus: list[Hdu]) -> Mutation:
     def apply(content: bytes) -> bytes:
         header = content[hdu.header : hdu.data].rstrip()[:-3]
         header += b" " * (-len(header) % CARD)
-        more = b"".join(_card(f"TTYPE{n}", f"c{n}").ljust(CARD) + _card(f"TFORM{n}", "E").ljust(CARD) for n in range(200, 200 + count))
+        more = b"".join(
+            _card(f"TTYPE{n}", f"c{n}").ljust(CARD) + _card(f"TFORM{n}", "E").ljust(CARD)
+            for n in range(200, 200 + count)
+        )
         changed = content[: hdu.header] + _padded(header + more + b"END".ljust(CARD)) + content[hdu.data :]
-        return _with_card(changed, Hdu(hdu.header, len(changed) - len(content) + hdu.data, 0, (), (), 0, 0), "TFIELDS", _card("TFIELDS", declared))
+        return _with_card(
+            changed,
+            Hdu(hdu.header, len(changed) - len(content) + hdu.data, 0, (), (), 0, 0),
+            "TFIELDS",
+            _card("TFIELDS", declared),
+        )
 
     return Mutation(f"columns(HDU {number}, {count} more, TFIELDS {declared})", apply)
 
@@ -275,14 +322,18 @@ def _cells(draw, hdus: list[Hdu]) -> Mutation:
     name, offset, code, count = draw(st.sampled_from([column for column in hdu.columns if column[2]]))
     start, length = draw(SHARES), draw(st.sampled_from([1, 1, 3, 1000, 10**6]))
     kind = draw(st.sampled_from(["value", "value", "value", "little-endian", "negative", "shuffle"]))
-    value = draw(st.sampled_from(VALUES) if code in (">f", ">d") else st.sampled_from([0, 1, -1, 1 << 23, -(2**31), 32767]))
+    value = draw(
+        st.sampled_from(VALUES) if code in (">f", ">d") else st.sampled_from([0, 1, -1, 1 << 23, -(2**31), 32767])
+    )
 
     def apply(content: bytes) -> bytes:
         changed, first = bytearray(content), int(start * hdu.rows)
         for row in range(first, min(hdu.rows, first + length)):
             place = hdu.data + row * hdu.row + offset
             old = struct.unpack_from(f"{code[0]}{count}{code[1]}", content, place)
-            new = {"negative": [-v if v != -(2**31) else 0 for v in old], "shuffle": old[::-1]}.get(kind, [value] * count)
+            new = {"negative": [-v if v != -(2**31) else 0 for v in old], "shuffle": old[::-1]}.get(
+                kind, [value] * count
+            )
             if kind == "little-endian":
                 struct.pack_into(f"<{count}{code[1]}", changed, place, *old)
             else:
@@ -299,7 +350,9 @@ def _cells(draw, hdus: list[Hdu]) -> Mutation:
 def _rows(draw, hdus: list[Hdu]) -> Mutation:
     """Rows twice, reversed, left out; two columns' bytes or names exchanged."""
     number, hdu = draw(st.sampled_from([(number, hdu) for number, hdu in enumerate(hdus) if hdu.rows]))
-    kind = draw(st.sampled_from(["reverse", "double", "drop", "none", "exchange bytes", "exchange names", "a row again"]))
+    kind = draw(
+        st.sampled_from(["reverse", "double", "drop", "none", "exchange bytes", "exchange names", "a row again"])
+    )
     share, other = draw(SHARES), draw(SHARES)
 
     def data(content: bytes, raw: bytes, count: int) -> bytes:
@@ -343,6 +396,15 @@ def fits_damage(content: bytes) -> st.SearchStrategy[Case]:
     """Of a FITS file: one mutation of its structure or of its bytes, seldom two."""
     hdus = layout(content)
     cells = _cells(hdus)
-    some = either(_header_card(hdus), _header_card(hdus), _raw_card(hdus), _many_columns(hdus), cells, cells, _rows(hdus), damage())
+    some = either(
+        _header_card(hdus),
+        _header_card(hdus),
+        _raw_card(hdus),
+        _many_columns(hdus),
+        cells,
+        cells,
+        _rows(hdus),
+        damage(),
+    )
     damages = either(st.tuples(some), st.tuples(some), st.tuples(some, damage()))
     return damages.map(lambda some: Case(content, some))

@@ -14,7 +14,16 @@ TYPES = (
     pa.bool_(), pa.null(), pa.timestamp("ns"), pa.decimal128(20, 3), pa.list_(pa.float32()), pa.list_(pa.float64()),
     pa.dictionary(pa.int32(), pa.string()), pa.struct([("a", pa.int64())]),
 )  # fmt: skip
-ANY = st.one_of(st.none(), st.booleans(), st.sampled_from(NUMBERS), st.sampled_from(WORDS), st.just(float("nan")), st.just(float("inf")), st.just([]), st.just({}))
+ANY = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from(NUMBERS),
+    st.sampled_from(WORDS),
+    st.just(float("nan")),
+    st.just(float("inf")),
+    st.just([]),
+    st.just({}),
+)
 
 
 def _rewritten(change):
@@ -63,12 +72,19 @@ def _columns(draw, names: list[str]) -> Mutation:
         new[place], new[other] = (word, new[other]) if kind == "rename" else (new[other], new[place])
         return table.rename_columns(new)
 
-    return Mutation(f"columns({kind} {names[place]}, {to if kind == 'cast' else word if kind in ('rename', 'another') else names[other]})", _rewritten(change))
+    return Mutation(
+        f"columns({kind} {names[place]}, {to if kind == 'cast' else word if kind in ('rename', 'another') else names[other]})",
+        _rewritten(change),
+    )
 
 
 @st.composite
 def _cells(draw, names: list[str]) -> Mutation:
-    name, share, value = draw(st.sampled_from(names)), draw(SHARES), draw(ANY | st.sampled_from([-1.0, 0.0, 1e300, 1, "1-2-3"]))
+    name, share, value = (
+        draw(st.sampled_from(names)),
+        draw(SHARES),
+        draw(ANY | st.sampled_from([-1.0, 0.0, 1e300, 1, "1-2-3"])),
+    )
     inside = draw(st.booleans())
 
     def change(table: pa.Table) -> pa.Table:
@@ -109,7 +125,22 @@ def _rows(draw) -> Mutation:
 @st.composite
 def _says(draw) -> Mutation:
     kind = draw(st.sampled_from(["key", "key", "key", "drop", "grid", "text", "none", "pandas", "pandas", "schema"]))
-    key = draw(st.sampled_from(["kind", "build", "grid", "flux_unit", "cosmology", "extinction_corrected", "survey", "cuts", "split_seed", "inputs"]))
+    key = draw(
+        st.sampled_from(
+            [
+                "kind",
+                "build",
+                "grid",
+                "flux_unit",
+                "cosmology",
+                "extinction_corrected",
+                "survey",
+                "cuts",
+                "split_seed",
+                "inputs",
+            ]
+        )
+    )
     value = draw(ANY | st.sampled_from(["sdss", "simulated", True, {"kind": "sdss"}, 1e-3, 5e-5]))
     text = draw(
         st.sampled_from([b"", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"kind": "sdss"}', b"NaN", b'{"index_columns": 3}',

@@ -17,7 +17,25 @@ from quasar_mass.survey import LABEL_COLUMNS, Survey
 
 BYTES = {"SDSS": (1, 18), "Plate": (20, 24), "MJD": (26, 30), "Fiber": (32, 35), "ZVI": (37, 42), "logMBH-Hb": (91, 94)}
 BYTES |= {"logMBH-Ha-2": (108, 111), "logMBH-MgII-2": (113, 117), "logMBH-CIV-2": (119, 123)}
-CELLS = ("nan", "inf", "-1", "1_0", "9e99", "1e999", "0x10", "", "7.", ".5", "+8.1", "1e1", "٣", "\x00", "..", "True", "1,5")
+CELLS = (
+    "nan",
+    "inf",
+    "-1",
+    "1_0",
+    "9e99",
+    "1e999",
+    "0x10",
+    "",
+    "7.",
+    ".5",
+    "+8.1",
+    "1e1",
+    "٣",
+    "\x00",
+    "..",
+    "True",
+    "1,5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +63,9 @@ def _line(draw) -> Mutation:
         elif kind == "cut":
             lines[row] = lines[row][: int(other * 130)]
         elif kind == "word":
-            lines[row] = lines[row][: int(other * 130)] + word.encode("utf-8", "replace") + lines[row][int(other * 130) :]
+            lines[row] = (
+                lines[row][: int(other * 130)] + word.encode("utf-8", "replace") + lines[row][int(other * 130) :]
+            )
         else:
             row = max(row, 23)
             start, end = BYTES[label]
@@ -64,7 +84,10 @@ def stands_there(content: bytes) -> dict[str, list]:
     lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     rules = [number for number, line in enumerate(lines[:2000]) if re.fullmatch(rb"\s*(-{6,}|={7,})\s*", line)]
     rows = [line.ljust(130) for line in lines[rules[-1] + 1 :] if line.strip()]
-    return {label: [row[start - 1 : end].strip(b" \t\x00\r\x0b\x0c") for row in rows] for label, (start, end) in BYTES.items()}
+    return {
+        label: [row[start - 1 : end].strip(b" \t\x00\r\x0b\x0c") for row in rows]
+        for label, (start, end) in BYTES.items()
+    }
 
 
 @pytest.mark.parametrize("examples", [120, pytest.param(1500, marks=pytest.mark.slow)])
@@ -116,7 +139,7 @@ def test_a_damaged_dr16q_is_read_as_astropy_reads_it_or_refused(survey, tmp_path
         owners = []
         for row in rows:
             one = [np.append(row[key], row[f"{key}_DUPLICATE"]).tolist() for key in ("PLATE", "MJD", "FIBERID")]
-            its = [spectrum for spectrum in zip(*one, strict=True) if min(spectrum) > 0]
+            its = [spectrum for spectrum in zip(*one, strict=True) if min(spectrum) > 0 and spectrum[1] < 1 << 20]
             if asked & set(its):
                 owners.append((row, its))
         assert len(catalogue.objects) == len(owners)

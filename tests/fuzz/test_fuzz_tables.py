@@ -89,6 +89,9 @@ def test_damaged_rejects_are_read_as_they_are_or_refused(built, examples, tmp_pa
             expected = held(path.read_bytes())
             for name in tables.REJECT_SCHEMA.names:
                 assert len(expected[name]) == len(found)
-                assert all(one == other or found[name].isna()[row] for row, (one, other) in enumerate(zip(found[name], expected[name], strict=True)))
+                assert all(
+                    one == other or found[name].isna()[row]
+                    for row, (one, other) in enumerate(zip(found[name], expected[name], strict=True))
+                )
 
     watch.fuzz(check, parquet_damage(content), examples)
