@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import __version__, locks, reference, tables
+from quasar_mass import __version__, locks, reference, table_checks, tables
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import FileError, SurveyError, TableError
 from quasar_mass.files import progress, sha256, together
@@ -67,11 +67,11 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
             return _convert_quasars(path, source, survey)
         if len(_wavelength_columns(schema)) > 100:
             return _convert_spectra(path, source, schema, survey, quiet)
-    except (pa.ArrowInvalid, OSError) as error:
+    except tables.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the machine's own trouble (disk full, no permission), not the file's
         raise FileError(
-            path, expected="a whole Parquet file", got=str(error).splitlines()[0], do="fetch it again"
+            path, expected="a whole Parquet file", got=tables.first_line(error), do="fetch it again"
         ) from error
     missing = ", ".join(sorted(set(tables.REFERENCE_COLUMNS) - set(schema.names)))
     raise TableError(
@@ -102,11 +102,16 @@ def _about(path: Path, source: Path, **more: object) -> dict:
 
 
 def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
-    frame = pq.read_table(source).to_pandas().reset_index()
-    if "OBJECT" not in frame:
-        raise TableError(
-            path, expected="index or column OBJECT", got=", ".join(frame.columns[:5]), do="check which file this is"
-        )
+    needed = ["OBJECT", *tables.REFERENCE_COLUMNS]
+    names = pq.read_schema(source).names
+    wrong = [name for name in needed if names.count(name) != 1]
+    if wrong:
+        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
+        raise TableError(path, expected="index or column OBJECT, and each column once", got=got, do="fetch it again")
+    # what pandas noted down of a table is not needed, and anyone may have noted it
+    frame = pq.read_table(source, columns=needed).to_pandas(ignore_metadata=True)
+    if frame[needed].isna().any(axis=None):
+        raise TableError(path, expected="a value in every cell", got="none in some", do="fetch it again")
     frame["OBJECT"] = _text(frame["OBJECT"])
     frame["CHEN EPOCH"] = _text(frame["CHEN EPOCH"])
     frame = frame.set_index("OBJECT")
@@ -124,6 +129,8 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
     cuts = [{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}]
     about = _about(path, source, cuts=cuts, build=_build_name(frame))
+    frame = frame.astype({name: float for name in tables.REFERENCE_COLUMNS if name not in ("CHEN EPOCH", "N_EPOCHS")})
+    table_checks.quasars(path, frame, tables.QUASAR_COLUMNS)
     kept = reference.place_for(source, survey.quasars)
     with together() as place:
         tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
@@ -164,6 +171,9 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
         ) from error
     columns = _wavelength_columns(schema)
     found = np.array([float(name) for name in columns])
+    unlike = [name for name in columns if not pa.types.is_floating(schema.field(name).type)]
+    if unlike:
+        raise TableError(path, expected="flux as numbers", got=f"column {unlike[0]} of others", do="fetch it again")
     step = float(np.median(np.diff(found)))
     if found[0] > WINDOW[0] + step or found[-1] < WINDOW[1] - step or not np.allclose(np.diff(found), step, rtol=0.02):
         raise TableError(
@@ -173,13 +183,14 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
             do="fetch it again",
         )
     grid = Grid(round(step, 7))
-    index = pq.read_table(source, columns=[name for name in ("OBJECT", "EPOCH") if name in schema.names]).to_pandas()
-    index = index.reset_index()
-    if not {"OBJECT", "EPOCH"} <= set(index):
-        raise TableError(
-            path, expected="index levels OBJECT and EPOCH", got=", ".join(map(str, index.columns)), do="fetch it again"
-        )
+    if any(schema.names.count(name) != 1 for name in ("OBJECT", "EPOCH")):
+        got = ", ".join(name for name in schema.names if name not in columns) or "neither"
+        raise TableError(path, expected="index levels OBJECT and EPOCH", got=got, do="fetch it again")
+    index = pq.read_table(source, columns=["OBJECT", "EPOCH"]).to_pandas(ignore_metadata=True)
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
+    if names.duplicated().any():
+        got = f"{names['EPOCH'][names.duplicated()].iloc[0]} twice"
+        raise TableError(path, expected="every spectrum once", got=got, do="fetch it again")
     known = names["OBJECT"].isin(quasars.index)
     if not known.any():
         raise TableError(

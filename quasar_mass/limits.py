@@ -6,6 +6,7 @@ two hundred of the validation set is flagged: these are like the training set by
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,6 +40,14 @@ class Limits:
     thresholds : ndarray, shape (2,)
         Of the distances in the hidden layer and in shape.
     """
+
+    # lengths of each, for whoever reads them from a file, and what may be unknown
+    SHAPES: ClassVar = {
+        **dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "thresholds"), "2"),
+        **{"hidden_mean": "u", "hidden_axes": "k u", "hidden_scale": "k", "hidden_rest": "1"},
+        **{"shape_mean": "b", "shape_axes": "s b"},
+    }
+    UNKNOWN: ClassVar = ("redshift", "signal_to_noise", "log_luminosity", "thresholds")
 
     redshift: np.ndarray
     signal_to_noise: np.ndarray

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from quasar_mass.errors import ModelError
 from quasar_mass.hdf5 import in_memory, write
-from quasar_mass.model_file import ABOUT_LIMIT, ATTRIBUTE, read_about
+from quasar_mass.model_file import ABOUT_LIMIT, ATTRIBUTE, DAMAGED, read_about
 
 ARRAYS = "quasar_mass_arrays"  # group of the file's root, with one group in it for each set of arrays
 
@@ -38,17 +38,20 @@ def read_arrays(path: str | os.PathLike, name: str) -> tuple[dict, dict] | None:
     import h5py  # not at the top: --help needs none
 
     read_about(path)  # refuses what is no model file
-    with h5py.File(path, "r") as file:
-        group = file.get(f"{ARRAYS}/{name}")
-        if group is None:
-            return None
-        try:
+    try:
+        with h5py.File(path, "r") as file:
+            group = file.get(f"{ARRAYS}/{name}")
+            if group is None:
+                return None
             facts = json.loads(group.attrs[ATTRIBUTE])
-            return facts, {key: group[key][()] for key in group.attrs["names"]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                path, expected=f"a whole group {ARRAYS}/{name}", got=str(error), do="calibrate the model again"
-            ) from error
+            if not isinstance(facts, dict):
+                raise ValueError(f"facts of {type(facts).__name__}")
+            return facts, {str(key): group[key][()] for key in group.attrs["names"]}
+    except (*DAMAGED, RecursionError) as error:
+        got = f"{type(error).__name__} {error}"
+        raise ModelError(
+            path, expected=f"a whole group {ARRAYS}/{name}", got=got, do="calibrate the model again"
+        ) from error
 
 
 def write_arrays(path: str | os.PathLike, name: str, facts: dict, arrays: dict) -> None:

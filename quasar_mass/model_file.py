@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from quasar_mass import portable
+from quasar_mass import model_checks, portable
 from quasar_mass.errors import ModelError
 from quasar_mass.files import in_turn
 from quasar_mass.hdf5 import in_memory, write
@@ -28,6 +28,8 @@ OPENS = "opens"
 # which works, and `load` restores the state.
 KERAS_OPTIMIZER, OPTIMIZER = "optimizer_weights", "quasar_mass_optimizer"
 ABOUT_LIMIT = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
+# What h5py raises on damaged files, seen by damaging some.
+DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
 ENDINGS = (".h5", ".hdf5")  # the only ones by which Keras knows the format
 KERAS_NOTES = (
     "saving your model as an HDF5 file",
@@ -243,7 +245,8 @@ def read_about(path: str | os.PathLike) -> dict | None:
         with h5py.File(path, "r") as file:
             is_model = "model_config" in file.attrs
             text = file.attrs.get(ATTRIBUTE)
-    except OSError as error:
+            model_checks.structure(path, file)
+    except DAMAGED as error:
         raise ModelError(
             path,
             expected="a complete HDF5 file",
@@ -263,14 +266,14 @@ def read_about(path: str | os.PathLike) -> dict | None:
         about = json.loads(text)
         if not isinstance(about, dict):
             raise ValueError(f"a {type(about).__name__}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(
             path,
             expected=f"a JSON object in its attribute {ATTRIBUTE!r}",
             got=_first_line(error),
             do="save the model again",
         ) from error
-    return about
+    return model_checks.about(path, about)
 
 
 def load(path: str | os.PathLike, compile: bool = True) -> tuple:
@@ -295,10 +298,11 @@ def load(path: str | os.PathLike, compile: bool = True) -> tuple:
         As `read_about`, and if Keras refuses the model: its safe mode, which runs no code out of a file, stays on.
     """
     about = read_about(path)
+    _check_network(path)
     keras = import_keras()
     try:
         with _without_keras_warnings():
-            model = keras.models.load_model(path, compile=compile)
+            model = keras.models.load_model(path, compile=compile)  # safe_mode is on unless switched off
         if model.compiled:
             _restore_optimizer(model, path)
     except Exception as error:  # Keras raises every kind, depending on what in the file it cannot use
@@ -309,6 +313,21 @@ def load(path: str | os.PathLike, compile: bool = True) -> tuple:
             do="save it again from the Keras that made it, without Lambda or custom layers",
         ) from error
     return model, about
+
+
+def _check_network(path: str | os.PathLike) -> None:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            model_checks.network(Path(path), file)
+    except DAMAGED as error:
+        raise ModelError(
+            path,
+            expected="a complete HDF5 file",
+            got=f"one that HDF5 cannot read ({_first_line(error)})",
+            do="save, copy or download it again",
+        ) from error
 
 
 def _checked_ending(path: str | os.PathLike) -> Path:

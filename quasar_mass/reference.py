@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import tables
+from quasar_mass import table_checks, tables
 from quasar_mass.errors import FileError, SurveyError, TableError
 from quasar_mass.files import sha256
 from quasar_mass.survey import Survey
@@ -92,8 +92,9 @@ def _in_place(path: Path, survey: Survey) -> list[Path]:
 
 def _schema(path: Path) -> pa.Schema:
     try:
+        table_checks.size(path, pq.read_metadata(path).num_rows, 8)
         return pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except tables.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise FileError(path, expected="a Parquet file", got=str(error).splitlines()[0], do="fetch it again") from error
+        raise FileError(path, expected="a Parquet file", got=tables.first_line(error), do="fetch it again") from error

@@ -86,7 +86,7 @@ def _missing(path: Path) -> SpectrumError:
         path,
         reason="missing file",
         expected="an SDSS spec file",
-        got="a folder" if path.is_dir() else "no such file",
+        got="a folder" if os.path.isdir(path) else "no such file",
         do="fetch it (get_Chen_data.py fetch) or correct the name",
     )
 

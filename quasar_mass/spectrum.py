@@ -262,14 +262,23 @@ def to_rest_frame(
     left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
     good = good[max(left - 1, 0) : right + 2]
     pixel = spectrum.pixel[good]
-    luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
-    if ebv is not None and np.isfinite(ebv):
-        luminosity /= transmission(pixel, ebv, curve)
-    flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity)
+    with np.errstate(all="ignore"):  # an absurd flux or E(B-V): seen below
+        luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
+        if ebv is not None and np.isfinite(ebv):
+            luminosity /= transmission(pixel, ebv, curve)
+        flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity).astype(np.float32)
+    if not np.isfinite(flux).all():
+        raise SpectrumError(
+            where,
+            reason="invalid values",
+            expected="flux and extinction of a quasar",
+            got=f"flux up to {np.abs(spectrum.flux[good]).max():.3g}, E(B-V) {ebv}",
+            do="fetch the file again",
+        )
     # pixels that a file lacks altogether within the window are bad ones too
     n_pixels = int(np.floor(high) - np.ceil(low)) + 1
     return RestFrame(
-        flux=flux.astype(np.float32),
+        flux=flux,
         n_bad=n_pixels - int(seen.sum()),
         n_pixels=n_pixels,
         signal_to_noise=float(median(spectrum.flux[inside][seen] * np.sqrt(spectrum.ivar[inside][seen]))),

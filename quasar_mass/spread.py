@@ -7,6 +7,7 @@ its parameters are plain arrays, which travel in the model file.
 """
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -89,6 +90,13 @@ class Spread:
     w1, b1, w2, b2 : ndarray
         Of each network: (m, d, h), (m, h), (m, h, 3 k) and (m, 3 k).
     """
+
+    # lengths of each, for whoever reads them from a file; all are finite
+    SHAPES: ClassVar = {
+        **dict.fromkeys(("centre", "scale", "low", "high"), "d"),
+        **{"w1": "m d h", "b1": "m h", "w2": "m h o", "b2": "m o"},
+    }
+    UNKNOWN: ClassVar = ()
 
     centre: np.ndarray
     scale: np.ndarray

@@ -165,7 +165,7 @@ class Survey:
             about = json.loads(self.card.read_text(encoding="utf-8"))
             if about["kind"] not in ("simulated", "sdss"):
                 raise ValueError(f"kind {about['kind']!r}")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FileError(
                 self.card,
                 expected='JSON with "kind": "simulated" or "sdss"',

@@ -6,13 +6,14 @@ rely on is looked at here, once.
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass.errors import TableError
-from quasar_mass.survey import SPLITS, Grid
+from quasar_mass.survey import LABEL_LINES, SPLITS, Grid
 
 MOST_ROWS = 10_000_000  # more spectra than SDSS has taken
 MOST_PACKED = 30_000  # bytes that one byte of a compressed file can stand for, at the most
@@ -34,6 +35,7 @@ _TYPES = {
 # What training on a survey takes from the metadata of its spectra.
 TRAINING = ("cosmology", "extinction_corrected", "flux_unit", "grid", "split_seed", "survey")
 _TEXTS = ("CHEN EPOCH", "SPLIT")
+_EPOCH = re.compile(r"[0-9]{4,5}-[0-9]{5}-[0-9]{4}")  # `survey.epoch_name`; figures and their files are named so
 
 
 def about(path: Path, text: bytes, flux_unit: str) -> dict:
@@ -108,7 +110,7 @@ def quasars(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     for name in columns:
         values = frame[name]
         if name == "LABEL_LINE":
-            good = values.isna().all() or pd.api.types.is_string_dtype(values.dropna())
+            good = bool((values.isna() | values.isin(LABEL_LINES)).all())
         elif name in _TEXTS:
             good = pd.api.types.is_string_dtype(values)
         else:
@@ -137,6 +139,9 @@ def spectra(path: Path, batch) -> None:
     for name in ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "flux"):
         if batch.column(name).null_count:
             raise _wrong(path, f"{name} in every row", "none in some")
+    for name in batch.column("EPOCH").to_pylist():
+        if not _EPOCH.fullmatch(name):
+            raise _wrong(path, "spectra named plate-mjd-fiber", repr(name[:40]))
     if batch.column("flux").flatten().null_count:
         raise _wrong(path, "a flux in every pixel", "none in some")
     redshift = batch.column("Z").to_numpy()

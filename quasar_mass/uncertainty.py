@@ -16,11 +16,11 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from quasar_mass import conformal, model_arrays, spread
+from quasar_mass import conformal, model_arrays, model_checks, spread
 from quasar_mass.conformal import Scores
 from quasar_mass.errors import ModelError
 from quasar_mass.limits import Limits
-from quasar_mass.pooling import Epochs, Noise, Pooling
+from quasar_mass.pooling import METHODS, Epochs, Noise, Pooling
 from quasar_mass.seeing import Seen
 from quasar_mass.spread import Mixture, Spread
 
@@ -190,9 +190,23 @@ class Calibration:
         facts, arrays = found
 
         def part(kind: type, prefix: str):
+            model_checks.shapes(
+                path,
+                arrays,
+                {f"{prefix}.{key}": lengths for key, lengths in kind.SHAPES.items()},
+                unknown=tuple(f"{prefix}.{field}" for field in kind.UNKNOWN),
+            )
             return kind(**{field.name: arrays[f"{prefix}.{field.name}"] for field in fields(kind)})
 
         try:
+            _check_facts(facts)
+            for key in arrays:
+                if ".scores." in key:
+                    model_checks.shapes(path, arrays, {key: "2 n"})
+                    if not (np.diff(arrays[key][0]) >= 0).all() or not (arrays[key][1] > 0).all():
+                        raise ValueError(f"ascending scores in {key}")
+                elif key.startswith("noise."):
+                    model_checks.shapes(path, arrays, {key: ""})
             intervals = {}
             for line in LINES:
                 start = f"{line}.scores."
@@ -204,10 +218,19 @@ class Calibration:
             noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
             learned = part(Spread, "learned") if "learned.w1" in arrays else None
             return cls(facts, part(Limits, "limits"), intervals, Pooling(noise, learned, facts["pooling"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 path, expected="a calibration of this version", got=f"no {error}", do="calibrate the model again"
             ) from error
+
+
+def _check_facts(facts: dict) -> None:
+    """Refuse facts that later rooms would take for what they are not; KeyError or ValueError."""
+    best, objects = facts["pooling"], facts["validation_objects"]
+    if not isinstance(best, dict) or "any" not in best or not set(map(str, best.values())) <= set(METHODS):
+        raise ValueError(f"method of pooling among {', '.join(METHODS)}")
+    if not isinstance(objects, dict) or not all(type(number) is int for number in objects.values()):
+        raise ValueError("numbers of validation objects")
 
 
 def _features(redshift, signal_to_noise, mass, log_luminosity, between, hidden) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Which spectra masses are wanted of: spec files, folders, names of a survey's spectra, or tables with redshifts."""
 
+import mmap
 import re
 import warnings
 from collections.abc import Iterable
@@ -9,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from quasar_mass import fits_sizes, table_checks
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.survey import Survey
 
-EPOCH = re.compile(r"(\d{3,5})-(\d{5})-(\d{1,4})")  # plate-mjd-fiber
+EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
@@ -46,7 +48,9 @@ class Wanted:
     name: str = ""
 
 
-def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted], list[Path]]:
+def gather(
+    arguments: Iterable[str | Path], survey: Survey, *, within: tuple[Path, ...] = ()
+) -> tuple[list[Wanted], list[Path]]:
     """Take apart what a user named.
 
     Parameters
@@ -57,6 +61,8 @@ def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted
         .fits) of EPOCH, or plate, mjd and fiberid, or FILE, with a column Z; or a spectra.parquet of this project.
     survey : Survey
         Where spectra named by plate, MJD and fibre lie.
+    within : tuple of Path
+        The lists that these names stand in.
 
     Returns
     -------
@@ -83,7 +89,9 @@ def gather(arguments: Iterable[str | Path], survey: Survey) -> tuple[list[Wanted
         elif name and not path.exists():
             wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
         elif path.suffix.lower() in LISTS:
-            lines, tables = gather(_lines(path), survey)
+            if path in within:
+                raise FileError(path, expected="a list of spectra", got="one that names itself", do="take the name out")
+            lines, tables = gather(_lines(path), survey, within=(*within, path))
             wanted, whole_tables = wanted + lines, whole_tables + tables
         elif path.suffix.lower() == ".parquet" and _holds_spectra(path):
             whole_tables.append(path)
@@ -147,11 +155,18 @@ def _is_spectrum(path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: its reader will say it
+            _check_sizes(path)
             with fits.open(path) as hdus:
                 names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
     return "loglam" in names or not names & {alias for key in ("epoch", "plate", "file") for alias in NAMES[key]}
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse a FITS file whose header astropy must not be asked to believe; ValueError."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        fits_sizes.check(content)
 
 
 def _rows(path: Path, survey: Survey) -> list[Wanted]:
@@ -180,7 +195,10 @@ def _rows(path: Path, survey: Survey) -> list[Wanted]:
 
 def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
     if "file" in found:
-        return Path(_text(found["file"].iloc[row]))
+        name = _text(found["file"].iloc[row])
+        if not name:
+            raise TableError(f"{path}, row {row + 1}", expected="a FILE", got="none", do="correct or leave out the row")
+        return Path(name)
     if "epoch" in found:
         text = _text(found["epoch"].iloc[row])
         match = EPOCH.fullmatch(text)
@@ -189,7 +207,11 @@ def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
         numbers = [found[key].iloc[row] for key in ("plate", "mjd", "fiberid")]
     try:
         plate, mjd, fiberid = (int(number) for number in numbers)
-    except (TypeError, ValueError) as error:
+        # as the manifest has them; and 7666.7 is no plate
+        sound = 0 < plate < 100_000 and 0 < mjd < 100_000 and 0 < fiberid < 10_000
+        if not sound or any(isinstance(number, float) and number != int(number) for number in numbers):
+            raise ValueError("no spectrum of these numbers")
+    except (TypeError, ValueError, OverflowError) as error:
         raise TableError(
             f"{path}, row {row + 1}",
             expected="plate, MJD and fibre of a spectrum",
@@ -200,6 +222,8 @@ def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
 
 
 def _text(value) -> str:
+    if value is None or value != value or value is pd.NA:
+        return ""
     return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
 
 
@@ -212,10 +236,15 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path).reset_index()
+            import pyarrow.parquet as pq
+
+            table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+            return pq.read_table(path).to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
             return pd.read_csv(path, comment="#")
         form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
+        if form == "fits":
+            _check_sizes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
             table = Table.read(path, format=form)

@@ -21,6 +21,7 @@ from quasar_mass.survey import Survey
 Epoch = tuple[int, int, int]  # plate, mjd, fiberid
 
 MISSING, VERIFIED, FAILED, NOT_PUBLISHED = STATES = ("missing", "verified", "failed", "not published")
+LONGEST = 10_000  # characters of an address or a reason
 DAMAGED = "delete it: files that are there are checked again, not fetched again"
 
 
@@ -165,10 +166,10 @@ def _table_rows(path: Path) -> Iterable[Row]:
         table = pq.read_table(path, columns=list(NAMES))
         for values in zip(*(table.column(name).to_pylist() for name in NAMES), strict=True):
             yield _checked(dict(zip(NAMES, values, strict=True)))
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        got = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        got = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise FileError(path, expected="the manifest of a fetch", got=got, do=DAMAGED) from error
 
 
@@ -181,7 +182,7 @@ def _journal_rows(path: Path) -> Iterable[Row]:
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             yield _checked(json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             where = f"{path}, line {number}"
             raise FileError(where, expected="a line of the journal of a fetch", got=str(error), do=DAMAGED) from error
 
@@ -205,10 +206,13 @@ def _checked(values: dict) -> Row:
     if set(values) != set(NAMES):
         raise ValueError(f"other columns than {', '.join(NAMES)}")
     for name, value in values.items():
-        if type(value) is not (int if name in _NUMBERS else str):
-            raise ValueError(f"{name} {value!r}")
+        if type(value) is not (int if name in _NUMBERS else str) or len(str(value)) > LONGEST:
+            raise ValueError(f"{name} {str(value)[:40]!r}")
+        str(value).encode()  # what is no text cannot be written again
     row = Row(**values)
-    if not (0 < row.plate < 100_000 and 0 < row.mjd < 100_000 and 0 < row.fiberid < 10_000 and row.bytes >= 0):
+    if not (
+        0 < row.plate < 100_000 and 0 < row.mjd < 100_000 and 0 < row.fiberid < 10_000 and 0 <= row.bytes < 1 << 40
+    ):
         raise ValueError(f"spectrum {row.epoch}, {row.bytes} bytes")
     if row.run2d not in ("", *REDUCTIONS) or row.state not in STATES:
         raise ValueError(f"run2d {row.run2d!r}, state {row.state!r}")
