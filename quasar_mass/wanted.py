@@ -82,7 +82,12 @@ def gather(
             raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
         path = Path(argument)
         name = EPOCH.fullmatch(str(argument))
-        if path.is_dir():
+        try:
+            folder = path.is_dir()
+        except OSError as error:  # no system has a name so long
+            got = f"one of {len(str(path)):,} characters"
+            raise FileError(str(path)[:60], expected="a file name", got=got, do="correct it") from error
+        if folder:
             wanted += [Wanted(file) for file in expand([path])]
         elif name and not path.exists():
             wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
@@ -164,7 +169,10 @@ def _is_spectrum(path: Path) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: its reader will say it
             _check_sizes(path)
-            with fits.open(path) as hdus:
+            with (
+                open(path, "rb") as file,
+                fits.open(file) as hdus,
+            ):  # not by name: astropy leaves it open where it fails
                 names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
@@ -236,6 +244,8 @@ def _text(value) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from astropy.io.fits import VerifyError
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyUserWarning
@@ -244,8 +254,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
             table_checks.size(path, pq.read_metadata(path).num_rows, 8)
             return pq.read_table(path).to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
@@ -255,9 +263,19 @@ def _read(path: Path) -> pd.DataFrame:
             _check_sizes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
-            table = Table.read(path, format=form)
+            with open(path, "rb") as file:  # not by name: astropy leaves it open where it fails
+                table = Table.read(file if form == "fits" else path, format=form)
         return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, VerifyError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        VerifyError,
+        pa.ArrowException,
+    ) as error:
         raise FileError(
             path,
             expected=f"a table as its name ({path.suffix}) says",

@@ -141,7 +141,7 @@ def damage() -> st.SearchStrategy[Mutation]:
     return either(_flip(), _flip(), _overwrite(), _cut(), _move(), ends)
 
 
-# --- FITS ---------------------------------------------------------------------------------------------------------------
+# --- FITS -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Hdu:
     """Where the header and the data of one HDU of an undamaged file are."""
@@ -272,8 +272,8 @@ def _raw_card(draw, hdus: list[Hdu]) -> Mutation:
     number = draw(st.integers(0, len(hdus) - 1))
     text = draw(
         st.sampled_from(
-            [b"CONTINUE  'x&'", b"HIERARCH a b = 1", b"\xc3\xa9\xff = 1", b"=", b"END     ", b"PLATEID = = 7", b"PLATEID =",
-             b"COMMENT \x00\x01", b"TFORM1  = 'E", b"NAXIS2  =                    0 / a comment / another"]
+            [b"CONTINUE  'x&'", b"HIERARCH a b = 1", b"\xc3\xa9\xff = 1", b"=", b"END     ", b"PLATEID = = 7",
+             b"HIERARCH NAXIS2 = -2880", b"naxis1  = -1", b"PLATEID =", b"COMMENT \x00\x01", b"TFORM1  = 'E", b"NAXIS2  =                    0 / a comment / another"]
         )
     )  # fmt: skip
     share = draw(SHARES)
