@@ -273,7 +273,8 @@ def _raw_card(draw, hdus: list[Hdu]) -> Mutation:
     text = draw(
         st.sampled_from(
             [b"CONTINUE  'x&'", b"HIERARCH a b = 1", b"\xc3\xa9\xff = 1", b"=", b"END     ", b"PLATEID = = 7",
-             b"HIERARCH NAXIS2 = -2880", b"naxis1  = -1", b"PLATEID =", b"COMMENT \x00\x01", b"TFORM1  = 'E", b"NAXIS2  =                    0 / a comment / another"]
+             b"HIERARCH NAXIS2 = -2880", b"naxis1  = -1", b"PLATEID =", b"COMMENT \x00\x01", b"TFORM1  = 'E",
+             b"NAXIS2  =                    0 / a comment / another"]
         )
     )  # fmt: skip
     share = draw(SHARES)
