@@ -60,6 +60,7 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
             path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name"
         )
     try:
+        table_checks.footer(path)
         schema = pq.read_schema(path)
         table_checks.size(path, pq.read_metadata(path).num_rows, 8)
     except tables.DAMAGED as error:

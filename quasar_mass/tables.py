@@ -190,6 +190,7 @@ def _schema(path: Path, hint: str) -> pa.Schema:
     if not Path(path).is_file():
         raise FileError(path, expected="a table", got="no such file", do=hint)
     try:
+        table_checks.footer(path)
         return pq.read_schema(path)
     except DAMAGED as error:
         raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error

@@ -15,6 +15,7 @@ from quasar_mass.errors import FileError, TableError
 from quasar_mass.survey import Survey
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
+MOST_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
@@ -147,6 +148,7 @@ def _holds_spectra(path: Path) -> bool:
     if not path.is_file():
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
+        table_checks.footer(path)
         return "flux" in pq.read_schema(path).names
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise FileError(path, expected="a Parquet file", got=_first_line(error), do="copy or write it again") from error
@@ -254,9 +256,15 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
         if path.suffix.lower() == ".parquet":
-            table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+            described = pq.read_metadata(path)
+            if described.num_columns > MOST_COLUMNS:
+                raise ValueError(f"more than {MOST_COLUMNS:,} columns")
+            table_checks.size(path, described.num_rows, 8)
             return pq.read_table(path).to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
+            with open(path, "rb") as file:
+                if file.readline(1 << 20).count(b",") > MOST_COLUMNS:
+                    raise ValueError(f"more than {MOST_COLUMNS:,} columns")
             return pd.read_csv(path, comment="#")
         form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
         if form == "fits":

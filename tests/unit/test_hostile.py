@@ -14,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
 from pages import HOSTILE, page
 
-from quasar_mass import model_file, report_page, tables
+from quasar_mass import model_file, report_page, table_files, tables
 from quasar_mass.build import build
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, QuasarMassError, TableError
@@ -281,6 +282,18 @@ def test_a_list_that_names_itself_is_refused(tmp_path):
     (tmp_path / "two.txt").write_text(f"{tmp_path / 'one.txt'}\n")
     with pytest.raises(FileError, match="names itself"):
         gather([tmp_path / "one.txt"], None)
+
+
+@pytest.mark.parametrize("ending", ["fits", "ecsv", "csv", "parquet"])
+def test_names_in_any_letters_can_be_written_in_every_format(tmp_path, ending):
+    names = ["é中", 'a\nb\x1b,"c', "../../x", "plain"]
+    path = tmp_path / f"masses.{ending}"
+    table = pd.DataFrame({"OBJECT": names, "LMBH": [8.0, np.nan, 9.0, 8.5]})
+    table_files.write(table, path, {"OBJECT": ("", "name"), "LMBH": ("", "mass")}, {"model": "é.h5"})
+    found = Table.read(path, format=table_files.ENDINGS[path.suffix])
+    expected = [ascii(name)[1:-1] if ending == "fits" else name for name in names]
+    assert [str(name) for name in found["OBJECT"]] == expected
+    assert [path.name for path in tmp_path.iterdir()] == [path.name]
 
 
 # --- pages and terminals --------------------------------------------------------------------------------------------
