@@ -55,6 +55,11 @@ class Measures:
     shape_error: np.ndarray
 
 
+def bin_width(grid: Grid) -> int:
+    """Pixels of the grid in each bin of a spectrum's shape."""
+    return max(1, round(COARSE / grid.step))
+
+
 def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     """Measure spectra.
 
@@ -68,7 +73,7 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     flux = np.asarray(flux, np.float32).reshape(len(flux), -1)
     wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
-    group = max(1, round(COARSE / grid.step))
+    group = bin_width(grid)
     bins = grid.size // group
     # noise follows the sky: in blocks of eight bins, from neighbouring pixels
     steps = np.abs(flux[:, lag:] - flux[:, :-lag])[:, : (bins - 1) // 8 * 8 * group]
