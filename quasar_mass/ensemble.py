@@ -87,11 +87,16 @@ class Ensemble:
         text = " ".join([digests[0], *sorted(digests[1:])])
         return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
 
+    @property
+    def units(self) -> int:
+        """Width of the last hidden layer of the first network."""
+        return self._hidden.output_shape[0][-1]
+
     def look(self, spectra: np.ndarray) -> Look:
         """Predict, and keep the last hidden layer; parameters and errors as of `EasyAI.predict`."""
         spectra = self.first.checked(spectra)
         if len(spectra) == 0:
-            return Look(np.empty(0), np.empty(0), np.empty((0, self._hidden.output_shape[0][-1]), np.float32))
+            return Look(np.empty(0), np.empty(0), np.empty((0, self.units), np.float32))
         hidden, mass = forward(self._hidden, spectra, BATCH)
         masses = [mass.reshape(-1).astype(np.float64)] + [member.predict(spectra, BATCH) for member in self.members[1:]]
         return Look(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)

@@ -16,9 +16,7 @@ _NUMBER = re.compile(rb" *= *([+-]?\d{1,18}) *(?:/.*)?", re.DOTALL)
 
 
 def check(content) -> None:
-    """Refuse a file whose headers declare sizes that no file has.
-
-    A file that merely ends too early passes: astropy says that.
+    """Refuse a file whose headers declare sizes that no file has, or this one has not.
 
     Parameters
     ----------
@@ -37,7 +35,11 @@ def check(content) -> None:
                 return  # rubbish behind the last one, which astropy leaves alone
             raise ValueError("no end of the first header")
         sizes = _sizes(content[position:end], number)
-        position = position + -(-(end + CARD - position) // BLOCK) * BLOCK + _data(sizes, number)
+        position += -(-(end + CARD - position) // BLOCK) * BLOCK
+        data = _data(sizes, number)
+        if position + data > len(content):
+            raise ValueError(f"cut off: HDU {number} ends at byte {position + data:,} of {len(content):,}")
+        position += -(-data // BLOCK) * BLOCK
         number += 1
 
 
@@ -66,7 +68,7 @@ def _sizes(header: bytes, number: int) -> dict[str, int]:
 
 
 def _data(sizes: dict[str, int], number: int) -> int:
-    """Bytes of the data that follow a header, in whole blocks."""
+    """Bytes of the data that follow a header."""
     axes, columns = sizes.get("NAXIS", 0), sizes.get("TFIELDS", 0)
     if not (0 <= axes <= MOST_AXES and 0 <= columns <= MOST_COLUMNS):
         raise ValueError(f"header {number} with {axes} axes and {columns} columns")
@@ -74,5 +76,4 @@ def _data(sizes: dict[str, int], number: int) -> int:
     more, times = sizes.get("PCOUNT", 0), sizes.get("GCOUNT", 1)
     if min([*lengths, more, times]) < 0 or sizes.get("BITPIX", 8) not in _BITS:
         raise ValueError(f"header {number} with negative or odd sizes")
-    data = abs(sizes.get("BITPIX", 8)) // 8 * times * (more + (math.prod(lengths) if lengths else 0))
-    return -(-data // BLOCK) * BLOCK
+    return abs(sizes.get("BITPIX", 8)) // 8 * times * (more + (math.prod(lengths) if lengths else 0))

@@ -41,7 +41,7 @@ def structure(path: Path, file) -> None:
     Raises
     ------
     ModelError
-        If something in it lies elsewhere (links, external or virtual datasets), is not stored at all, or is too deep.
+        If something in it lies elsewhere (links, external and virtual datasets), is not stored, or goes too deep.
     """
     import h5py
 
@@ -66,7 +66,7 @@ def structure(path: Path, file) -> None:
 
 
 def network(path: Path, file) -> None:
-    """Refuse a network that names code, is wider than the weights of the file, or has weights that are no numbers.
+    """Refuse a network that names code, is wider than the weights in the file, or has weights that are no numbers.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def network(path: Path, file) -> None:
         file["model_weights"].visititems(look)
     for value in _parts(path, [config, training]):
         module, name = value.get("module"), value.get("class_name")
-        foreign = module is not None and not (isinstance(module, str) and module.split(".")[0] in ("keras", "builtins"))
+        foreign = module is not None and not (isinstance(module, str) and module.split(".")[0] == "keras")
         registered = value.get("registered_name")
         if foreign or name in CODE or (isinstance(registered, str) and ">" in registered):
             raise _wrong(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass import limits
+from quasar_mass import limits, unusual
 from quasar_mass.easyai import EasyAI
 from quasar_mass.ensemble import Ensemble
 from quasar_mass.errors import ModelError
@@ -79,6 +79,15 @@ class Quoter:
         found = cls(ensemble, Calibration.load(paths[0], ensemble.name), files=files, **options)
         if found.calibration is not None:
             found.calibration.interval(found.line)
+            known = found.calibration.limits
+            bins = found.grid.size // unusual.bin_width(found.grid)
+            if len(known.hidden_mean) != ensemble.units or len(known.shape_mean) != bins:
+                raise ModelError(
+                    paths[0],
+                    expected=f"a calibration for {ensemble.units} hidden units and {bins} bins",
+                    got=f"{len(known.hidden_mean)} and {len(known.shape_mean)}",
+                    do="calibrate the model again",
+                )
         return found
 
     @classmethod

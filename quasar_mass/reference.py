@@ -92,6 +92,7 @@ def _in_place(path: Path, survey: Survey) -> list[Path]:
 
 def _schema(path: Path) -> pa.Schema:
     try:
+        table_checks.footer(path)
         table_checks.size(path, pq.read_metadata(path).num_rows, 8)
         return pq.read_schema(path)
     except tables.DAMAGED as error:

@@ -128,7 +128,7 @@ def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
     if about.get("tables") and about["tables"] != data.about["build"]:
         facts["note"] = "the model was trained on other tables: its training objects may be among the test objects here"
     if quoter.calibration is not None:
-        counts = quoter.calibration.facts["validation_objects"]
+        counts = quoter.calibration.facts.get("validation_objects", {})
         facts["calibrated on"] = f"{sum(counts.values()):,} validation objects"
     versions = about.get("versions") or {}
     facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown"

@@ -17,6 +17,7 @@ from quasar_mass.survey import LABEL_LINES, SPLITS, Grid
 
 MOST_ROWS = 10_000_000  # more spectra than SDSS has taken
 MOST_PACKED = 30_000  # bytes that one byte of a compressed file can stand for, at the most
+MOST_FOOTER = 32_000_000  # bytes that describe the columns; the reference's 7,400 take 3 MB
 AGAIN = "build it again"
 
 # What the metadata say, where they say it.
@@ -89,6 +90,18 @@ def needed(path: Path, found: dict, names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in found]
     if missing:
         raise _wrong(path, f"a description with {', '.join(names)}", f"no {', '.join(missing)}")
+
+
+def footer(path: Path) -> None:
+    """Refuse a Parquet file that describes more columns than any table has, before it is read; ValueError."""
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        if file.tell() < 12:
+            return  # pyarrow says what it is not
+        file.seek(-8, 2)
+        described = int.from_bytes(file.read(4), "little")
+    if described > MOST_FOOTER:
+        raise ValueError(f"a description of {described:,} bytes")
 
 
 def size(path: Path, rows: int, row_bytes: int) -> None:

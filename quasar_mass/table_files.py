@@ -56,19 +56,25 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
     from astropy.table import MaskedColumn, Table
 
     path = check_output(path)
-    out = Table(meta={key.upper(): str(value) for key, value in about.items()})
+    fits = path.suffix.lower() == ".fits"
+
+    def words(value: str) -> str:
+        # FITS has ASCII alone; a name in other letters is written with their numbers, \xe9
+        return ascii(value)[1:-1] if fits and not (value.isascii() and value.isprintable()) else value
+
+    out = Table(meta={key.upper(): words(str(value)) for key, value in about.items()})
     for name in table:
         values = table[name]
         unit, description = columns[name]
         number = pd.api.types.is_numeric_dtype(values)
-        data = values.to_numpy() if number else values.fillna("").to_numpy().astype(str)
+        data = values.to_numpy() if number else np.array([words(str(value)) for value in values.fillna("")], dtype=str)
         mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
         # masked only where something is: FITS readers are happier with plain columns; and not in Parquet, where astropy
         # would add a column of truth values for each that is masked, while NaN is missing for every reader
         out[name] = MaskedColumn(data, mask=mask) if mask.any() and path.suffix.lower() != ".parquet" else data
         out[name].description = description
         # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
-        if unit and not (path.suffix.lower() == ".fits" and unit.startswith("dex")):
+        if unit and not (fits and unit.startswith("dex")):
             out[name].unit = unit
     with in_turn(path) as temporary:
         out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)

@@ -234,6 +234,7 @@ def read_schema(path: Path, hint: str) -> pa.Schema:
         got = "an empty folder" if Path(path).is_dir() else "no such file"
         raise FileError(path, expected="a table", got=got, do=hint)
     try:
+        table_checks.footer(files[0])
         return pq.read_schema(files[0])
     except DAMAGED as error:
         raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error

@@ -19,7 +19,7 @@ import pandas as pd
 from quasar_mass import conformal, model_arrays, model_checks, spread
 from quasar_mass.conformal import Scores
 from quasar_mass.errors import ModelError
-from quasar_mass.limits import Limits
+from quasar_mass.limits import PROJECTED, Limits
 from quasar_mass.pooling import METHODS, Epochs, Noise, Pooling
 from quasar_mass.seeing import Seen
 from quasar_mass.spread import Mixture, Spread
@@ -215,9 +215,15 @@ class Calibration:
                 }
                 if scores:
                     intervals[line] = Interval(part(Spread, f"{line}.spread"), scores.pop(""), scores)
+            bounds = part(Limits, "limits")
+            widths = {len(interval.spread.centre) for interval in intervals.values()}
+            if not widths <= {5 + PROJECTED}:
+                raise ValueError(f"widths that depend on {5 + PROJECTED} features")
             noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
             learned = part(Spread, "learned") if "learned.w1" in arrays else None
-            return cls(facts, part(Limits, "limits"), intervals, Pooling(noise, learned, facts["pooling"]))
+            if learned is not None and len(learned.centre) != 6 + 2 * PROJECTED:
+                raise ValueError(f"learned pooling from {6 + 2 * PROJECTED} features")
+            return cls(facts, bounds, intervals, Pooling(noise, learned, facts["pooling"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 path, expected="a calibration of this version", got=f"no {error}", do="calibrate the model again"
@@ -226,7 +232,7 @@ class Calibration:
 
 def _check_facts(facts: dict) -> None:
     """Refuse facts that later rooms would take for what they are not; KeyError or ValueError."""
-    best, objects = facts["pooling"], facts["validation_objects"]
+    best, objects = facts["pooling"], facts.get("validation_objects", {})
     if not isinstance(best, dict) or "any" not in best or not set(map(str, best.values())) <= set(METHODS):
         raise ValueError(f"method of pooling among {', '.join(METHODS)}")
     if not isinstance(objects, dict) or not all(type(number) is int for number in objects.values()):

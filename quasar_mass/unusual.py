@@ -57,6 +57,11 @@ class Measures:
     shape_error: np.ndarray
 
 
+def bin_width(grid: Grid) -> int:
+    """Pixels of the grid in each bin of a spectrum's shape."""
+    return max(1, round(COARSE / grid.step))
+
+
 def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     """Measure spectra.
 
@@ -77,7 +82,7 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
 def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
-    group = max(1, round(COARSE / grid.step))
+    group = bin_width(grid)
     bins = grid.size // group
     # noise follows the sky: in blocks of eight bins, from neighbouring pixels
     steps = np.abs(flux[:, lag:] - flux[:, :-lag])[:, : (bins - 1) // 8 * 8 * group]

@@ -15,6 +15,7 @@ from quasar_mass.errors import FileError, TableError
 from quasar_mass.survey import Survey
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
+MOST_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
@@ -82,9 +83,14 @@ def gather(
             raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
         path = Path(argument)
         name = EPOCH.fullmatch(str(argument))
-        if path.is_dir() and any(path.glob("*.parquet")) and _holds_spectra(path):
+        try:
+            folder = path.is_dir()
+        except OSError as error:  # no system has a name so long
+            got = f"one of {len(str(path)):,} characters"
+            raise FileError(str(path)[:60], expected="a file name", got=got, do="correct it") from error
+        if folder and any(path.glob("*.parquet")) and _holds_spectra(path):
             whole_tables.append(path)
-        elif path.is_dir():
+        elif folder:
             wanted += [Wanted(file) for file in expand([path])]
         elif name and not path.exists():
             wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
@@ -143,6 +149,10 @@ def _holds_spectra(path: Path) -> bool:
     return "flux" in tables.read_schema(path, "correct the name, copy or write it again").names
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _is_spectrum(path: Path) -> bool:
     """Whether a FITS file is no table of spectra's names: a spec file, or damaged, which its reader will say."""
     if path.suffix.lower() not in (".fits", ".fit"):
@@ -156,7 +166,10 @@ def _is_spectrum(path: Path) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: its reader will say it
             _check_sizes(path)
-            with fits.open(path) as hdus:
+            with (
+                open(path, "rb") as file,
+                fits.open(file) as hdus,
+            ):  # not by name: astropy leaves it open where it fails
                 names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
@@ -228,6 +241,8 @@ def _text(value) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from astropy.io.fits import VerifyError
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyUserWarning
@@ -236,23 +251,37 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+            described = pq.read_metadata(path)
+            if described.num_columns > MOST_COLUMNS:
+                raise ValueError(f"more than {MOST_COLUMNS:,} columns")
+            table_checks.size(path, described.num_rows, 8)
             return pq.read_table(path).to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
+            with open(path, "rb") as file:
+                if file.readline(1 << 20).count(b",") > MOST_COLUMNS:
+                    raise ValueError(f"more than {MOST_COLUMNS:,} columns")
             return pd.read_csv(path, comment="#")
         form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
         if form == "fits":
             _check_sizes(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
-            table = Table.read(path, format=form)
+            with open(path, "rb") as file:  # not by name: astropy leaves it open where it fails
+                table = Table.read(file if form == "fits" else path, format=form)
         return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, VerifyError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        VerifyError,
+        pa.ArrowException,
+    ) as error:
         raise FileError(
             path,
             expected=f"a table as its name ({path.suffix}) says",
-            got=(str(error).splitlines() or [type(error).__name__])[0],
+            got=_first_line(error),
             do="correct the file or its name",
         ) from error

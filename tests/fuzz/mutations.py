@@ -141,7 +141,7 @@ def damage() -> st.SearchStrategy[Mutation]:
     return either(_flip(), _flip(), _overwrite(), _cut(), _move(), ends)
 
 
-# --- FITS ---------------------------------------------------------------------------------------------------------------
+# --- FITS -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Hdu:
     """Where the header and the data of one HDU of an undamaged file are."""
@@ -184,7 +184,7 @@ def layout(content: bytes) -> list[Hdu]:
     return found
 
 
-def _with_card(content: bytes, hdu: Hdu, key: str, text: bytes, *, again: bool = False) -> bytes:
+def with_card(content: bytes, hdu: Hdu, key: str, text: bytes, *, again: bool = False) -> bytes:
     """Replace the card of that key, or put another one before the end of the header."""
     header = content[hdu.header : hdu.data]
     cards = [header[i : i + CARD] for i in range(0, len(header), CARD)]
@@ -263,7 +263,7 @@ def _header_card(draw, hdus: list[Hdu]) -> Mutation:
     again = draw(st.booleans()) and draw(st.booleans())
     return Mutation(
         f"card(HDU {number}, {key} = {value!r}{', again' if again else ''})",
-        lambda content: _with_card(content, hdu, key, _card(key, value), again=again),
+        lambda content: with_card(content, hdu, key, _card(key, value), again=again),
     )
 
 
@@ -272,8 +272,9 @@ def _raw_card(draw, hdus: list[Hdu]) -> Mutation:
     number = draw(st.integers(0, len(hdus) - 1))
     text = draw(
         st.sampled_from(
-            [b"CONTINUE  'x&'", b"HIERARCH a b = 1", b"\xc3\xa9\xff = 1", b"=", b"END     ", b"PLATEID = = 7", b"PLATEID =",
-             b"COMMENT \x00\x01", b"TFORM1  = 'E", b"NAXIS2  =                    0 / a comment / another"]
+            [b"CONTINUE  'x&'", b"HIERARCH a b = 1", b"\xc3\xa9\xff = 1", b"=", b"END     ", b"PLATEID = = 7",
+             b"HIERARCH NAXIS2 = -2880", b"naxis1  = -1", b"PLATEID =", b"COMMENT \x00\x01", b"TFORM1  = 'E",
+             b"NAXIS2  =                    0 / a comment / another"]
         )
     )  # fmt: skip
     share = draw(SHARES)
@@ -301,7 +302,7 @@ def _many_columns(draw, hdus: list[Hdu]) -> Mutation:
             for n in range(200, 200 + count)
         )
         changed = content[: hdu.header] + _padded(header + more + b"END".ljust(CARD)) + content[hdu.data :]
-        return _with_card(
+        return with_card(
             changed,
             Hdu(hdu.header, len(changed) - len(content) + hdu.data, 0, (), (), 0, 0),
             "TFIELDS",
@@ -357,7 +358,7 @@ def _rows(draw, hdus: list[Hdu]) -> Mutation:
 
     def data(content: bytes, raw: bytes, count: int) -> bytes:
         changed = content[: hdu.data] + raw + b"\0" * (-len(raw) % BLOCK) + content[hdu.end :]
-        return _with_card(changed, hdu, "NAXIS2", _card("NAXIS2", count))
+        return with_card(changed, hdu, "NAXIS2", _card("NAXIS2", count))
 
     def apply(content: bytes) -> bytes:
         raw = content[hdu.data : hdu.data + hdu.row * hdu.rows]
@@ -376,7 +377,7 @@ def _rows(draw, hdus: list[Hdu]) -> Mutation:
         one, two = hdu.columns[0], hdu.columns[to]
         if kind == "exchange names":
             first, second = _card("TTYPE1", two[0]), _card(f"TTYPE{to + 1}", one[0])
-            return _with_card(_with_card(content, hdu, "TTYPE1", first), hdu, f"TTYPE{to + 1}", second)
+            return with_card(with_card(content, hdu, "TTYPE1", first), hdu, f"TTYPE{to + 1}", second)
         size = {">f": 4, ">i": 4, ">d": 8, ">q": 8, ">h": 2}
         if size.get(one[2], 1) * one[3] != size.get(two[2], 2) * two[3]:
             return content

@@ -80,7 +80,11 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
         usage.check_fit(quoter.ensemble.first, data.about, path)
         seen = quoter.see(data.flux, redshift, noise)
         usage.caution(quoter.ensemble.first, "sdss")
-        return quoter.quote(seen), quoter.flags(seen, noise), quoter.pool(data.spectra.index.get_level_values(0), seen, stacks(data, seen))
+        return (
+            quoter.quote(seen),
+            quoter.flags(seen, noise),
+            quoter.pool(data.spectra.index.get_level_values(0), seen, stacks(data, seen)),
+        )
 
     def check(case: Case) -> None:
         changed = case.damaged()

@@ -23,9 +23,13 @@ def rows(survey: Survey) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return tables.read_quasars(survey.quasars), spectra, tables.read_rejects(survey.rejects).set_index("EPOCH")
 
 
+@pytest.fixture
+def survey(_tiny_original, tmp_path) -> Survey:
+    return Survey(shutil.copytree(_tiny_original, tmp_path / "survey"))
+
+
 @pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
-def test_the_good_rest_is_the_same_bytes(_tiny_original, tmp_path, examples):
-    survey = Survey(shutil.copytree(_tiny_original, tmp_path / "survey"))
+def test_the_good_rest_is_the_same_bytes(survey, examples):
     build(survey, step=STEP, quiet=True)
     quasars, spectra, _ = rows(survey)
     files = sorted(survey.folder.rglob("spec-*.fits"))

@@ -1,0 +1,104 @@
+"""Headers that claim more than any file holds: one sentence, soon, in little memory."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import watch
+from mutations import BLOCK, CARD, layout, with_card
+
+from quasar_mass import tables
+from quasar_mass.catalogs import read_chen, read_dr16q
+from quasar_mass.spec_file import read_spectrum
+from quasar_mass.survey import Survey
+from quasar_mass.wanted import gather
+
+SIZES = (-1, -2880, -5760, -(10**6), -(10**17), 2**31, 10**12, 2**63 - 1)
+
+
+def refuse(what: str, read) -> None:
+    assert watch.attempt(f"sizes of {what}", read) is None
+
+
+@pytest.mark.parametrize("key", ["NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS", "BITPIX"])
+@pytest.mark.parametrize("spelling", ["{key:8}= {value:>20}", "HIERARCH {key} = {value}", "{lower:8}= {value:>20}"])
+def test_absurd_sizes_in_a_header_end_in_a_sentence(tmp_path, make, tiny_survey, key, spelling):
+    """On negative sizes astropy goes back over the same header for ever; on large ones it makes lists as long."""
+    path = make.spec(tmp_path / "spec.fits")
+    content, catalogue = path.read_bytes(), tiny_survey.dr16q.read_bytes()
+    for value in SIZES:
+        text = spelling.format(key=key, lower=key.lower(), value=value).encode()
+        for hdu in layout(content)[1:3]:
+            path.write_bytes(with_card(content, hdu, key if "HIER" not in spelling else "none", text))
+            refuse("spec files", lambda: read_spectrum(path))
+        path.write_bytes(with_card(catalogue, layout(catalogue)[1], key if "HIER" not in spelling else "none", text))
+        refuse("DR16Q", lambda: read_dr16q(path, np.arange(3)))
+        watch.attempt("sizes of tables", lambda: gather([path.rename(tmp_path / "table.fits")], Survey(tmp_path)))
+        (tmp_path / "table.fits").rename(path)
+
+
+@pytest.mark.slow
+def test_a_million_columns_end_in_a_sentence(tmp_path, make, tiny_survey):
+    number = 10**6
+    cards = b"".join(
+        f"TTYPE{n:<3}= 'c{n}'".encode().ljust(CARD) + f"TFORM{n:<3}= 'E'".encode().ljust(CARD) for n in range(number)
+    )
+    path = make.spec(tmp_path / "spec.fits")
+    content = path.read_bytes()
+    hdu = layout(content)[1]
+    header = content[hdu.header : hdu.data].rstrip()[:-3] + cards
+    header += b"END".ljust(CARD)
+    header += b" " * (-len(header) % BLOCK)
+    path.write_bytes(content[: hdu.header] + header + content[hdu.data :])
+    refuse("spec files", lambda: read_spectrum(path))
+    refuse("DR16Q", lambda: read_dr16q(path, np.arange(3)))
+    chen = tiny_survey.chen.read_text().split("\n")
+    (tmp_path / "chen.txt").write_text(
+        "\n".join(chen[:8] + [f" {n}-{n} A1 --- c{n} text" for n in range(number)] + chen[8:])
+    )
+    refuse("Chen+ tables", lambda: read_chen(tmp_path / "chen.txt"))
+    (tmp_path / "wide.csv").write_text(
+        ",".join(f"c{n}" for n in range(number)) + "\n" + ",".join(["1"] * number) + "\n"
+    )
+    refuse("lists", lambda: gather([tmp_path / "wide.csv"], Survey(tmp_path)))
+    # a tenth of them: pyarrow takes minutes to write more
+    columns = {f"c{n}": pa.array([1.0]) for n in range(number // 10)}
+    pq.write_table(pa.table(columns), tmp_path / "wide.parquet")
+    refuse("tables", lambda: tables.read_quasars(tmp_path / "wide.parquet"))
+    refuse("lists", lambda: gather([tmp_path / "wide.parquet"], Survey(tmp_path)))
+
+
+def test_a_file_larger_than_any_spec_file_is_not_read(tmp_path, make):
+    path = make.spec(tmp_path / "spec.fits")
+    with open(path, "r+b") as file:
+        file.truncate(10**12)  # a hole: takes no room on the disk
+    refuse("spec files", lambda: read_spectrum(path))
+
+
+@pytest.mark.parametrize("rows", [10**9, 10**12])
+def test_a_table_that_claims_more_rows_than_it_holds_is_refused(tiny_survey, rows):
+    from quasar_mass import dataset
+    from quasar_mass.build import build
+
+    build(tiny_survey, step=1e-2, quiet=True)
+    content = tiny_survey.spectra.read_bytes()
+    changed = _claims(content, 18, rows)
+    assert changed != content
+    tiny_survey.spectra.write_bytes(changed)
+    refuse("tables", lambda: dataset.load(tiny_survey))
+
+
+def _claims(content: bytes, held: int, rows: int) -> bytes:
+    """Another number of rows in the footer: Thrift's compact protocol has it as a zigzag varint, field 3, an i64."""
+
+    def number(value: int) -> bytes:
+        value, some = 2 * value, b""
+        while value >= 128:
+            some, value = some + bytes([value % 128 + 128]), value // 128
+        return some + bytes([value])
+
+    size = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - size : -8]
+    place = footer.rindex(b"\x16" + number(held) + b"\x19")  # then the list of row groups
+    footer = footer[:place] + b"\x16" + number(rows) + footer[place + 1 + len(number(held)) :]
+    return content[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
