@@ -182,26 +182,25 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     calibrate_file([tmp_path / "network.h5"], tiny_survey, quiet=True)
     quoter = Quoter.load(tmp_path / "network.h5", confidence=0.5)
     files = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
+    readable = files[3].read_bytes()
     files[3].write_bytes(b"not a spectrum")
-    monkeypatch.setattr(prediction, "BATCH", 4)
+    monkeypatch.setattr(prediction, "BATCH", 7)
 
-    def masses(**options) -> list[bytes]:
-        tables_ = [
-            predict(where, quoter, per_object=per_object, quiet=True, **options)
-            for predict, where in ((prediction.predict_survey, tiny_survey), (prediction.predict_files, files))
-            for per_object in (False, True)
-        ]
-        for number, table in enumerate(tables_):
-            prediction.write(table, tmp_path / f"{number}.ecsv", {})
-        return [(tmp_path / f"{number}.ecsv").read_bytes() for number in range(4)]
+    def masses(predict, where, per_object: bool, **options) -> bytes:
+        table = predict(where, quoter, per_object=per_object, quiet=True, **options)
+        prediction.write(table, tmp_path / "masses.ecsv", {})
+        return (tmp_path / "masses.ecsv").read_bytes()
 
-    here = masses()
+    of_survey = (prediction.predict_survey, tiny_survey)
+    of_files = (prediction.predict_files, files)
+    asked = [(*of_survey, False), (*of_survey, True), (*of_files, False)]
+    here = [masses(*one) for one in asked]
     assert b"unreadable" in here[2]
-    assert masses(jobs=address) == here
-    build(tiny_survey, step=STEP, jobs=address, quiet=True)  # one spectrum less, and in parts
-    there = masses(jobs=address)
-    assert there == masses()
-    assert there[2:] == here[2:]
+    assert [masses(*one, jobs=address) for one in asked] == here
+    files[3].write_bytes(readable)
+    build(tiny_survey, step=STEP, jobs=address, quiet=True)  # the same spectra, in parts
+    assert [masses(*one, jobs=address) for one in asked[:2]] == here[:2]
+    assert masses(*asked[0]) == here[0]
     with pytest.raises(ModelError, match="network of this process alone"):
         prediction.predict_files(files, EasyAI.load(tmp_path / "network.h5"), jobs=address, quiet=True)
 
