@@ -47,13 +47,7 @@ class Spread:
                 # TensorFlow would take each device's own mean and variance; on JAX they are the batch's anyway.
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = keras.backend.backend() == "tensorflow"
-            optimizer = model.optimizer.from_config(model.optimizer.get_config())
-            self._twin.compile(
-                optimizer=optimizer,
-                loss=keras.losses.MeanSquaredError(),
-                metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
-            )
-            optimizer.build(self._twin.trainable_variables)
+            self._twin.compile_from_config(model.get_compile_config())
 
     def fit(self, training, validation) -> dict:
         """Train the network for one training epoch, and validate it.

@@ -150,12 +150,12 @@ class EasyAI:
             training = Arrays(*self._checked(training, "the training set"))
         validation = Arrays(*self._checked(validation, "the validation set"))
         data = [training.digest(), validation.digest()] if checkpoints is not None else None
-        spread = Spread(self.model, devices, batch_size) if devices > 1 else None
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
             for stage in stages:
                 self._compile(stage.learning_rate)
+                spread = Spread(self.model, devices, batch_size) if devices > 1 else None
                 files = None
                 if checkpoints is not None:
                     files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, devices, data))
