@@ -17,14 +17,22 @@ from quasar_mass.errors import LockError
 def test_no_file_gets_its_name_before_all_are_written(tmp_path):
     old, new = tmp_path / "old.txt", tmp_path / "new.txt"
     old.write_text("old")
-    with pytest.raises(RuntimeError), files.together() as place:
-        for path in (old, new):
-            with place(path) as temporary:
-                temporary.write_text("new")
-        assert old.read_text() == "old"
-        assert not new.exists()
-        raise RuntimeError
+
+    def write_both(then: Exception | None) -> None:
+        with files.together() as place:
+            for path in (old, new):
+                with place(path) as temporary:
+                    temporary.write_text("new")
+            assert old.read_text() == "old"
+            assert not new.exists()
+            if then:
+                raise then
+
+    with pytest.raises(RuntimeError):
+        write_both(RuntimeError())
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.txt": "old"}
+    write_both(None)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.txt": "new", "new.txt": "new"}
 
 
 def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
