@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 
 # the survey that make train takes, and where its figures and executed notebook go
 
-.PHONY: help run train best-models published test test-all bench lint clean
+.PHONY: help run train best-models published test test-all test-versions bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo "make published  after it: the published recipe on the same survey, for comparison (about 45 minutes, 1 GB)"
 	@echo "make test   run the tests (9 minutes)"
 	@echo "make test-all  run the long ones too (2 minutes more)"
-	@echo "make bench  run the benchmarks; writes benchmarks/results.md (3 minutes)"
+	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 3.5 GB each)"
+	@echo "make bench  run the benchmarks; writes benchmarks/results.md (6 minutes)"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
@@ -72,6 +73,11 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	@$(PY) -m pytest -m "slow or not slow"
+
+# each Python in an environment of its own, in .venvs; one that is not there is skipped: make test-versions VERSIONS="3.12 oldest"
+VERSIONS ?= 3.11 3.12 3.13 oldest
+test-versions:
+	@sh tests/versions.sh "$(VERSIONS)"
 
 bench: $(INSTALLED)
 	@$(PY) benchmarks/run.py
