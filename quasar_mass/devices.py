@@ -1,11 +1,9 @@
 """Training on several devices: each batch is dealt out among them, and they learn as one.
 
 By Keras's own means: `keras.distribution` on JAX, `tf.distribute` on TensorFlow. The network itself stays where it is;
-a twin that lives on all devices takes its state, learns for a training epoch, and gives it back. So checkpoints and
-saved files know nothing of devices.
+a twin that lives on all devices takes its state, learns for a training epoch, and gives it back. So validation,
+checkpoints and saved files know nothing of devices.
 """
-
-import numpy as np
 
 from quasar_mass import model_file
 from quasar_mass.checkpoints import restore, snapshot
@@ -49,53 +47,37 @@ class Spread:
                     layer.synchronized = keras.backend.backend() == "tensorflow"
             self._twin.compile_from_config(model.get_compile_config())
 
-    def fit(self, training, validation) -> dict:
-        """Train the network for one training epoch, and validate it.
+    def fit(self, training) -> dict:
+        """Train the network for one training epoch.
+
+        The last batch goes to every device whole if it cannot be dealt out evenly: each then takes the same step, the
+        step that one device would take. Parts of unequal size would weigh their spectra unequally.
 
         Parameters
         ----------
-        training, validation : Batches
+        training : Batches
             Of `batches.batches`.
 
         Returns
         -------
         dict
-            loss, rmse, val_loss, val_rmse, as `keras.Model.fit` has them.
+            loss and rmse, as `keras.Model.fit` has them.
         """
         twin = self._twin
+        whole, last = training.even(self._count)
+        parts = []
         with self._scope():
             restore(twin, snapshot(self._model))
-            logs = self._pooled(
-                training,
-                lambda whole: {key: v[-1] for key, v in twin.fit(whole, shuffle=False, verbose=0).history.items()},
-                lambda x, y: twin.train_on_batch(x, y, return_dict=True),
-            )
-            found = self._pooled(
-                validation,
-                lambda whole: twin.evaluate(whole, verbose=0, return_dict=True),
-                lambda x, y: twin.test_on_batch(x, y, return_dict=True),
-            )
-            restore(self._model, snapshot(twin))
-        return logs | {f"val_{key}": value for key, value in found.items()}
-
-    def _pooled(self, dealt, of_whole, of_last) -> dict:
-        """Deal out batches; the last one goes to every device whole if it cannot be dealt out evenly.
-
-        Each device then takes the same step, the step that one device would take: halves of unequal size would weigh
-        their spectra unequally.
-        """
-        whole, last = dealt.even(self._count)
-        parts = []
-        if len(whole):
-            parts.append((whole.rows, of_whole(whole)))
-        if last is not None:
-            parts.append((len(last[0]), of_last(*last)))
-        shares = [rows / sum(rows for rows, _ in parts) for rows, _ in parts]
-        loss, square = (
-            sum(share * logs[key] ** power for share, (_, logs) in zip(shares, parts, strict=True))
-            for key, power in (("loss", 1), ("rmse", 2))
-        )
-        return {"loss": float(loss), "rmse": float(np.sqrt(square))}
+            if len(whole):
+                found = twin.fit(whole, shuffle=False, verbose=0).history
+                parts.append((whole.rows, {key: values[-1] for key, values in found.items()}))
+            if last is not None:
+                parts.append((len(last[0]), twin.train_on_batch(*last, return_dict=True)))
+            state = snapshot(twin)
+        restore(self._model, state)
+        rows = sum(n for n, _ in parts)
+        loss, square = (sum(n * logs[key] ** power for n, logs in parts) for key, power in (("loss", 1), ("rmse", 2)))
+        return {"loss": loss / rows, "rmse": (square / rows) ** 0.5}
 
 
 def _enough(names: list[str], count: int) -> None:
@@ -129,4 +111,6 @@ def _on_tensorflow(count: int):
 
     names = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
     _enough(names, count)
-    return tf.distribute.MirroredStrategy(names[:count]).scope
+    # Its default, collective operations, matches sums of different things with each other now and then when several are
+    # under way at once, as with synchronized batch normalization: an error at best, other weights at worst (2.21).
+    return tf.distribute.MirroredStrategy(names[:count], tf.distribute.ReductionToOneDevice()).scope

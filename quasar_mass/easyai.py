@@ -201,7 +201,10 @@ class EasyAI:
                 found = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
                 logs = {key: values[-1] for key, values in found.items()}
             else:
-                logs = spread.fit(shuffled, to_validate)
+                logs = spread.fit(shuffled)
+                # On one device: TensorFlow 2.21's evaluation on several gives another loss now and then.
+                found = self.model.evaluate(to_validate, verbose=0, return_dict=True)
+                logs |= {f"val_{key}": value for key, value in found.items()}
             row = {"stage": stage.name, "training_epoch": epoch}
             row |= {key: float(logs[key]) for key in HISTORY[2:]}
             if not np.isfinite(row["val_loss"]):
