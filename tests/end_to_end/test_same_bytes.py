@@ -1,0 +1,67 @@
+"""The same seed gives the same bytes: in another process, with other hashes, and whichever worker ends first."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import whole_job
+
+from quasar_mass.parallel import ordered_map
+from quasar_mass.simulation import observing, population, simulate
+from quasar_mass.survey import Survey
+
+# Keras 3.15's own, under NumPy 2.4.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def in_a_process_of_its_own(folder, jobs):
+    """With hashes, and so orders of sets, of its own."""
+    command = [sys.executable, whole_job.__file__, str(folder), str(jobs)]
+    environment = os.environ | {"PYTHONHASHSEED": "7", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_all_of_the_work_gives_the_same_bytes_again(tmp_path):
+    whole_job.whole_job(tmp_path / "here", jobs=1)
+    in_a_process_of_its_own(tmp_path / "there", jobs=2)
+    here, there = contents(tmp_path / "here"), contents(tmp_path / "there")
+    assert here.keys() == there.keys()
+    assert len(here) > 30
+    assert {"model.h5", "spectra.parquet", "objects.parquet"} < here.keys()
+    assert [name for name in here if here[name] != there[name]] == []
+
+
+def late_first(folder: Path, number: int) -> int:
+    """The first task ends after the second has ended."""
+    if number == 0:
+        deadline = time.monotonic() + 60
+        while not (folder / "1").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    (folder / str(number)).touch()
+    return number
+
+
+def test_results_come_in_the_order_of_the_tasks_whichever_ends_first(tmp_path):
+    tasks = [(tmp_path, number) for number in range(4)]
+    assert list(ordered_map(late_first, tasks, jobs=2)) == [0, 1, 2, 3]
+    ended = sorted((path.stat().st_mtime_ns, path.name) for path in tmp_path.iterdir())
+    assert [name for _, name in ended].index("0") > 0, "the first task was to end late"
+
+
+def test_a_quasar_is_simulated_alike_alone_and_in_another_order(tmp_path):
+    together, alone = Survey(tmp_path / "together"), Survey(tmp_path / "alone")
+    simulate(together, objects=12, seed=9, quiet=True)
+    for target in reversed(population.targets(12, 9)):
+        observing.simulate_target(alone, 9, target)
+    wanted = contents(together.folder / "spectra")
+    assert contents(alone.folder / "spectra") == wanted
+    assert len(wanted) >= 12
