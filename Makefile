@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 
 # the survey that make train takes, and where its figures and executed notebook go
 
-.PHONY: help run train best-models published test test-all test-versions bench lint clean
+.PHONY: help run train best-models published test test-all test-versions bench bench-training lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test-all  run the long ones too (2 minutes more)"
 	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 3.5 GB each)"
 	@echo "make bench  run the benchmarks; writes benchmarks/results.md (6 minutes)"
+	@echo "make bench-training  time until a network is as good as the published recipe gets (40 minutes), after make published"
 	@echo "make lint   check the style"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
@@ -81,6 +82,9 @@ test-versions:
 
 bench: $(INSTALLED)
 	@$(PY) benchmarks/run.py
+
+bench-training: $(INSTALLED)
+	@$(PY) benchmarks/training.py
 
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .
