@@ -23,16 +23,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 STEP = "1e-3"
 
 
-@pytest.fixture(scope="module")
-def forge():
-    with Forge("get_Chen_data", "quasar_analysis") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def network_forge():
-    with Forge("training_job", "quasar_analysis", "keras") as started:
-        yield started
+def slowly(value):
+    """A parameter of the long version."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -126,7 +119,9 @@ def filled(disk, original: Path, free: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fitting", [None, (), ("spectra",), ("spectra", "quasars")])
+@pytest.mark.parametrize(
+    "fitting", [None, pytest.param((), marks=pytest.mark.slow), ("spectra",), ("spectra", "quasars")]
+)
 def test_build_on_a_full_disk_leaves_the_old_tables(forge, disk, log, tiny_survey, fitting):
     """With room for nothing, for a lock, and for one and two of the three tables."""
     whole = good(forge, log, *build(tiny_survey.folder), folder=tiny_survey.folder)
@@ -151,20 +146,6 @@ def test_convert_on_a_full_disk_leaves_the_download_in_its_place(forge, disk, lo
     assert "bigger_data/quasars_reference.parquet" in good(forge, log, *command, folder=survey)
 
 
-@pytest.fixture(scope="module")
-def built(_tiny_original, tmp_path_factory, forge):
-    folder = shutil.copytree(_tiny_original, tmp_path_factory.mktemp("built") / "survey")
-    good(forge, folder.with_suffix(".log"), *build(folder), folder=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(built, network_forge):
-    """The files of a training that nobody disturbed."""
-    work = built.parent / "work"
-    return good(network_forge, built.parent / "work.log", built, work, folder=work, module="training_job")
-
-
 def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(network_forge, disk, log, built, trained):
     work = disk(sum(map(len, trained.values())) // 2)
     done = network_forge.run("training_job", built, work, folder=work, log=log)
@@ -179,13 +160,15 @@ def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(network_
     assert good(network_forge, log, built, work, folder=work, module="training_job") == trained
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".fits", ".ecsv", ".csv"])
-def test_predict_on_a_full_disk_leaves_the_old_masses(network_forge, disk, log, built, trained, tmp_path, ending):
+@pytest.mark.parametrize(
+    "ending", [".parquet", *(pytest.param(one, marks=pytest.mark.slow) for one in (".fits", ".ecsv", ".csv"))]
+)
+def test_predict_on_a_full_disk_leaves_the_old_masses(network_forge, disk, log, built, model, tmp_path, ending):
     (tmp_path / "masses").mkdir()
     (tmp_path / "masses" / f"masses{ending}").write_text("of an earlier run\n")
     folder = filled(disk, tmp_path / "masses", 0)
     output = folder / f"masses{ending}"
-    command = ("predict", "--survey", built, "--model", built.parent / "work" / "final.h5", "--output", output)
+    command = ("predict", "--survey", built, "--model", model, "--output", output)
     more = {"folder": folder, "log": log}
     assert_one_sentence(network_forge.run("quasar_analysis", *command, "--quiet", **more), output, "No space")
     assert contents(folder) == {output.name: b"of an earlier run\n"}
@@ -223,9 +206,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(forge, public_folder, t
     good(forge, log, *build(survey), folder=survey, nobody=True)
 
 
-def test_a_disk_that_is_read_only_is_one_sentence_and_its_tables_are_read(
-    forge, network_forge, disk, log, built, trained
-):
+def test_a_read_only_disk_is_one_sentence_and_its_tables_are_read(forge, network_forge, disk, log, built, model):
     survey = disk(30_000_000) / "survey"
     shutil.copytree(built, survey)
     disk(30_000_000, "ro")
@@ -235,7 +216,7 @@ def test_a_disk_that_is_read_only_is_one_sentence_and_its_tables_are_read(
         assert_one_sentence(done, survey)
     new = ("simulate", "--survey", survey / "new", "--objects", "4", "--quiet")
     assert_one_sentence(forge.run("get_Chen_data", *new, folder=survey, log=log), survey / "new", "Read-only")
-    predict = ("predict", "--survey", survey, "--model", built.parent / "work" / "final.h5", "--quiet")
+    predict = ("predict", "--survey", survey, "--model", model, "--quiet")
     into = (*predict, "--output", survey / "masses.csv")
     assert_one_sentence(network_forge.run("quasar_analysis", *into, folder=survey, log=log), survey / "masses.csv")
     assert network_forge.run("quasar_analysis", *predict, folder=survey, log=log).status == 0
@@ -278,10 +259,10 @@ def test_a_spectrum_that_vanishes_when_it_is_opened_is_a_row_of_the_rejects(forg
 
 
 def test_a_spectrum_that_vanishes_from_a_folder_named_to_predict_gets_a_reason(
-    network_forge, tiny_survey, log, make, tmp_path, built, trained
+    network_forge, tiny_survey, log, make, tmp_path, model
 ):
     path = make.spec_path(tiny_survey.folder, make.tiny[4][0])
-    command = ("predict", tiny_survey.folder / "spectra", "--model", built.parent / "work" / "final.h5", "--quiet")
+    command = ("predict", tiny_survey.folder / "spectra", "--model", model, "--quiet")
     command += ("--output", tmp_path / "masses.csv")
     done = network_forge.run("quasar_analysis", *command, folder=tmp_path, log=log, vanishing=str(path))
     assert done.status == 0, done.said
@@ -313,7 +294,7 @@ def stopped(group: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
-@pytest.mark.parametrize("end", ["goes on", "is killed"])
+@pytest.mark.parametrize("end", [slowly("goes on"), "is killed"])
 def test_of_two_builds_at_once_one_is_told_who_is_at_work(forge, tiny_survey, log, tmp_path, end):
     survey = tiny_survey.folder
     with Forge("get_Chen_data") as other:
@@ -340,6 +321,7 @@ def test_of_two_builds_at_once_one_is_told_who_is_at_work(forge, tiny_survey, lo
     assert {"bigger_data/quasars.parquet", "bigger_data/spectra.parquet"} < set(again)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_of_two_trainings_at_once_one_is_told_who_is_at_work(network_forge, built, log, tmp_path, trained):
     work = tmp_path / "work"
