@@ -188,6 +188,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
         raise TableError(path, expected="index levels OBJECT and EPOCH", got=got, do="fetch it again")
     index = pq.read_table(source, columns=["OBJECT", "EPOCH"]).to_pandas(ignore_metadata=True)
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
+    table_checks.epochs(path, names["EPOCH"])
     if names.duplicated().any():
         got = f"{names['EPOCH'][names.duplicated()].iloc[0]} twice"
         raise TableError(path, expected="every spectrum once", got=got, do="fetch it again")

@@ -132,8 +132,8 @@ def about(path: Path, found: dict) -> dict:
             raise _wrong(path, f"{name} as {kind.__name__} in its description", repr(found[name]))
     if not 0 <= (found.get("seed") or 0) < 1 << 32:
         raise _wrong(path, "a seed from 0 to 4294967295", repr(found["seed"]))
-    if found.get("grid") is not None:
-        step = found["grid"].get("step")
+    if "step" in (found.get("grid") or {}):
+        step = found["grid"]["step"]
         if type(step) not in (int, float) or not 1e-5 <= step <= 1e-2:
             raise _wrong(path, "a grid step between 1e-5 and 1e-2 dex", repr(step))
     if any(not isinstance(row, dict) for name in ("history", "stages") for row in found.get(name) or ()):

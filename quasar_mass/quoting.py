@@ -79,15 +79,14 @@ class Quoter:
         found = cls(ensemble, Calibration.load(paths[0], ensemble.name), files=files, **options)
         if found.calibration is not None:
             found.calibration.interval(found.line)
-            known = found.calibration.limits
             bins = found.grid.size // unusual.bin_width(found.grid)
-            if len(known.hidden_mean) != ensemble.units or len(known.shape_mean) != bins:
-                raise ModelError(
-                    paths[0],
-                    expected=f"a calibration for {ensemble.units} hidden units and {bins} bins",
-                    got=f"{len(known.hidden_mean)} and {len(known.shape_mean)}",
-                    do="calibrate the model again",
-                )
+            needed = {"hidden units": ensemble.units, "bins": bins}
+            needed |= {"features": 5 + limits.PROJECTED, "features of pooling": 6 + 2 * limits.PROJECTED}
+            for name, lengths in found.calibration.lengths().items():
+                if lengths != {needed[name]}:
+                    expected = f"a calibration for {needed[name]} {name}"
+                    got = ", ".join(map(str, sorted(lengths)))
+                    raise ModelError(paths[0], expected=expected, got=got, do="calibrate the model again")
         return found
 
     @classmethod

@@ -7,6 +7,7 @@ rely on is looked at here, once.
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -147,14 +148,19 @@ def quasars(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
             raise _wrong(f"{path}, {str(names[row])[:40]!r}", f"a usable {name}", repr(frame[name].iloc[row]))
 
 
+def epochs(path: Path, names: Iterable[str]) -> None:
+    """Refuse names of spectra that are none; TableError."""
+    for name in names:
+        if not _EPOCH.fullmatch(name):
+            raise _wrong(path, "spectra named plate-mjd-fiber", repr(name[:40]))
+
+
 def spectra(path: Path, batch) -> None:
     """Refuse rows of spectra.parquet without a name, a redshift or all of their flux; `batch` as pyarrow reads it."""
     for name in ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "flux"):
         if batch.column(name).null_count:
             raise _wrong(path, f"{name} in every row", "none in some")
-    for name in batch.column("EPOCH").to_pylist():
-        if not _EPOCH.fullmatch(name):
-            raise _wrong(path, "spectra named plate-mjd-fiber", repr(name[:40]))
+    epochs(path, batch.column("EPOCH").to_pylist())
     if batch.column("flux").flatten().null_count:
         raise _wrong(path, "a flux in every pixel", "none in some")
     redshift = batch.column("Z").to_numpy()

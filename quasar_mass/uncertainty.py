@@ -115,6 +115,16 @@ class Calibration:
             )
         return self.intervals[line]
 
+    def lengths(self) -> dict[str, set[int]]:
+        """What its arrays were made for: hidden units, bins of a spectrum's shape, features of widths and pooling."""
+        learned = self.pooling.learned
+        return {
+            "hidden units": {len(self.limits.hidden_mean)},
+            "bins": {len(self.limits.shape_mean)},
+            "features": {len(interval.spread.centre) for interval in self.intervals.values()} or {5 + PROJECTED},
+            "features of pooling": {6 + 2 * PROJECTED if learned is None else len(learned.centre)},
+        }
+
     # --- pooling --------------------------------------------------------------------------------------------------
     def pooled_mass(self, epochs: Mapping[str, Epochs], method: str) -> np.ndarray:
         """One mass for each object, by one of `pooling.METHODS`; shape (objects,)."""
@@ -216,13 +226,8 @@ class Calibration:
                 if scores:
                     intervals[line] = Interval(part(Spread, f"{line}.spread"), scores.pop(""), scores)
             bounds = part(Limits, "limits")
-            widths = {len(interval.spread.centre) for interval in intervals.values()}
-            if not widths <= {5 + PROJECTED}:
-                raise ValueError(f"widths that depend on {5 + PROJECTED} features")
             noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
             learned = part(Spread, "learned") if "learned.w1" in arrays else None
-            if learned is not None and len(learned.centre) != 6 + 2 * PROJECTED:
-                raise ValueError(f"learned pooling from {6 + 2 * PROJECTED} features")
             return cls(facts, bounds, intervals, Pooling(noise, learned, facts["pooling"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(

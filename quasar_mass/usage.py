@@ -18,7 +18,7 @@ def default_model() -> Path:
 
 def model_grid(model: EasyAI) -> Grid:
     """The grid a model expects, from its own description or, for a file from elsewhere, from its input size."""
-    if model.about and "grid" in model.about:
+    if "step" in ((model.about or {}).get("grid") or {}):
         return Grid(model.about["grid"]["step"])
     for grid in (Grid(STEP), Grid(REFERENCE_STEP)):
         if model.model.input_shape[1] == grid.size:
