@@ -267,5 +267,6 @@ def _block(file: pq.ParquetFile, columns: list[str], start: int, count: int) -> 
         # than one pass, but the memory does not grow with the file
         piece = file.read(columns=some, use_threads=False).slice(start, count)
         for offset, name in enumerate(some):
-            block[:, left + offset] = piece.column(name).to_numpy()
+            with np.errstate(over="ignore"):  # infinity, which is refused
+                block[:, left + offset] = piece.column(name).to_numpy()
     return block

@@ -5,6 +5,8 @@ It may come from anyone. So it may name no code, point to no other file, and cla
 
 import json
 import math
+import mmap
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from quasar_mass.errors import ModelError
 
 MOST_OBJECTS, DEEPEST = 20_000, 20  # groups and datasets of a file, and how deep; a network here has below 300, 5 deep
 MOST_PACKED = 1_000  # bytes that one byte of a file can stand for, at the most
+_HEAP = b"GCOL\x01\0\0\0"
 CODE = ("Lambda", "__lambda__", "function", "__typespec__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 SAVE = "save it again from the Keras that made it, without Lambda or custom layers"
 
@@ -33,6 +36,32 @@ _TYPES = {
     "trained_on": dict,
     "versions": dict,
 }
+
+
+def heaps(path: Path) -> None:
+    """Refuse a file whose heaps of text lead nowhere: HDF5 goes round for ever in one that holds an object of no size.
+
+    HDF5 File Format Specification 3.0, section III.E: a collection begins with GCOL, version 1 and its size; then come
+    objects of index, references and size, index 0 being the free space at the end.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not path.stat().st_size:
+        return  # HDF5 says what it is not
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            size = int.from_bytes(content[start + 8 : start + 16], "little")
+            place, end = start + 16, start + size
+            while place + 16 <= end:
+                index, length = struct.unpack("<H6xQ", content[place : place + 16].ljust(16, b"\0"))
+                step = 16 + -(-length // 8) * 8 if index else length
+                if not step or place + step > end:
+                    raise _wrong(path, "whole heaps of text", f"one of {size:,} bytes at byte {start:,} that is not")
+                place += step
+            start = content.find(_HEAP, start + 8)
 
 
 def structure(path: Path, file) -> None:

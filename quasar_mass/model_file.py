@@ -241,6 +241,7 @@ def read_about(path: str | os.PathLike) -> dict | None:
     path = _checked_ending(path)
     if not path.is_file():
         raise ModelError(path, expected="a model file", got="no such file", do="train a model or give another path")
+    model_checks.heaps(path)
     try:
         with h5py.File(path, "r") as file:
             is_model = "model_config" in file.attrs

@@ -41,7 +41,7 @@ def _changed(change):
         try:
             with h5py.File(memory, "r+") as file:
                 change(file)
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError):
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError):
             return content  # damaged already, or no such file can be written
         return memory.getvalue()
 

@@ -69,7 +69,7 @@ def test_a_damaged_calibration_is_read_as_it_is_or_refused(original, tmp_path, e
     watch.fuzz(check, hdf5_damage(content), examples)
 
 
-@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [12, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, tmp_path, examples):
     content, _, data = original
     path, keras = tmp_path / "model.h5", model_file.import_keras()

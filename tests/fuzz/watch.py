@@ -1,6 +1,7 @@
 """What every mutation must keep to: one sentence or a result, in bounded time and memory."""
 
 import contextlib
+import faulthandler
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from quasar_mass.errors import QuasarMassError
 
 SECONDS = 20  # for one mutation: a hundred times what the slowest takes, so no busy machine fails it
+LONG = 600  # seconds on the clock, after which the process ends: its own time says nothing while C does not return
 MEMORY = 400e6  # bytes that one mutation may add to the process's peak
 ROOM = 3e9  # bytes of address space beyond which an allocation fails, to spare the machine
 
@@ -90,9 +92,11 @@ def _limits() -> Iterator[None]:
 
     previous = signal.signal(signal.SIGVTALRM, ring)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    faulthandler.dump_traceback_later(LONG, exit=True)  # for what hangs in C, where no signal is heard
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

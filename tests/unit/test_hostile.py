@@ -221,6 +221,16 @@ def test_arrays_larger_than_their_bytes_are_refused_before_there_is_room_for_the
     refused(path, "which is not there")
 
 
+def test_a_heap_of_text_that_leads_nowhere_is_refused_before_hdf5_goes_round_in_it_for_ever(path):
+    content = path.read_bytes()
+    begin = content.index(b"GCOL")
+    for text in (bytes(16), b"\1" + bytes(7) + b"\xff" * 8):  # an object of no size; one far larger than its heap
+        path.write_bytes(content[: begin + 16] + text + content[begin + 32 :])
+        refused(path, "heaps of text")
+    path.write_bytes(content)
+    EasyAI.load(path)
+
+
 def test_networks_wider_than_their_weights_are_refused_before_they_are_built(path):
     reconfigured(path, lambda config: config["config"]["layers"][2]["config"].update(units=10**9))
     refused(path, "units up to")
