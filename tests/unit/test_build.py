@@ -238,3 +238,36 @@ def test_a_simulated_spectrum_in_a_survey_of_the_sky_ends_the_build(tiny_survey,
         run(tiny_survey)
     tiny_survey.card.write_text('{"kind": "simulated"}')
     assert run(tiny_survey).spectra == 18
+
+
+def test_tables_of_two_builds_are_refused_by_all_who_read_both_and_mended(tiny_survey, capsys):
+    """As a kill among the renames leaves them: new spectra beside old quasars."""
+    import get_Chen_data
+    from quasar_mass import calibration, dataset, explanation, prediction
+    from quasar_mass.errors import TableError
+
+    tiny_survey.card.write_text('{"kind": "simulated", "complete": true}')
+    build(tiny_survey, step=2 * STEP, quiet=True)
+    old = tiny_survey.quasars.read_bytes()
+    run(tiny_survey)
+    new = tiny_survey.quasars.read_bytes()
+    tiny_survey.quasars.write_bytes(old)
+    for read_both in (
+        lambda: dataset.load(tiny_survey),
+        lambda: prediction.predict_survey(tiny_survey, None),
+        lambda: calibration.calibrate(None, tiny_survey),
+        lambda: explanation._from_table(tiny_survey.spectra, tiny_survey, None, 5),
+    ):
+        with pytest.raises(TableError, match=r"spectra\.parquet: expected the same build as quasars\.parquet"):
+            read_both()
+    assert get_Chen_data.main(["status", "--survey", str(tiny_survey.folder)]) == 0
+    assert "next: python get_Chen_data.py build" in capsys.readouterr().out
+    get_Chen_data.get_Chen_data("Simulate", tiny_survey.folder, step=STEP, quiet=True)
+    assert tiny_survey.quasars.read_bytes() == new
+
+
+def test_a_simulation_that_was_cut_short_is_not_built(tiny_survey):
+    tiny_survey.card.write_text('{"kind": "simulated", "complete": false, "objects": 12, "seed": 3}')
+    with pytest.raises(SurveyError, match=r"got one that was interrupted; run: .* --objects 12 --seed 3"):
+        run(tiny_survey)
+    assert not tiny_survey.spectra.exists()
