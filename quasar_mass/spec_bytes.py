@@ -225,7 +225,7 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     names, end = _names(content, start)
     header = bytes(content[start:end]) if end else b""
     sizes = _cards(header, _TABLE)
-    if not names or sizes is None:
+    if not names or sizes is None or _place(names.upper(), b"HIERARCH") >= 0:
         return None
     width, rows, fields = sizes
     try:

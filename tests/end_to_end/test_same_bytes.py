@@ -41,10 +41,10 @@ def test_all_of_the_work_gives_the_same_bytes_again(tmp_path):
 
 
 def late_first(folder: Path, number: int) -> int:
-    """The first task ends after the second has ended."""
+    """The first task ends after the last has ended."""
     if number == 0:
         deadline = time.monotonic() + 60
-        while not (folder / "1").exists() and time.monotonic() < deadline:
+        while not (folder / "3").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
     (folder / str(number)).touch()
     return number

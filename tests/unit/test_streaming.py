@@ -42,7 +42,7 @@ def write_survey(folder: Path, n: int = N) -> Survey:
     tables.write_quasars(survey.quasars, quasars, about)
     columns = {
         "OBJECT": objects,
-        "EPOCH": [f"4000-56000-{number:04d}" for number in range(n)],
+        "EPOCH": [f"{4000 + number // 1000}-56000-{number % 1000:04d}" for number in range(n)],
         "LABEL_EPOCH": [True] * n,
         "Z": [1.5] * n,
         "SN": [5.0] * n,
