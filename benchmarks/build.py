@@ -55,11 +55,11 @@ print(time.perf_counter() - begin, len(paths))
 
 OURS = """
 import sys, time
-from astropy.cosmology import Planck15
-from quasar_mass.build import build
-from quasar_mass.spectrum import extinction_curve
-from quasar_mass.survey import Survey
-if __name__ == "__main__":
+if __name__ == "__main__":  # the other processes import this file too, as they do the command's, which is as short
+    from astropy.cosmology import Planck15
+    from quasar_mass.build import build
+    from quasar_mass.spectrum import extinction_curve
+    from quasar_mass.survey import Survey
     extinction_curve()
     begin = time.perf_counter()
     report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)

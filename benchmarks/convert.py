@@ -14,7 +14,7 @@ import fastparquet, numpy as np, pandas as pd
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(0)
 names = [f"{i:018d}".encode() for i in range(number)]
-epochs = [f"4000-56000-{i:04d}".encode() for i in range(number)]
+epochs = [f"{4000 + i // 1000}-56000-{i % 1000:04d}".encode() for i in range(number)]
 quasars = pd.DataFrame({"OBJECT": names, "CHEN EPOCH": epochs, "ZVI": 1.5, "Z": 1.5, "N_EPOCHS": 1, "LMBH": 8.5})
 for name in ("logMBH-Hb", "logMBH-Ha-2", "logMBH-CIV-2"):
     quasars[name] = 0.0

@@ -21,17 +21,19 @@ SIZES = (1_000, 4_000, 16_000, 41_464)  # spectra; the last one is the reference
 # Each prints seconds, spectra, and the highest memory of the process and of its children in MB; the start of Python is
 # left out of the time, not of the memory.
 END = """
-    own, others = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(seconds, count, own, others)
+    others = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    # not ru_maxrss: that of a process begins with its parent's
+    lines = open("/proc/self/status", encoding="ascii").read().splitlines()
+    print(seconds, count, next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), others)
 """
 BUILD = (
     """
 import resource, sys, time
-from astropy.cosmology import Planck15
-from quasar_mass.build import build
-from quasar_mass.spectrum import extinction_curve
-from quasar_mass.survey import Survey
 if __name__ == "__main__":
+    from astropy.cosmology import Planck15
+    from quasar_mass.build import build
+    from quasar_mass.spectrum import extinction_curve
+    from quasar_mass.survey import Survey
     extinction_curve()
     begin = time.perf_counter()
     report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
@@ -42,11 +44,11 @@ if __name__ == "__main__":
 TRAIN = (
     """
 import resource, sys, time
-from dataclasses import replace
-from quasar_mass import dataset, network
-from quasar_mass.easyai import EasyAI
-from quasar_mass.survey import Survey
 if __name__ == "__main__":
+    from dataclasses import replace
+    from quasar_mass import dataset, network
+    from quasar_mass.easyai import EasyAI
+    from quasar_mass.survey import Survey
     data = dataset.stream(Survey(sys.argv[1]))
     training, validation = data.part("training"), data.part("validation")
     ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1))
@@ -59,10 +61,10 @@ if __name__ == "__main__":
 PREDICT = (
     """
 import resource, sys, time
-from quasar_mass import prediction
-from quasar_mass.quoting import Quoter
-from quasar_mass.survey import Survey
 if __name__ == "__main__":
+    from quasar_mass import prediction
+    from quasar_mass.quoting import Quoter
+    from quasar_mass.survey import Survey
     quoter = Quoter.load([sys.argv[2]])
     begin = time.perf_counter()
     count = len(prediction.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))
