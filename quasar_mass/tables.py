@@ -219,7 +219,9 @@ def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         table_checks.size(path, pq.read_metadata(path).num_rows, 8)
         # what pandas noted down of a table is not needed, and anyone may have noted it
-        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
+        table = pq.read_table(path, columns=columns)
+        table.validate(full=True)  # text that is none would be found out later
+        return table.to_pandas(ignore_metadata=True)
     except DAMAGED as error:
         raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
 
@@ -267,6 +269,7 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows):
+                batch.validate(full=True)  # text that is none would be found out later
                 table_checks.spectra(path, batch)
                 flux = batch.column("flux").flatten().to_numpy().reshape(-1, grid.size)
                 frame = batch.drop_columns(["flux"]).replace_schema_metadata(None).to_pandas()
