@@ -269,7 +269,9 @@ def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
     with _read(path):
         table_checks.size(path, pq.read_metadata(path).num_rows, 8)
         # what pandas noted down of a table is not needed, and anyone may have noted it
-        return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)
+        table = pq.read_table(path, columns=columns)
+        table.validate(full=True)  # text that is none would be found out later
+        return table.to_pandas(ignore_metadata=True)
 
 
 def read_grid(about: dict) -> Grid:
@@ -353,6 +355,7 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             before = ends[first - 1] if first else 0
             rows = parquet.read_row_groups(range(first, last + 1)).slice(start - before, stop - start)
+            rows.validate(full=True)  # text that is none would be found out later
             for batch in rows.to_batches():
                 table_checks.spectra(file, batch)
             read.append(rows)

@@ -255,7 +255,9 @@ def _read(path: Path) -> pd.DataFrame:
             if described.num_columns > MOST_COLUMNS:
                 raise ValueError(f"more than {MOST_COLUMNS:,} columns")
             table_checks.size(path, described.num_rows, 8)
-            return pq.read_table(path).to_pandas(ignore_metadata=True)
+            table = pq.read_table(path)
+            table.validate(full=True)  # text that is none would be found out later
+            return table.to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
             with open(path, "rb") as file:
                 if file.readline(1 << 20).count(b",") > MOST_COLUMNS:

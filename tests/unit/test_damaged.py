@@ -228,6 +228,21 @@ def test_what_pandas_noted_down_is_not_believed(built, pandas):
     pd.testing.assert_frame_equal(after.spectra, before.spectra)
 
 
+def test_text_that_is_no_text_is_a_damaged_file(built, tmp_path):
+    """Parquet says that a column is UTF-8, and pandas looks only when the value is used."""
+    no_text = pa.Array.from_buffers(pa.string(), 18, pa.array([b"\xb6x"] * 18).buffers())
+    for name in ("OBJECT", "RUN2D", "FLAGS"):
+        content = built.spectra.read_bytes()
+        change_table(built.spectra, lambda t, name=name: t.set_column(t.column_names.index(name), name, no_text))
+        with pytest.raises(FileError, match="whole Parquet file"):
+            list(tables.iterate_spectra(built.spectra))
+        built.spectra.write_bytes(content)
+    wanted = pa.table({"EPOCH": no_text, "Z": pa.array([1.6] * 18)})
+    pq.write_table(wanted, tmp_path / "wanted.parquet")
+    with pytest.raises(FileError, match="a table as its name"):
+        gather([tmp_path / "wanted.parquet"], built)
+
+
 # --- lists, cards and manifests -------------------------------------------------------------------------------------
 def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):
     (tmp_path / "list.csv").write_text("EPOCH,Z,OBJECT\n7666-57339-0121,1.6,\n7666-57339-0122,1.6,\n")
