@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HOME))  # the package, for benchmarks that use it themselves
 MODEL = HOME / "models" / "Best_models" / "Best_ANN_final_stage.h5"
 
 

@@ -22,8 +22,8 @@ from quasar_mass.survey import Survey
 SURVEYS = {"published": HOME / "data" / "simulated-published", "ours": HOME / "data" / "simulated-full"}
 PUBLISHED_BATCH = 32
 # this project's layers, on labels alone: few training epochs are enough
-OURS = [replace(stage, training_epochs=n) for stage, n in zip(network.STAGES, (3, 1), strict=True)]
-OUR_BATCH = 32
+OURS = [replace(stage, training_epochs=n) for stage, n in zip(network.STAGES, (2, 1), strict=True)]
+OUR_BATCH = 64
 
 
 class Clock:
