@@ -118,6 +118,8 @@ def _decode(hdus: fits.HDUList, path: Path, content: bytes) -> Spectrum:
         return int(found)
 
     def column(name: str, kind: str, dtype: type) -> np.ndarray:
+        if sum(one.lower() == name for one in coadd.names) > 1:
+            raise ValueError(f"two columns {name} in HDU 1")
         values = np.asarray(coadd[name])
         if values.ndim != 1 or values.dtype.kind not in kind:
             raise ValueError(f"{name} of shape {values.shape} and type {values.dtype} instead of one number per row")
