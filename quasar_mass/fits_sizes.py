@@ -12,6 +12,7 @@ MOST_HEADER = 400 * BLOCK  # bytes: a thousand columns with room to spare
 MOST_AXES, MOST_COLUMNS = 999, 999  # of the FITS standard
 _BITS = (8, 16, 32, 64, -32, -64)
 _SIZE = re.compile(rb"(HIERARCH +)?(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|GROUPS) *=", re.IGNORECASE)
+_BEGIN = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"GROUPS", b"HIERARCH")
 _NUMBER = re.compile(rb" *= *([+-]?\d{1,18}) *(?:/.*)?", re.DOTALL)
 
 
@@ -56,10 +57,13 @@ def _end(content, start: int) -> int | None:
 
 def _sizes(header: bytes, number: int) -> dict[str, int]:
     found: dict[str, int] = {}
-    for match in _SIZE.finditer(header):
-        if match.start() % CARD:
+    for start in range(0, len(header), CARD):
+        if not header[start : start + 8].upper().startswith(_BEGIN):
             continue
-        card = header[match.start() : match.start() + CARD]
+        card = header[start : start + CARD]
+        match = _SIZE.match(card)
+        if not match:
+            continue
         name, value = match[2].decode().upper(), _NUMBER.fullmatch(card, 8)
         if match[1] or not value or name in found:
             raise ValueError(f"header {number} with {card.decode('latin-1').strip()!r}")

@@ -41,12 +41,13 @@ class Limits:
         Of the distances in the hidden layer and in shape.
     """
 
-    # lengths of each, for whoever reads them from a file, and what may be unknown
+    # lengths of each, for whoever reads them from a file, what may be unknown, and what is positive
     SHAPES: ClassVar = {
         **dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "thresholds"), "2"),
         **{"hidden_mean": "u", "hidden_axes": "k u", "hidden_scale": "k", "hidden_rest": "1"},
         **{"shape_mean": "b", "shape_axes": "s b"},
     }
+    POSITIVE: ClassVar = ("hidden_scale", "hidden_rest")
     UNKNOWN: ClassVar = ("redshift", "signal_to_noise", "log_luminosity", "thresholds")
 
     redshift: np.ndarray

@@ -91,12 +91,13 @@ class Spread:
         Of each network: (m, d, h), (m, h), (m, h, 3 k) and (m, 3 k).
     """
 
-    # lengths of each, for whoever reads them from a file; all are finite
+    # lengths of each, for whoever reads them from a file; all are finite, some positive
     SHAPES: ClassVar = {
         **dict.fromkeys(("centre", "scale", "low", "high"), "d"),
         **{"w1": "m d h", "b1": "m h", "w2": "m h o", "b2": "m o"},
     }
     UNKNOWN: ClassVar = ()
+    POSITIVE: ClassVar = ("scale",)
 
     centre: np.ndarray
     scale: np.ndarray

@@ -206,6 +206,8 @@ class Calibration:
                 {f"{prefix}.{key}": lengths for key, lengths in kind.SHAPES.items()},
                 unknown=tuple(f"{prefix}.{field}" for field in kind.UNKNOWN),
             )
+            if any((arrays[f"{prefix}.{name}"] <= 0).any() for name in kind.POSITIVE):
+                raise ValueError(f"positive {' and '.join(kind.POSITIVE)} in {prefix}")
             return kind(**{field.name: arrays[f"{prefix}.{field.name}"] for field in fields(kind)})
 
         try:

@@ -128,4 +128,6 @@ def _array(draw) -> Mutation:
 def hdf5_damage(content: bytes) -> st.SearchStrategy[Case]:
     """One mutation, seldom two."""
     some = either(_said(), _said(), _attribute(), _array(), _array(), damage())
-    return either(st.tuples(some), st.tuples(some), st.tuples(some, some)).map(lambda damages: Case(content, damages))
+    return either(st.tuples(some), st.tuples(some), st.tuples(some, some)).flatmap(
+        lambda damages: st.just(Case(content, damages))
+    )

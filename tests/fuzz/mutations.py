@@ -46,12 +46,11 @@ class Mutation:
         return self.apply(content)
 
 
-@dataclass(frozen=True)
 class Case:
-    """A file and what is done to it."""
+    """A file and what is done to it; no dataclass, whose fields would be printed in full."""
 
-    content: bytes
-    damages: tuple[Mutation, ...]
+    def __init__(self, content: bytes, damages: tuple[Mutation, ...]) -> None:
+        self.content, self.damages = content, damages
 
     def __repr__(self) -> str:
         return ", then ".join(map(repr, self.damages))
@@ -408,4 +407,4 @@ def fits_damage(content: bytes) -> st.SearchStrategy[Case]:
         damage(),
     )
     damages = either(st.tuples(some), st.tuples(some), st.tuples(some, damage()))
-    return damages.map(lambda some: Case(content, some))
+    return damages.flatmap(lambda some: st.just(Case(content, some)))

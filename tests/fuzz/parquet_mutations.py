@@ -174,4 +174,6 @@ def parquet_damage(content: bytes) -> st.SearchStrategy[Case]:
     """One mutation, seldom two."""
     names = pq.read_schema(io.BytesIO(content)).names
     some = either(_columns(names), _columns(names), _cells(names), _cells(names), _rows(), _says(), damage())
-    return either(st.tuples(some), st.tuples(some), st.tuples(some, some)).map(lambda damages: Case(content, damages))
+    return either(st.tuples(some), st.tuples(some), st.tuples(some, some)).flatmap(
+        lambda damages: st.just(Case(content, damages))
+    )

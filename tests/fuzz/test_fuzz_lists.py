@@ -44,7 +44,7 @@ def _text(draw) -> Mutation:
 
 def text_damage(content: bytes) -> st.SearchStrategy[Case]:
     some = either(_text(), _text(), damage())
-    return either(st.tuples(some), st.tuples(some, some)).map(lambda damages: Case(content, damages))
+    return either(st.tuples(some), st.tuples(some, some)).flatmap(lambda damages: st.just(Case(content, damages)))
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(250, marks=pytest.mark.slow)])

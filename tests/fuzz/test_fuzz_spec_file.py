@@ -26,7 +26,7 @@ def decoded(content: bytes, original: dict | None = None) -> dict:
             coadd = {name: np.array(_column(hdus[1], name)) for name in ("loglam", "flux", "ivar", "and_mask")}
             try:
                 row = {name.upper(): np.array(hdus[2].data[name][0]) for name in hdus[2].columns.names}
-            except (fits.VerifyError, KeyError, ValueError, TypeError):
+            except (fits.VerifyError, LookupError, ValueError, TypeError, NameError):  # NameError: its own slip
                 if original is None:
                     raise
                 row = original["row"]

@@ -90,6 +90,9 @@ def test_a_column_described_twice_is_refused(tmp_path, make):
     path.write_bytes(content.replace(b"TTYPE3  = 'ZWARNING'", b"TTYPE3  = 'MJD     '"))
     with pytest.raises(SpectrumError, match="two columns MJD"):  # the last one was taken
         read_spectrum(path)
+    path.write_bytes(content.replace(b"TTYPE5  = 'or_mask ", b"TTYPE5  = 'AND_MASK"))
+    with pytest.raises(SpectrumError, match="two columns and_mask"):  # the one of the same case was taken
+        read_spectrum(path)
 
 
 def test_a_name_longer_than_any_file_s_is_a_missing_file():

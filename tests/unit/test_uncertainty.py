@@ -149,7 +149,7 @@ def test_everything_comes_back_from_the_file(tmp_path):
     width, scores = fit_intervals(features, mass, label, objects, roles)
     from quasar_mass.limits import Limits
 
-    bounds = Limits(*(rng.normal(size=shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
+    bounds = Limits(*(rng.uniform(0.1, 2.0, shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
     pooled = {"stacked 60+": Scores.of(np.arange(9.0), list("abcdefghi"))}
     saved = Calibration(
         {"kind": "simulated"},
