@@ -21,7 +21,7 @@ HOME = Path(__file__).resolve().parent.parent
 SAMPLE = HOME / "tests" / "golden" / "spectra.parquet"
 SPECTRA = 200_000
 GROUP = 1024  # rows per row group, as in a survey's table
-WARM_UP = 8192  # predictions after which libraries have what they keep
+WARM_UP = 3072  # predictions after which libraries have what they keep
 PAUSE = 0.1  # s, between two looks at the memory
 
 
