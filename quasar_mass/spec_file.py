@@ -114,7 +114,7 @@ def _parts(hdus, content: bytes) -> tuple[dict, dict, dict]:
         raise ValueError("no pixels in HDU 1")
     for name in spec_bytes.PIXEL_COLUMNS:
         if sum(one.upper() == name for one in coadd.names) > 1:
-            raise ValueError(f"two columns {name} in HDU 1")
+            raise ValueError(f"two columns {name.lower()} in HDU 1")
     place, second = hdus[2].fileinfo(), hdus[2].header
     if second["NAXIS2"] != 1:
         raise ValueError(f"{second['NAXIS2']} rows in HDU 2 instead of one")

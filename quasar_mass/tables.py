@@ -132,8 +132,6 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
         The grid of the fluxes.
     finish : callable
         Called once the stream has ended; gives the schema metadata, which may hold counts of what went through.
-    place : callable
-        `files.whole`, or what `files.together` gives.
 
     Returns
     -------
@@ -349,12 +347,16 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
     """
     read = []
     for file, start, stop in pieces:
-        with _read(file), pq.ParquetFile(file) as parquet:
+        # Without pre_buffer=False pyarrow keeps what it has read until the file is closed, and its threads each keep some:
+        # whoever wants several at work reads several shares.
+        with _read(file), pq.ParquetFile(file, pre_buffer=False) as parquet:
             grid = _checked_grid(file, parquet.schema_arrow, build)
             ends = np.cumsum([parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)])
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             before = ends[first - 1] if first else 0
-            rows = parquet.read_row_groups(range(first, last + 1)).slice(start - before, stop - start)
+            rows = parquet.read_row_groups(range(first, last + 1), use_threads=False).slice(
+                start - before, stop - start
+            )
             rows.validate(full=True)  # text that is none would be found out later
             for batch in rows.to_batches():
                 table_checks.spectra(file, batch)

@@ -223,7 +223,6 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's peak of resident memory")
-@pytest.mark.slow  # what allocators keep varies with what else the machine does
 def test_memory_does_not_grow_with_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "GRID", Grid(1e-4))
     folders = [tmp_path / "small", tmp_path / "big"]
