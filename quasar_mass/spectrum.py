@@ -162,7 +162,7 @@ def transmission(pixel: np.ndarray, ebv: float, curve: np.ndarray | None = None)
     """
     index = np.clip(np.asarray(pixel) - _CURVE_FIRST, 0, _CURVE_LAST - _CURVE_FIRST)
     curve = extinction_curve() if curve is None else curve
-    return np.exp(-0.4 * np.log(10.0) * EXTINCTION_V * ebv * curve[index])  # twice as fast as a power of ten
+    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * curve[index])
 
 
 def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
