@@ -73,8 +73,8 @@ def time_to_deal(training: tuple, batch_size: int) -> float:
     """Seconds to deal out all batches of a training epoch in shuffled order, without a network that takes them."""
     import numpy as np
 
+    from quasar_mass.backend import import_keras
     from quasar_mass.batches import Arrays, batches
-    from quasar_mass.model_file import import_keras
 
     source = Arrays(training[0], training[1].to_numpy())
     dealt = batches(import_keras(), source, batch_size, np.random.default_rng(0).permutation(len(source)))

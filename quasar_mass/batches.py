@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from quasar_mass.errors import TableError
-from quasar_mass.model_file import import_keras
+from quasar_mass.backend import import_keras
+from quasar_mass.errors import ModelError, TableError
 from quasar_mass.on_disk import OnDisk
 from quasar_mass.parallel import cores
 
@@ -121,6 +121,58 @@ def as_float32(values, what: str) -> np.ndarray | OnDisk:
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
+
+
+def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | OnDisk:
+    """Give spectra as a network of this input shape takes them.
+
+    Parameters
+    ----------
+    spectra : array_like or OnDisk, shape (n, pixels) or (n, pixels, 1)
+    shape : tuple of int or None
+        Of one spectrum.
+    what : str
+        They are, for the error.
+
+    Raises
+    ------
+    TableError
+        If they are no numbers, or not finite.
+    ModelError
+        If they do not fit.
+    """
+    spectra = as_float32(spectra, what)
+    given = spectra.shape
+    if spectra.ndim == len(shape) and shape[-1] == 1:
+        spectra = spectra[..., np.newaxis]
+    fits = spectra.ndim == 1 + len(shape) and all(
+        want in (None, got) for want, got in zip(shape, spectra.shape[1:], strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            what,
+            expected=f"shape (n, {', '.join(map(str, shape))}), as the network takes it",
+            got=str(given),
+            do="put the spectra on the network's grid",
+        )
+    check_finite(spectra, what)
+    return spectra
+
+
+def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | OnDisk, np.ndarray]:
+    """Give spectra and their labels; as `checked_spectra`, and TableError if their numbers differ or there are none."""
+    spectra, label = pair
+    spectra = checked_spectra(spectra, shape, what)
+    label = as_float32(label, f"the labels of {what}").reshape(-1)
+    if len(spectra) != len(label) or len(label) == 0:
+        raise TableError(
+            what,
+            expected="one label per spectrum, and at least one",
+            got=f"{len(spectra)} spectra and {len(label)} labels",
+            do="pass matching arrays",
+        )
+    check_finite(label, f"the labels of {what}")
+    return spectra, label
 
 
 def check_finite(values: np.ndarray | OnDisk, what: str) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass import __version__, locks, parts, placing, tables
-from quasar_mass.catalogs import read_chen, select
+from quasar_mass.catalogs import read_chen
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import SurveyError
 from quasar_mass.files import progress, sha256, together
 from quasar_mass.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.placing import Selected
+from quasar_mass.selection import select
 from quasar_mass.spectrum import extinction_curve, luminosity_distance
 from quasar_mass.survey import SPLIT_SEED, STEP, Grid, Survey
 

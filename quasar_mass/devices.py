@@ -5,7 +5,7 @@ a twin that lives on all devices takes its state, learns for a training epoch, a
 checkpoints and saved files know nothing of devices.
 """
 
-from quasar_mass import model_file
+from quasar_mass import backend
 from quasar_mass.checkpoints import restore, snapshot
 from quasar_mass.errors import ModelError
 
@@ -36,7 +36,7 @@ class Spread:
                 got=f"{batch_size}",
                 do="choose another one",
             )
-        keras = model_file.import_keras()
+        keras = backend.import_keras()
         self._model, self._count = model, count
         self._scope = {"jax": _on_jax, "tensorflow": _on_tensorflow}[keras.backend.backend()](count)
         with self._scope():
@@ -92,7 +92,7 @@ def _enough(names: list[str], count: int) -> None:
 
 def _on_jax(count: int):
     """A context in which arrays live on the first devices; batches are dealt out, or copied where they are uneven."""
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     names = keras.distribution.list_devices()
     _enough(names, count)
 

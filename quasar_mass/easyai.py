@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import quasar_mass
-from quasar_mass import evaluation, model_file, network
-from quasar_mass.batches import Arrays, as_float32, batches, check_finite, digest, forward
+from quasar_mass import backend, evaluation, model_file, network
+from quasar_mass.batches import Arrays, batches, checked_pair, checked_spectra, digest, forward
 from quasar_mass.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.devices import Spread
-from quasar_mass.errors import ModelError, TableError
+from quasar_mass.errors import ModelError
 
 HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
 BIG_BATCH = 512  # spectra per step where nothing is learnt: the result is the same, the steps are fewer
@@ -58,7 +56,7 @@ class EasyAI:
     """
 
     def __init__(self, layers: Sequence, input_shape: tuple, seed: int = 42) -> None:
-        keras = _deterministic_keras(seed)
+        keras = backend.deterministic_keras(seed)
         try:
             if any(isinstance(layer, keras.layers.Lambda) for layer in layers):  # before Keras 3.13 rebuilt, then lost
                 raise ValueError("a Lambda layer, which no file can hold safely")
@@ -89,7 +87,7 @@ class EasyAI:
         known = about or {}
         self.history = pd.DataFrame(known.get("history", []), columns=list(HISTORY))
         self._stages = list(known.get("stages", []))
-        self._versions = known.get("versions") or (versions() if about == {} else None)
+        self._versions = known.get("versions") or (backend.versions() if about == {} else None)
 
     # --- training -------------------------------------------------------------------------------------------------
     def train(
@@ -145,10 +143,11 @@ class EasyAI:
         LockError
             If another process is at the same training, with the same checkpoints.
         """
-        keras = _deterministic_keras(self.seed)
+        keras = backend.deterministic_keras(self.seed)
+        shape = self.model.input_shape[1:]
         if not hasattr(training, "take"):
-            training = Arrays(*self._checked(training, "the training set"))
-        validation = Arrays(*self._checked(validation, "the validation set"))
+            training = Arrays(*checked_pair(training, shape, "the training set"))
+        validation = Arrays(*checked_pair(validation, shape, "the validation set"))
         data = [training.digest(), validation.digest()] if checkpoints is not None else None
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
@@ -175,7 +174,7 @@ class EasyAI:
             restore(self.model, before[0])
             raise
         self._stages += records
-        self._versions = versions()
+        self._versions = backend.versions()
         trained = pd.DataFrame(rows, columns=list(HISTORY))
         self.history = pd.concat([self.history, trained], ignore_index=True) if len(self.history) else trained.copy()
         return trained
@@ -230,7 +229,7 @@ class EasyAI:
 
     def _compile(self, optimizer) -> None:
         """Loss and metric as objects: a file compiled with their names is one that Keras refuses to load."""
-        keras = model_file.import_keras()
+        keras = backend.import_keras()
         if isinstance(optimizer, float):
             # Named, since Keras would number it, and the numbers would enter the files.
             optimizer = keras.optimizers.Nadam(learning_rate=optimizer, name="nadam")
@@ -243,7 +242,7 @@ class EasyAI:
 
     def _fingerprint(self, stage, batch_size: int, devices: int, data: list[str]) -> str:
         """SHA-256 of everything the course of a stage depends on."""
-        keras = model_file.import_keras()
+        keras = backend.import_keras()
         start = snapshot(self.model)
         what = {
             "network": self.model.get_config(),
@@ -252,7 +251,7 @@ class EasyAI:
             "seed": self.seed,
             "data": data,
             "start": digest(start["weights"] + start["random"]),
-            "versions": [keras.__version__, *_backend()],
+            "versions": [keras.__version__, *backend.name_and_version()],
         } | ({"devices": devices} if devices > 1 else {})  # several round otherwise than one
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -279,18 +278,18 @@ class EasyAI:
         ModelError
             If the spectra do not fit the network.
         """
-        spectra = self._checked_spectra(spectra, "the spectra")
+        spectra = self.checked(spectra)
         if len(spectra) == 0:
             return np.empty(0)
         return forward(self.model, spectra, batch_size)[0].reshape(-1).astype(np.float64)
 
     def checked(self, spectra) -> np.ndarray:
         """Give spectra as the network takes them, float32 of shape (n, pixels, 1); errors as of `predict`."""
-        return self._checked_spectra(spectra, "the spectra")
+        return checked_spectra(spectra, self.model.input_shape[1:], "the spectra")
 
     def evaluate(self, test: tuple) -> dict:
         """Score the predictions for (spectra, labels), as `evaluation.scores` does."""
-        spectra, label = self._checked(test, "the test set")
+        spectra, label = checked_pair(test, self.model.input_shape[1:], "the test set")
         return evaluation.scores(label, self.predict(spectra))
 
     def summary(self) -> None:
@@ -335,76 +334,10 @@ class EasyAI:
         """
         # The file is looked at before TensorFlow is imported: a wrong path fails at once.
         seed = (model_file.read_about(path) or {}).get("seed", 42)
-        _deterministic_keras(seed)
+        backend.deterministic_keras(seed)
         model, about = model_file.load(path)
         ann = cls.__new__(cls)
         ann._adopt(model, path, seed, about)
         if not model.compiled:
             ann._compile(FIRST_LEARNING_RATE)
         return ann
-
-    # --- checks ---------------------------------------------------------------------------------------------------
-    def _checked(self, pair: tuple, what: str) -> tuple[np.ndarray, np.ndarray]:
-        spectra, label = pair
-        spectra = self._checked_spectra(spectra, what)
-        label = as_float32(label, f"the labels of {what}").reshape(-1)
-        if len(spectra) != len(label) or len(label) == 0:
-            raise TableError(
-                what,
-                expected="one label per spectrum, and at least one",
-                got=f"{len(spectra)} spectra and {len(label)} labels",
-                do="pass matching arrays",
-            )
-        check_finite(label, f"the labels of {what}")
-        return spectra, label
-
-    def _checked_spectra(self, spectra, what: str) -> np.ndarray:
-        spectra = as_float32(spectra, what)
-        given = spectra.shape
-        shape = self.model.input_shape[1:]
-        if spectra.ndim == len(shape) and shape[-1] == 1:
-            spectra = spectra[..., np.newaxis]
-        fits = spectra.ndim == 1 + len(shape) and all(
-            want in (None, got) for want, got in zip(shape, spectra.shape[1:], strict=True)
-        )
-        if not fits:
-            raise ModelError(
-                what,
-                expected=f"shape (n, {', '.join(map(str, shape))}), as the network takes it",
-                got=str(given),
-                do="put the spectra on the network's grid",
-            )
-        check_finite(spectra, what)
-        return spectra
-
-
-def versions() -> dict:
-    """Give the versions that decide a network's numbers: Python, Keras, its backend, NumPy and this package."""
-    keras = model_file.import_keras()
-    backend, version = _backend()
-    return {
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        backend: version,
-        "numpy": np.__version__,
-        "quasar_mass": quasar_mass.__version__,
-    }
-
-
-def _backend() -> tuple[str, str]:
-    import importlib
-
-    name = model_file.import_keras().backend.backend()
-    return name, importlib.import_module(name).__version__
-
-
-def _deterministic_keras(seed: int):
-    """Keras, with every seed set and only deterministic operations allowed."""
-    keras = model_file.import_keras()
-    with model_file.without_tensorflow():
-        keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    return keras

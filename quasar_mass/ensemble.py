@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quasar_mass import model_file
+from quasar_mass import backend
 from quasar_mass.batches import forward
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError
@@ -104,7 +104,7 @@ class Ensemble:
 
 def _with_hidden(model):
     """The same network with two outputs: what goes into its last layer, flat, and the mass."""
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     if not isinstance(model, keras.Sequential) or len(model.layers) < 2:
         raise ModelError(
             "the model", expected="a stack of layers", got=type(model).__name__, do="use a Sequential model"

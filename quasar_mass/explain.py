@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quasar_mass import model_file
+from quasar_mass import backend
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError
 from quasar_mass.survey import Grid
@@ -70,7 +70,7 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray) -> 
     ModelError
         If Keras does not run on TensorFlow, which takes the gradients.
     """
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             "the back end",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quasar_mass import model_file
+from quasar_mass import backend
 from quasar_mass.errors import ModelError
 from quasar_mass.files import in_turn
 
@@ -158,7 +158,7 @@ def _numbered(value, numbers: dict):
 
 
 def _predict_keras(path: Path, spectra: np.ndarray) -> np.ndarray:
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     return keras.models.load_model(path).predict(spectra, verbose=0).reshape(-1)
 
 
@@ -166,7 +166,7 @@ def _predict_keras(path: Path, spectra: np.ndarray) -> np.ndarray:
 def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
     import onnx
 
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             path,
@@ -182,7 +182,7 @@ def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
         with warnings.catch_warnings():
             # Keras's own, while it makes tf2onnx work with NumPy 2
             warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-            with model_file.without_notes():
+            with backend.without_notes():
                 model.model.export(temporary, format="onnx", verbose=False, input_signature=[signature])
         written = onnx.load(temporary)
         _name_in_order(written)

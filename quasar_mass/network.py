@@ -60,7 +60,7 @@ def layers(step: float = 1e-4) -> list:
     list of keras.Layer
         Unbuilt, with fixed names. The output, of shape (n, 1), is log10(M_BH / M_Sun).
     """
-    from quasar_mass.model_file import import_keras  # here: Keras takes seconds, and the constants need none of it
+    from quasar_mass.backend import import_keras  # here: Keras takes seconds, and the constants need none of it
 
     keras = import_keras()
     k = keras.layers
@@ -83,7 +83,7 @@ def pixels_per_average(step: float) -> int:
 
 def published_layers(step: float = 1e-4) -> list:
     """Make the published network's layers, for comparison; parameters and result as for `layers`."""
-    from quasar_mass.model_file import import_keras
+    from quasar_mass.backend import import_keras
 
     keras = import_keras()
     k = keras.layers

@@ -16,7 +16,7 @@ WINDOW = (3.16, 3.53)  # log10(wavelength / Angstrom), rest frame: 1445-3388 A, 
 STEP = 1e-4  # dex per pixel: SDSS's own sampling
 REFERENCE_STEP = 5e-5  # dex per pixel: the published run, twice oversampled
 
-# --- the selection (one constant per cut; `catalogs.select` applies them in this order) -----------------------------
+# --- the selection (one constant per cut; `selection.select` applies them in this order) ----------------------------
 # The label is the first non-zero of these single-epoch masses, log10(M_BH / M_Sun), of the Chen+ 2019 table.
 LABEL_COLUMNS = ("logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
 LABEL_LINES = ("Hb", "Ha", "MgII", "CIV")  # the same four, as the tables' LABEL_LINE names them

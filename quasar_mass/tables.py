@@ -347,7 +347,7 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
     """
     read = []
     for file, start, stop in pieces:
-        # Without pre_buffer=False pyarrow keeps what it has read until the file is closed, and its threads keep some each:
+        # Without pre_buffer=False pyarrow keeps what it has read until the file is closed; and its threads keep some:
         # whoever wants several at work reads several shares.
         with _read(file), pq.ParquetFile(file, pre_buffer=False) as parquet:
             grid = _checked_grid(file, parquet.schema_arrow, build)

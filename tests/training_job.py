@@ -8,7 +8,7 @@ from pathlib import Path
 def main(arguments: list[str]) -> int:
     """Train, save and calibrate; `arguments` are a survey with its tables and the folder for what comes of it."""
     from get_Chen_data import get_Chen_data
-    from quasar_mass import calibration, dataset, model_file, network, tables
+    from quasar_mass import backend, calibration, dataset, network, tables
     from quasar_mass.easyai import EasyAI
     from quasar_mass.errors import QuasarMassError
     from quasar_mass.survey import Survey
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     folder = work / "checkpoints"
     try:
         quasars, spectra, X_train, X_val, _, y_train, y_val, _ = get_Chen_data("Load", survey.folder, quiet=True)
-        layers = model_file.import_keras().layers
+        layers = backend.import_keras().layers
         hidden = [layers.AveragePooling1D(8), layers.Flatten(), layers.Dropout(0.1), layers.Dense(6, "tanh")]
         ann = EasyAI([*hidden, layers.Dense(1)], (X_train.shape[1], 1), seed=3)
         about = dataset.describe(tables.read_about(survey.spectra), quasars, spectra)

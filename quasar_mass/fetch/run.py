@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from quasar_mass import locks
-from quasar_mass.catalogs import read_chen, select
+from quasar_mass.catalogs import read_chen
 from quasar_mass.errors import SurveyError
 from quasar_mass.fetch import kind, plan
 from quasar_mass.fetch.answers import Policy
@@ -15,6 +15,7 @@ from quasar_mass.fetch.content import says_simulated
 from quasar_mass.fetch.manifest import Epoch, read
 from quasar_mass.fetch.osf import fetch_tables
 from quasar_mass.fetch.spectra import Report, fetch_spectra, raise_if_failed, settled, write_list
+from quasar_mass.selection import select
 from quasar_mass.survey import Survey
 
 ARCHIVE, SPARCL = SOURCES = ("archive", "sparcl")

@@ -21,10 +21,10 @@ START = """
 import sys
 from pathlib import Path
 import numpy as np
-from quasar_mass import easyai, model_file, network
+from quasar_mass import backend, easyai, model_file, network
 from quasar_mass.network import Stage
 folder = Path(sys.argv[1])
-keras = model_file.import_keras()
+keras = backend.import_keras()
 k = keras.layers
 ONE, TWO = (Stage("one", 1e-2, 4),), (Stage("two", 1e-3, 1),)
 DROPOUT, PIXELS = False, 24
@@ -199,10 +199,10 @@ def test_a_backend_that_is_not_installed_is_one_sentence():
     code = """
 import sys
 sys.modules["jax"] = None
-from quasar_mass import model_file
+from quasar_mass import backend
 from quasar_mass.errors import ModelError
 try:
-    model_file.import_keras()
+    backend.import_keras()
 except ModelError as error:
     print(error)
 """

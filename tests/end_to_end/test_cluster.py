@@ -168,14 +168,14 @@ def test_a_survey_simulated_on_a_cluster_is_the_same_bytes(address, tmp_path, mo
 
 
 def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, small, tmp_path, monkeypatch):
-    from quasar_mass import model_file
+    from quasar_mass import backend
     from quasar_mass.calibration import calibrate_file
     from quasar_mass.easyai import EasyAI
     from quasar_mass.quoting import Quoter
 
     build(tiny_survey, step=STEP, quiet=True)
     data = dataset.load(tiny_survey)
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     hidden = [layers.Flatten(), layers.Dense(6, activation="tanh"), layers.Dense(1)]
     about = dataset.describe(data.about, data.quasars, data.spectra)
     EasyAI(hidden, (data.grid.size, 1), seed=1).save(tmp_path / "network.h5", about=about)

@@ -12,7 +12,8 @@ from astropy.io import fits
 from hypothesis import strategies as st
 from mutations import SHARES, WORDS, Case, Mutation, damage, either, fits_damage
 
-from quasar_mass.catalogs import read_chen, read_dr16q, select, spectrum_key
+from quasar_mass.catalogs import read_chen, read_dr16q, spectrum_key
+from quasar_mass.selection import select
 from quasar_mass.survey import LABEL_COLUMNS, Survey
 
 BYTES = {"SDSS": (1, 18), "Plate": (20, 24), "MJD": (26, 30), "Fiber": (32, 35), "ZVI": (37, 42), "logMBH-Hb": (91, 94)}

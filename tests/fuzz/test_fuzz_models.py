@@ -9,7 +9,7 @@ import watch
 from hdf5_mutations import hdf5_damage
 from mutations import Case
 
-from quasar_mass import dataset, model_file, usage
+from quasar_mass import backend, dataset, model_file, usage
 from quasar_mass.build import build
 from quasar_mass.calibration import calibrate_file
 from quasar_mass.easyai import EasyAI
@@ -32,7 +32,7 @@ def original(_tiny_original, tmp_path_factory) -> tuple[bytes, str, dataset.Data
     survey = Survey(shutil.copytree(_tiny_original, folder / "survey"))
     build(survey, step=STEP, quiet=True)
     data, path = dataset.load(survey), folder / "model.h5"
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     network = [layers.Flatten(), layers.Dense(4, activation="tanh"), layers.Dense(1)]
     about = dataset.describe(data.about, data.quasars, data.spectra)
     EasyAI(network, (Grid(STEP).size, 1)).save(path, about=about)
@@ -72,7 +72,7 @@ def test_a_damaged_calibration_is_read_as_it_is_or_refused(original, tmp_path, e
 @pytest.mark.parametrize("examples", [12, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, tmp_path, examples):
     content, _, data = original
-    path, keras = tmp_path / "model.h5", model_file.import_keras()
+    path, keras = tmp_path / "model.h5", backend.import_keras()
     noise, redshift = data.spectra["SN"].to_numpy(float), data.spectra["Z"].to_numpy(float)
 
     def use() -> tuple:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from quasar_mass import catalogs
+from quasar_mass import catalogs, selection
 from quasar_mass.errors import FileError, TableError
 
 NEEDED = ("SDSS", "Plate", "MJD", "Fiber", "ZVI", "logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
@@ -308,7 +308,7 @@ class Sky:
     def select(self, folder):
         (folder / "chen.txt").write_text(self.make.chen_text(self.chen))
         table = catalogs.read_chen(folder / "chen.txt")
-        return catalogs.select(table, self.make.dr16q(folder / "q.fits", self.dr16q))
+        return selection.select(table, self.make.dr16q(folder / "q.fits", self.dr16q))
 
 
 @pytest.fixture

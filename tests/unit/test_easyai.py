@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quasar_mass import easyai, model_file, network
+from quasar_mass import backend, easyai, model_file, network
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError, TableError
 from quasar_mass.network import Stage
@@ -18,7 +18,7 @@ TWO = (Stage("one", 1e-2, 2), Stage("two", 1e-3, 1))
 
 def tiny_layers() -> list:
     """One layer of every kind of state: weights, moving averages, a random generator."""
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     return [
         k.Conv1D(4, 3, activation="relu", name="conv"),
         k.BatchNormalization(name="norm"),
@@ -225,7 +225,7 @@ def test_errors_name_what_is_wrong(straight):
 
 
 def test_layers_that_do_not_fit_are_refused():
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     with pytest.raises(ModelError, match="the layers"):
         EasyAI(tiny_layers(), (2, 1))  # shorter than the kernel
     with pytest.raises(ModelError, match="one output value"):

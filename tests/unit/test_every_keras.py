@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quasar_mass import model_file, portable
+from quasar_mass import backend, model_file, portable
 from quasar_mass.easyai import EasyAI
 
 # Keras 3.15's own, under NumPy 2.4.
@@ -94,7 +94,7 @@ def every_layer(k) -> dict:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> tuple[Path, dict]:
     """The folder of saved networks with spectra beside them, and what each predicts here."""
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     folder = tmp_path_factory.mktemp("saved")
     rng = np.random.default_rng(0)
     wanted = {}
@@ -167,9 +167,7 @@ def test_every_keras_restores_optimizer_loss_and_metric(saved, elsewhere):
 
 
 def test_all_listed_layers_are_tried():
-    tried = {
-        type(layer).__name__ for layers in every_layer(model_file.import_keras().layers).values() for layer in layers
-    }
+    tried = {type(layer).__name__ for layers in every_layer(backend.import_keras().layers).values() for layer in layers}
     assert tried | {"InputLayer"} == set(portable.LAYERS)
 
 
@@ -199,7 +197,8 @@ def test_easyai_predicts_and_saves_with_jax(saved, tmp_path):
     code = """
 import sys
 import numpy as np
-from quasar_mass.easyai import EasyAI, versions
+from quasar_mass.backend import versions
+from quasar_mass.easyai import EasyAI
 ann = EasyAI.load(sys.argv[1] + ".h5")
 np.save(sys.argv[2] + ".npy", ann.predict(np.load(sys.argv[1] + ".npy")))
 ann.save(sys.argv[2] + ".h5")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quasar_mass import explain, model_file
+from quasar_mass import backend, explain
 from quasar_mass.easyai import EasyAI
 from quasar_mass.survey import Grid
 
@@ -15,7 +15,7 @@ GRID = Grid()
 
 
 def test_parts_of_a_linear_network_are_its_weights_times_the_difference():
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     ann = EasyAI([layers.Flatten(), layers.Dense(1)], (40, 1))
     rng = np.random.default_rng(0)
     flux = rng.uniform(0.5, 1.5, (5, 40)).astype(np.float32)
@@ -28,7 +28,7 @@ def test_parts_of_a_linear_network_are_its_weights_times_the_difference():
 
 
 def test_parts_of_a_bent_network_add_up_to_the_difference_of_the_masses():
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     ann = EasyAI([layers.Flatten(), layers.Dense(16, activation="tanh"), layers.Dense(1)], (40, 1), seed=3)
     flux = np.random.default_rng(1).uniform(0.2, 2.0, (6, 40)).astype(np.float32)
     found = explain.integrated_gradients(ann, flux, explain.typical_shape(flux))

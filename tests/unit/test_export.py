@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import quasar_analysis
-from quasar_mass import export, model_file
+from quasar_mass import backend, export
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError
 
@@ -29,7 +29,7 @@ needs_onnx = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A network of all the kinds of layers that this project's networks are made of."""
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     layers = [
         k.Rescaling(2.5),
         k.GaussianNoise(0.1),
@@ -75,7 +75,7 @@ def test_onnx_predicts_the_same_and_says_what_it_is(ann, tmp_path):
 
 def test_keras_opens_the_other_format(ann, tmp_path):
     assert export.export(ann, tmp_path / "model.keras") == 0
-    model = model_file.import_keras().models.load_model(tmp_path / "model.keras")
+    model = backend.import_keras().models.load_model(tmp_path / "model.keras")
     assert model.compiled
     assert model.predict(SPECTRA, verbose=0).reshape(-1) == pytest.approx(ann.predict(SPECTRA), abs=1e-5)
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
@@ -105,7 +105,7 @@ def test_a_file_that_predicts_something_else_is_not_left(ann, tmp_path, monkeypa
 @needs_onnx
 @pytest.mark.parametrize("layer", ["GRU", "Bidirectional", "LayerNormalization"])
 def test_onnx_of_a_users_own_layers(tmp_path, layer):
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     middle = {
         "GRU": lambda: [k.GRU(3, return_sequences=True), k.SimpleRNN(2)],
         "Bidirectional": lambda: [k.Bidirectional(k.LSTM(3)), k.LeakyReLU()],
@@ -117,7 +117,7 @@ def test_onnx_of_a_users_own_layers(tmp_path, layer):
 
 @needs_onnx
 def test_a_layer_that_onnx_does_not_have(tmp_path, capfd, caplog):
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     ann = EasyAI([k.Flatten(), k.Dense(3, activation="gelu"), k.Dense(1)], (40, 1))
     with pytest.raises(ModelError, match=r"layers that ONNX has.*Erfc.*export to \.keras") as caught:
         export.export(ann, tmp_path / "model.onnx")
@@ -160,7 +160,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(path, tm
 
 @needs_onnx
 def test_onnx_needs_tensorflow(ann, tmp_path, monkeypatch):
-    keras = model_file.import_keras()
+    keras = backend.import_keras()
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ModelError, match="KERAS_BACKEND=tensorflow"):
         export.export(ann, tmp_path / "a.onnx")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from quasar_mass import (
     assessment,
+    backend,
     baselines,
     best_models,
     catalogs,
@@ -26,6 +27,7 @@ from quasar_mass import (
     monitored,
     network,
     prediction,
+    selection,
 )
 from quasar_mass.build import build
 from quasar_mass.dataset import split_objects
@@ -115,7 +117,7 @@ def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_pat
             row = {"SDSS": make.object_name(name), "Plate": plate, "MJD": mjd, "Fiber": fiberid}
             chen.append(row | {"ZVI": 1.6 + 0.001 * (-1) ** number, "logMBH-MgII-2": 8.5})
     (tmp_path / "chen.txt").write_text(make.chen_text(chen))
-    selected = catalogs.select(catalogs.read_chen(tmp_path / "chen.txt"), make.dr16q(tmp_path / "q.fits", dr16q))
+    selected = selection.select(catalogs.read_chen(tmp_path / "chen.txt"), make.dr16q(tmp_path / "q.fits", dr16q))
     quasars = selected.quasars
     assert len(quasars) == 40
     assert not selected.epochs["EPOCH"].duplicated().any()
@@ -296,7 +298,7 @@ def test_a_mass_is_a_function_of_the_flux_alone(survey, copy, shipped, name):
 @pytest.fixture
 def small(monkeypatch):
     """Training as for the shipped models, with a small network and a small library."""
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
 
     def few(step):  # named, since Keras would number them on
         return [k.AveragePooling1D(100, name="average"), k.Flatten(name="flat"), k.Dense(1, name="mass")]

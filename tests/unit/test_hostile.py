@@ -17,7 +17,7 @@ import pytest
 from astropy.table import Table
 from pages import HOSTILE, page
 
-from quasar_mass import model_file, report_page, table_files, tables
+from quasar_mass import backend, report_page, table_files, tables
 from quasar_mass.build import build
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, QuasarMassError, TableError
@@ -34,7 +34,7 @@ CANARY = "strangers_code"
 
 @pytest.fixture(scope="module")
 def keras():
-    return model_file.import_keras()
+    return backend.import_keras()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from quasar_mass import model_file
+from quasar_mass import backend, model_file
 from quasar_mass.errors import ModelError
 
 # Keras 3.15's own, under NumPy 2.4.
@@ -21,7 +21,7 @@ ABOUT = {"grid": {"start": 3.16, "step": 1e-4, "size": 9}, "label": "log10(M_BH 
 
 @pytest.fixture(scope="module")
 def keras():
-    return model_file.import_keras()
+    return backend.import_keras()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from quasar_mass import dataset, model_file, prediction, tables
+from quasar_mass import backend, dataset, prediction, tables
 from quasar_mass.build import build
 from quasar_mass.calibration import calibrate_file
 from quasar_mass.easyai import EasyAI
@@ -33,7 +33,7 @@ def made(_tiny_original, tmp_path_factory):
     build(survey, step=STEP, quiet=True)
     data = dataset.load(survey)
     about = dataset.describe(data.about, data.quasars, data.spectra)
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     paths = [folder / "one.h5", folder / "two.h5"]
     for seed, path in enumerate(paths):
         hidden = [layers.Flatten(), layers.Dense(6, activation="tanh"), layers.Dense(1)]
@@ -171,7 +171,7 @@ def test_tables_say_units_and_what_the_columns_are(made, tmp_path, ending):
 
 def test_networks_that_do_not_belong_together_are_refused(made, tmp_path):
     _, paths, _ = made
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     EasyAI([layers.Flatten(), layers.Dense(1)], (99, 1)).save(tmp_path / "other.h5")
     with pytest.raises(ModelError, match="model 2 of 2"):
         Quoter.load([paths[0], tmp_path / "other.h5"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quasar_mass import dataset, model_file, tables
+from quasar_mass import backend, dataset, model_file, tables
 from quasar_mass.augmentation import Varied
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, TableError
@@ -72,7 +72,7 @@ def disk(survey):
 
 
 def network(pixels: int = GRID.size) -> EasyAI:
-    k = model_file.import_keras().layers
+    k = backend.import_keras().layers
     layers = [k.Conv1D(3, 3, name="conv"), k.BatchNormalization(name="norm"), k.Flatten(name="flat")]
     return EasyAI([*layers, k.Dense(1, name="mass")], (pixels, 1), seed=3)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quasar_mass import model_arrays, model_file, spread, uncertainty
+from quasar_mass import backend, model_arrays, spread, uncertainty
 from quasar_mass.calibration import calibrate_file
 from quasar_mass.conformal import Scores
 from quasar_mass.easyai import EasyAI
@@ -77,7 +77,7 @@ def test_the_virial_scatter_is_added_in_quadrature():
 def network(seed, step=1e-3):
     from quasar_mass.survey import Grid
 
-    layers = model_file.import_keras().layers
+    layers = backend.import_keras().layers
     hidden = [
         layers.Flatten(name="flat"),
         layers.Dense(6, activation="tanh", name="dense"),

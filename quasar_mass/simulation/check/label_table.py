@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from quasar_mass import catalogs, tables
+from quasar_mass import catalogs, selection, tables
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.simulation.check import rows
 from quasar_mass.survey import EPOCH_BINS, REDSHIFT_RANGE, WINDOW, Survey
@@ -85,8 +85,8 @@ def read_simulated(survey: Survey) -> pd.DataFrame:
     """
     if survey.quasars.exists():
         return tables.read_quasars(survey.quasars)
-    selection = catalogs.select(catalogs.read_chen(survey.chen), survey.dr16q)
-    epochs, quasars = selection.epochs, selection.quasars
+    selected = selection.select(catalogs.read_chen(survey.chen), survey.dr16q)
+    epochs, quasars = selected.epochs, selected.quasars
     start = 10.0 ** WINDOW[0] * (1.0 + quasars["Z"].loc[epochs["OBJECT"]].to_numpy())
     places = zip(epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)
     covers = [
