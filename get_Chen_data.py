@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass import cli
+from quasar_mass.parallel import cores
 from quasar_mass.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
 
 if TYPE_CHECKING:
@@ -70,15 +71,11 @@ def get_Chen_data(
     if creating == "Simulate":
         _simulate_if_needed(chosen, step, quiet)
     if creating in ("Create dataframes", "Download"):
-        _build(chosen, step=step, jobs=_cores(), quiet=quiet)
+        _build(chosen, step=step, jobs=cores(), quiet=quiet)
     data = dataset.load(chosen)
     spectra = data.spectra.assign(flux=list(data.flux))
     parts = [data.part(split) for split in ("training", "validation", "test")]
     return data.quasars, spectra, *(X for X, _ in parts), *(y for _, y in parts)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
@@ -87,12 +84,12 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     from quasar_mass.simulation import simulate
 
     if not survey.about().get("complete"):
-        simulate(survey, jobs=_cores(), quiet=quiet)
+        simulate(survey, jobs=cores(), quiet=quiet)
     paths = (survey.spectra, survey.quasars, survey.rejects)
     about = [tables.read_about(path) for path in paths if path.exists()]
     built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
     if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
-        _build(survey, step=step, jobs=_cores(), quiet=quiet)
+        _build(survey, step=step, jobs=cores(), quiet=quiet)
     locks.clear(survey)
 
 
@@ -253,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = f"quasars (default {DEMO_OBJECTS:,})"
     verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
-    cli.add_workers(verb, _cores())
+    cli.add_workers(verb, cores())
     beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
     verb.add_argument("--check", action="store_true", help=beside)
 
@@ -296,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="catalogues and spectrum files to the Parquet tables",
         example=f"{me} build --jobs 4",
     )
-    cli.add_workers(verb, _cores())
+    cli.add_workers(verb, cores())
     verb.add_argument(
         "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))  # the package, for benchmarks that use it themselves
+
+from quasar_mass.parallel import cores  # noqa: E402
+
+__all__ = ["HOME", "MODEL", "best", "command", "cores", "numbers", "simulated"]
+
 MODEL = HOME / "models" / "Best_models" / "Best_ANN_final_stage.h5"
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command(*words: object) -> None:

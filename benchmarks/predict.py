@@ -6,7 +6,7 @@ The start of Python and of TensorFlow is left out; the last lines have it.
 import sys
 import time
 
-from contest import HOME, MODEL, best, command, cores, simulated
+from contest import MODEL, best, command, cores, simulated
 
 OBJECTS = 1500  # quasars: about 2,000 spectrum files
 COPIES = 8  # of the survey's table, for a stretch of seconds
@@ -84,5 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HOME))
     sys.exit(main())

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
-from quasar_mass.errors import ClusterError
+from quasar_mass.errors import ClusterError, first_line
 from quasar_mass.parallel import one_thread
 
 CONNECT = 10.0  # seconds to wait for a scheduler's answer
@@ -48,7 +48,10 @@ def ordered_map(function: Callable, tasks: list[tuple], address: str, needs: Ite
             yield _result(waiting.popleft(), client, address)
     except _broken() as error:
         raise ClusterError(
-            f"the scheduler {address}", expected="to be there to the end", got=_said(error), do="look at its log"
+            f"the scheduler {address}",
+            expected="to be there to the end",
+            got=first_line(error).rstrip("."),
+            do="look at its log",
         ) from error
     finally:
         with contextlib.suppress(*_broken(), TimeoutError):
@@ -138,7 +141,7 @@ def _connect(address: str):
         with ThreadPoolExecutor(1) as aside:  # a notebook has an event loop of its own
             found = aside.submit(asyncio.run, _identity(address)).result()
     except (OSError, TimeoutError, ValueError) as error:
-        found = f"no answer within {CONNECT:g} seconds ({_said(error)})"
+        found = f"no answer within {CONNECT:g} seconds ({first_line(error).rstrip('.')})"
     if found != "Scheduler":
         raise ClusterError(
             f"--scheduler {address}",
@@ -202,7 +205,3 @@ def _broken() -> tuple[type[Exception], ...]:
     from distributed.comm import CommClosedError
 
     return CommClosedError, CancelledError, ConnectionError
-
-
-def _said(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from quasar_mass import __version__, locks, reference, table_checks, tables
 from quasar_mass.dataset import split_objects
-from quasar_mass.errors import FileError, SurveyError, TableError
+from quasar_mass.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.files import progress, sha256, together
 from quasar_mass.spectrum import FLAG_NO_EXTINCTION
 from quasar_mass.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
@@ -70,9 +70,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     except tables.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the machine's own trouble (disk full, no permission), not the file's
-        raise FileError(
-            path, expected="a whole Parquet file", got=tables.first_line(error), do="fetch it again"
-        ) from error
+        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="fetch it again") from error
     missing = ", ".join(sorted(set(tables.REFERENCE_COLUMNS) - set(schema.names)))
     raise TableError(
         path,

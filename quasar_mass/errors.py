@@ -47,6 +47,11 @@ def _sentence(error: QuasarMassError) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a sentence: its first line, or else its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 class FileError(QuasarMassError):
     """A file is missing, truncated, unreadable, or not the kind of file it should be."""
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quasar_mass import table_checks, tables
-from quasar_mass.errors import FileError, SurveyError, TableError
+from quasar_mass.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.files import sha256
 from quasar_mass.survey import Survey
 
@@ -98,4 +98,4 @@ def _schema(path: Path) -> pa.Schema:
     except tables.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-        raise FileError(path, expected="a Parquet file", got=tables.first_line(error), do="fetch it again") from error
+        raise FileError(path, expected="a Parquet file", got=first_line(error), do="fetch it again") from error

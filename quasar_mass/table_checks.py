@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.errors import TableError
+from quasar_mass.errors import TableError, first_line
 from quasar_mass.survey import LABEL_LINES, SPLITS, Grid
 
 MOST_ROWS = 10_000_000  # more spectra than SDSS has taken
@@ -61,7 +61,7 @@ def about(path: Path, text: bytes, flux_unit: str) -> dict:
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__}")
     except (ValueError, RecursionError) as error:
-        raise _wrong(path, "a description in JSON", _short(error)) from error
+        raise _wrong(path, "a description in JSON", first_line(error)) from error
     if found.get("kind") not in ("simulated", "sdss") or "build" not in found:
         raise _wrong(path, "a description with kind and build", f"kind {found.get('kind')!r}")
     for name, kind in _TYPES.items():
@@ -167,10 +167,6 @@ def spectra(path: Path, batch) -> None:
     if not np.isfinite(redshift).all():
         epoch = batch.column("EPOCH")[int(np.argmin(np.isfinite(redshift)))].as_py()
         raise _wrong(f"{path}, {epoch[:40]!r}", "a redshift", "none")
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _wrong(where: object, expected: str, got: str) -> TableError:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quasar_mass import table_checks
-from quasar_mass.errors import FileError, TableError
+from quasar_mass.errors import FileError, TableError, first_line
 from quasar_mass.files import whole
 from quasar_mass.rows import Rows, cut
 from quasar_mass.survey import Grid, Survey
@@ -195,11 +195,6 @@ def _about(path: Path, schema: pa.Schema) -> dict:
             do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
         )
     return table_checks.about(path, about, FLUX_UNIT)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of pyarrow says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def check_pair(survey: Survey) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass import fits_sizes, table_checks
-from quasar_mass.errors import FileError, TableError
+from quasar_mass.errors import FileError, TableError, first_line
 from quasar_mass.survey import Survey
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
@@ -149,10 +149,6 @@ def _holds_spectra(path: Path) -> bool:
     return "flux" in tables.read_schema(path, "correct the name, copy or write it again").names
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _is_spectrum(path: Path) -> bool:
     """Whether a FITS file is no table of spectra's names: a spec file, or damaged, which its reader will say."""
     if path.suffix.lower() not in (".fits", ".fit"):
@@ -284,6 +280,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise FileError(
             path,
             expected=f"a table as its name ({path.suffix}) says",
-            got=_first_line(error),
+            got=first_line(error),
             do="correct the file or its name",
         ) from error
