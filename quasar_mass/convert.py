@@ -101,11 +101,8 @@ def _about(path: Path, source: Path, **more: object) -> dict:
 
 def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     needed = ["OBJECT", *tables.REFERENCE_COLUMNS]
-    names = pq.read_schema(source).names
-    wrong = [name for name in needed if names.count(name) != 1]
-    if wrong:
-        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
-        raise TableError(path, expected="index or column OBJECT, and each column once", got=got, do="fetch it again")
+    names, expected = pq.read_schema(source).names, "index or column OBJECT, and each column once"
+    table_checks.each_once(path, names, needed, expected, "fetch it again")
     # what pandas noted down of a table is not needed, and anyone may have noted it
     frame = pq.read_table(source, columns=needed).to_pandas(ignore_metadata=True)
     if frame[needed].isna().any(axis=None):

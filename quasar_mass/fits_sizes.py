@@ -7,7 +7,8 @@ long as NAXIS and TFIELDS say.
 import math
 import re
 
-BLOCK, CARD = 2880, 80  # bytes: headers and data fill whole blocks
+from quasar_mass.fitsbytes import BLOCK, CARD, END, find_card, whole_blocks
+
 MOST_HEADER = 400 * BLOCK  # bytes: a thousand columns with room to spare
 MOST_AXES, MOST_COLUMNS = 999, 999  # of the FITS standard
 _BITS = (8, 16, 32, 64, -32, -64)
@@ -36,20 +37,18 @@ def check(content) -> None:
                 return  # rubbish behind the last one, which astropy leaves alone
             raise ValueError("no end of the first header")
         sizes = _sizes(content[position:end], number)
-        position += -(-(end + CARD - position) // BLOCK) * BLOCK
+        position += whole_blocks(end + CARD - position)
         data = _data(sizes, number)
         if position + data > len(content):
             raise ValueError(f"cut off: HDU {number} ends at byte {position + data:,} of {len(content):,}")
-        position += -(-data // BLOCK) * BLOCK
+        position += whole_blocks(data)
         number += 1
 
 
 def _end(content, start: int) -> int | None:
     """Where the END card stands."""
     last = min(len(content), start + MOST_HEADER)
-    place = content.find(b"END".ljust(CARD), start, last)
-    while place >= 0 and (place - start) % CARD:
-        place = content.find(b"END".ljust(CARD), place + 1, last)
+    place = find_card(content, END, start, last)
     if place < 0 and last - start == MOST_HEADER:
         raise ValueError(f"a header of more than {MOST_HEADER:,} bytes")
     return place if place >= 0 else None

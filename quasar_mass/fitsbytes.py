@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 
 BLOCK = 2880  # bytes: every header and every data unit fills whole blocks
-CARDS = BLOCK // 80  # header cards per block
-_TYPES = {"A": "S", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}  # TFORM to NumPy
+CARD = 80  # bytes
+CARDS = BLOCK // CARD  # header cards per block
+END = b"END".ljust(CARD)  # the last card of every header
+# TFORM to NumPy
+TYPES = {"A": "S", "L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Column:
         count, code = int(self.form[:-1] or 1), self.form[-1]
         if code == "A":
             return self.name, f"S{count}"
-        return (self.name, _TYPES[code]) if count == 1 else (self.name, _TYPES[code], (count,))
+        return (self.name, TYPES[code]) if count == 1 else (self.name, TYPES[code], (count,))
 
 
 @functools.cache
@@ -51,6 +54,19 @@ def row_type(name: str) -> np.dtype:
     return np.dtype([column.field for column in columns(name)])
 
 
+def whole_blocks(size: int) -> int:
+    """Bytes of the blocks that so many bytes fill."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def find_card(content, begin: bytes, start: int, end: int) -> int:
+    """Find the first card between `start`, where a header begins, and `end` that begins so; -1 if none does."""
+    place = content.find(begin, start, end)
+    while place >= 0 and (place - start) % CARD:
+        place = content.find(begin, place + 1, end)
+    return place
+
+
 def card(key: str, value, comment: str = "") -> bytes:
     """Write one header card of 80 bytes in fixed format.
 
@@ -64,7 +80,7 @@ def card(key: str, value, comment: str = "") -> bytes:
         Cut where the card ends.
     """
     if key in ("COMMENT", ""):
-        return f"{key:<8}{value}"[:80].ljust(80).encode("ascii")
+        return f"{key:<8}{value}"[:CARD].ljust(CARD).encode("ascii")
     if isinstance(value, bool):
         text = f"{'T' if value else 'F':>20}"
     elif isinstance(value, str):
@@ -75,7 +91,7 @@ def card(key: str, value, comment: str = "") -> bytes:
     else:
         text = f"{value:>20d}"
     line = f"{key:<8}= {text}"
-    return (f"{line} / {comment}" if comment else line)[:80].ljust(80).encode("ascii")
+    return (f"{line} / {comment}" if comment else line)[:CARD].ljust(CARD).encode("ascii")
 
 
 def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
@@ -89,8 +105,8 @@ def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
         Fill with blank cards before END up to so many blocks, as room to add keywords.
     """
     blank = max(0, blocks * CARDS - len(cards) - 1)
-    text = b"".join(cards) + b" " * (80 * blank) + b"END".ljust(80)
-    return text.ljust(-(-len(text) // BLOCK) * BLOCK)
+    text = b"".join(cards) + b" " * (CARD * blank) + END
+    return text.ljust(whole_blocks(len(text)))
 
 
 def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
@@ -138,4 +154,4 @@ def _table_header(layout: tuple[Column, ...], width: int, rows: int, extname: st
 
 def fill(data: bytes) -> bytes:
     """Fill a data unit with zeros to whole blocks."""
-    return data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
+    return data.ljust(whole_blocks(len(data)), b"\0")

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.fitsbytes import BLOCK, CARDS
+from quasar_mass.fitsbytes import CARD, CARDS, TYPES, whole_blocks
 
 PIXEL_COLUMNS = {"FLUX": ">f4", "LOGLAM": ">f4", "IVAR": ">f4", "AND_MASK": ">i4"}  # of HDU 1
 _ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")  # of HDU 2
 _ROW_WORDS = ("RUN2D", "CLASS")  # text; the others are numbers
 
-_SIZES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "A": 1}  # bytes of a FITS table format
-_TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-
-_CARD = 80  # bytes
+_SIZES = {form: np.dtype(kind).itemsize or 1 for form, kind in TYPES.items()}  # bytes; one per character of text
 _MOST_CARDS = 20 * CARDS  # of one header; the longest of SDSS's has 504
 
 
@@ -80,7 +77,7 @@ class Table:
     @property
     def span(self) -> int:
         """Bytes of header and data, whole blocks."""
-        return len(self.header) + -(-self.width * self.rows // BLOCK) * BLOCK
+        return len(self.header) + whole_blocks(self.width * self.rows)
 
 
 def find(content: memoryview) -> tuple[dict, dict, dict] | None:
@@ -115,7 +112,7 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
         found.append(table)
         place += table.span
     coadd, spectrum, _ = found
-    types = {name: _TYPES[form] for name, (_, count, form, _) in coadd.columns.items() if count == 1 and form != "A"}
+    types = {name: TYPES[form] for name, (_, count, form, _) in coadd.columns.items() if count == 1 and form != "A"}
     if place != len(content) or not coadd.plain or not coadd.rows or spectrum.rows != 1:
         return None
     if any(types.get(name) != kind for name, kind in PIXEL_COLUMNS.items()):
@@ -161,7 +158,7 @@ def _cells(columns: dict, data: bytes) -> dict:
             if form == "A":
                 row[name] = cell.decode("latin-1").strip(" \0")
             else:
-                numbers = np.frombuffer(cell, _TYPES[form])
+                numbers = np.frombuffer(cell, TYPES[form])
                 row[name] = numbers if count > 1 else numbers[0]
     if not row:
         raise ValueError("no known column in HDU 2")
@@ -177,8 +174,8 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
         raise ValueError("a table's header with other than printable characters")
     said: dict[int, dict] = {}
     scaled, plain = set(), True
-    for start in range(0, len(text), _CARD):
-        card = text[start : start + _CARD]
+    for start in range(0, len(text), CARD):
+        card = text[start : start + CARD]
         if match := _COLUMN.match(card):
             if match[1] in said.setdefault(int(match[2]), {}):
                 raise ValueError(f"{match[1]}{match[2]} twice in a table's header")
@@ -187,7 +184,7 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
         elif match := _SCALE.match(card):
             scaled.add(int(match[1]))
             plain = False
-        elif start >= len(_TABLE) * _CARD:
+        elif start >= len(_TABLE) * CARD:
             plain &= card[:8] in ("COMMENT ", "EXTNAME ", "END     ", " " * 8)
     whole = all(column.get("TTYPE") and column.get("TFORM") for column in said.values())
     if sorted(said) != list(range(1, number + 1)) or not whole:
@@ -211,7 +208,7 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
 
 def _table(content: memoryview, start: int) -> Table | None:
     """Read the header of a table, or remember it: comparing 40 kB is quicker than reading 500 cards."""
-    first = bytes(content[start : start + len(_TABLE) * _CARD])
+    first = bytes(content[start : start + len(_TABLE) * CARD])
     met = _MET.get(first)
     if met is None or met.header != content[start : start + len(met.header)].tobytes():
         met = _read_table(content, start)
@@ -233,7 +230,7 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     except ValueError:
         return None
     text = header.decode("ascii")
-    named = [text[at : at + _CARD] for at in range(0, len(text), _CARD) if text[at : at + 3].upper() == "EXT"]
+    named = [text[at : at + CARD] for at in range(0, len(text), CARD) if text[at : at + 3].upper() == "EXT"]
     if len(named) > 1 or not all(map(_EXTNAME.fullmatch, named)):
         return None
     return Table(header, width, rows, columns, plain)
@@ -243,7 +240,7 @@ def _cards(header: bytes, patterns: tuple) -> list[int] | None:
     """Match a header's first cards; give the numbers in them, None if one differs."""
     numbers = []
     for index, pattern in enumerate(patterns):
-        match = pattern.fullmatch(header[index * _CARD : (index + 1) * _CARD])
+        match = pattern.fullmatch(header[index * CARD : (index + 1) * CARD])
         if not match:
             return None
         for text in match.groups():
@@ -256,8 +253,8 @@ def _cards(header: bytes, patterns: tuple) -> list[int] | None:
 
 def _names(content: memoryview, start: int) -> tuple[bytes, int]:
     """The keywords of a header, eight bytes each, up to END, and where its last block ends; nothing without an END."""
-    count = min(_MOST_CARDS, (len(content) - start) // _CARD)
-    cards = np.frombuffer(content, np.uint8, count * _CARD, start).reshape(count, _CARD)
+    count = min(_MOST_CARDS, (len(content) - start) // CARD)
+    cards = np.frombuffer(content, np.uint8, count * CARD, start).reshape(count, CARD)
     names = cards[:, :8].tobytes()
     place = _place(names, b"END")
     if place < 0:
@@ -265,10 +262,10 @@ def _names(content: memoryview, start: int) -> tuple[bytes, int]:
     card = place // 8
     last = (card // CARDS + 1) * CARDS
     # after END come blanks; anything else is for astropy to judge
-    rest = bytes(content[start + card * _CARD : start + last * _CARD])
-    if rest != b"END".ljust((last - card) * _CARD):
+    rest = bytes(content[start + card * CARD : start + last * CARD])
+    if rest != b"END".ljust((last - card) * CARD):
         return b"", 0
-    return names[:place], start + last * _CARD
+    return names[:place], start + last * CARD
 
 
 def _place(names: bytes, name: bytes) -> int:
@@ -282,7 +279,7 @@ def _place(names: bytes, name: bytes) -> int:
 def _primary(content: memoryview) -> tuple[dict, int] | None:
     """The keys of HDU 0, and where it ends."""
     names, end = _names(content, 0)
-    if not names or _cards(bytes(content[: len(_PRIMARY) * _CARD]), _PRIMARY) is None:
+    if not names or _cards(bytes(content[: len(_PRIMARY) * CARD]), _PRIMARY) is None:
         return None
     names = names.upper()  # astropy takes a keyword in small letters for the same
     others = names[8 * len(_PRIMARY) :]
@@ -294,7 +291,7 @@ def _primary(content: memoryview) -> tuple[dict, int] | None:
         place = _place(names, name)
         if place < 0:
             continue
-        value = _cards(bytes(content[place * 10 : place * 10 + _CARD]), (pattern,))
+        value = _cards(bytes(content[place * 10 : place * 10 + CARD]), (pattern,))
         if value is None:
             return None
         keys[name.decode().rstrip()] = value[0] if value else True

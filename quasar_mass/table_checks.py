@@ -105,6 +105,14 @@ def footer(path: Path) -> None:
         raise ValueError(f"a description of {described:,} bytes")
 
 
+def each_once(path: Path, names: list[str], needed: list[str], expected: str, do: str) -> None:
+    """Refuse a table that has a column that is needed not just once: TableError with `expected` and `do`."""
+    wrong = [name for name in needed if names.count(name) != 1]
+    if wrong:
+        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
+        raise TableError(path, expected=expected, got=got, do=do)
+
+
 def size(path: Path, rows: int, row_bytes: int) -> None:
     """Refuse a file that claims more rows than it can hold, before room is made for them."""
     packed = MOST_PACKED * path.stat().st_size

@@ -243,12 +243,10 @@ def _files(path: Path) -> list[Path]:
 def read_quasars(path: Path) -> pd.DataFrame:
     """Read quasars.parquet of this project; index OBJECT (text)."""
     read_about(path)
-    names = read_schema(path, "build it again").names
-    wrong = [name for name in ("OBJECT", *QUASAR_COLUMNS) if names.count(name) != 1]
-    if wrong:
-        got = ", ".join(f"{names.count(name) or 'no'} {name}" for name in wrong)
-        raise TableError(path, expected="the columns of quasars.parquet, index OBJECT", got=got, do="build it again")
-    frame = _rows(path, ["OBJECT", *QUASAR_COLUMNS]).set_index("OBJECT")
+    needed, again = ["OBJECT", *QUASAR_COLUMNS], "build it again"
+    names = read_schema(path, again).names
+    table_checks.each_once(path, names, needed, "the columns of quasars.parquet, index OBJECT", again)
+    frame = _rows(path, needed).set_index("OBJECT")
     table_checks.quasars(path, frame, QUASAR_COLUMNS)
     return frame
 

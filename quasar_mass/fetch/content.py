@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quasar_mass.fetch.answers import Temporary
+from quasar_mass.fitsbytes import BLOCK, CARD, END, find_card, whole_blocks
 from quasar_mass.survey import epoch_name
 
-BLOCK = 2880  # bytes: FITS headers and data fill whole blocks
 MOST_HEADER = 400 * BLOCK  # far beyond any header here
 SPECTRUM_HDUS = 4
 SPECTRUM_LIMIT = 5_000_000  # bytes: a lite file has 0.2 MB, a full one at most 3 MB
 _SIZES = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
 _NAMES = ("SIMULATE", "PLATEID", "MJD", "FIBERID", "RUN2D")  # in HDU 0
-_END = b"END".ljust(80)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def hdus(content: bytes) -> list[dict[str, str]]:
             raise Temporary(f"damaged: header of HDU {number}: {error}") from error
         if data < 0:
             raise Temporary(f"damaged: header of HDU {number}: {data:,} bytes")
-        position += -(-data // BLOCK) * BLOCK
+        position += whole_blocks(data)
         if position > size:
             raise Temporary(f"cut off: HDU {number} ends at byte {position:,} of {size:,}")
         found.append(values)
@@ -72,25 +71,17 @@ def hdus(content: bytes) -> list[dict[str, str]]:
 
 def _header(content: bytes, start: int, number: int) -> tuple[dict[str, str], int]:
     """The wanted values of one header, and where its data begin."""
-    end = _card(content, _END, start, min(len(content), start + MOST_HEADER))
-    data = start + -(-(end + 80 - start) // BLOCK) * BLOCK
+    end = find_card(content, END, start, min(len(content), start + MOST_HEADER))
+    data = start + whole_blocks(end + CARD - start)
     if end < 0 or data > len(content):
         raise Temporary(f"cut off: in the header of HDU {number}")
     values: dict[str, str] = {}
     for key in _SIZES if number else (*_SIZES, *_NAMES):
-        card = _card(content, key.ljust(8).encode(), start, end)
+        card = find_card(content, key.ljust(8).encode(), start, end)
         if card >= 0:
-            text = content[card + 10 : card + 80].decode("latin-1").split("/")[0]
+            text = content[card + 10 : card + CARD].decode("latin-1").split("/")[0]
             values[key] = text.strip(" '")
     return values, data
-
-
-def _card(content: bytes, begin: bytes, start: int, end: int) -> int:
-    """Where the card stands that begins so, -1 if none does; cards stand at multiples of 80 bytes."""
-    place = content.find(begin, start, end)
-    while place >= 0 and (place - start) % 80:
-        place = content.find(begin, place + 1, end)
-    return place
 
 
 def check_spectrum(content: bytes, epoch: tuple[int, int, int]) -> Spec:
