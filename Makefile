@@ -18,10 +18,10 @@ INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (9 minutes, 1.1 GB)"
+	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (4 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
 	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 75 minutes, 12 GB)"
-	@echo "make published  after it: the published recipe on the same survey, for comparison (about 45 minutes, 1 GB)"
+	@echo "make published  after it: the published recipe on the same survey, for comparison (about 25 minutes, 1 GB)"
 	@echo "make test   run the tests (10 minutes)"
 	@echo "make test-all  run the long ones too (about 30 minutes more)"
 	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 3.5 GB each)"
