@@ -1,13 +1,18 @@
 """What the two scripts share: verbs, common options, and errors as one sentence."""
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from quasar_mass.errors import QuasarMassError
+from quasar_mass.errors import FileError, QuasarMassError
 from quasar_mass.fetch.addresses import MOST_CONNECTIONS
+from quasar_mass.files import in_letters
 from quasar_mass.survey import Survey, default_survey
 
 EITHER = "data if its tables or catalogues are there, else data/simulated"
@@ -138,20 +143,27 @@ def share(text: str) -> float:
     return number
 
 
+class _Ended(KeyboardInterrupt):
+    """SIGTERM: a batch system's word that the time is over. It ends the work as Ctrl-C does."""
+
+
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
     """Run the verb that was asked for.
 
     Returns
     -------
     int
-        Exit status: 0 on success; 1 after a failure, said in one sentence on standard error; 130 after Ctrl-C.
-        (argparse itself exits with 2 on wrong usage.)
+        Exit status: 0 on success; 1 after a failure, said in one sentence on standard error; 130 after Ctrl-C, 143
+        after SIGTERM. (argparse itself exits with 2 on wrong usage.)
     """
+    _open_streams()
     options = top.parse_args(arguments)
     if options.survey is None:
         options.survey = default_survey()
     try:
-        options.function(options)
+        _check_names(sys.argv[1:] if arguments is None else arguments)
+        with _ending():
+            options.function(options)
         sys.stdout.flush()
     except QuasarMassError as error:
         return _fail(str(error))
@@ -164,9 +176,62 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         return _fail(
             f"{where}: expected to read or write it, got {error.strerror or error}; put that right and run again."
         )
+    except MemoryError as error:
+        said = str(error) or "no more"
+        return _fail(f"the memory: expected room for the work, got {said}; end other programs and run again.")
+    except _Ended:
+        return _fail("stopped by SIGTERM; the same command goes on from here.", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; the same command goes on from here.", 130)
+        return _fail("stopped by Ctrl-C; the same command goes on from here.", 128 + signal.SIGINT)
     return 0
+
+
+def _open_streams() -> None:
+    """Make the standard streams fit to be written to.
+
+    One that the shell closed (``>&-``) is opened again, onto nothing: the next file opened would else get its number,
+    and in it what C libraries print. Letters that the terminal does not know are written as escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _check_names(arguments: list[str]) -> None:
+    """Refuse names that are no text: libraries differ in what they make of them."""
+    for text in map(str, arguments):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise FileError(
+                in_letters(text),
+                expected="a name in UTF-8",
+                got="other bytes",
+                do="rename it, or if it is UTF-8, set the environment variable PYTHONUTF8=1",
+            ) from error
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """Let SIGTERM end the work in order, while it is under way."""
+
+    def end(*_: object) -> None:
+        raise _Ended
+
+    if threading.current_thread() is not threading.main_thread():  # no other one hears of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(sentence: str, status: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all, checksums, and progress bars."""
+"""Writing files and folders whole or not at all, their names, checksums, and progress bars."""
 
 import contextlib
 import hashlib
@@ -153,6 +153,11 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def in_letters(path: Path | str) -> str:
+    """A file's name as a table can hold it: bytes that are no UTF-8 (Python's surrogates) are written as escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def sha256(path: Path) -> str:

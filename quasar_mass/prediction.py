@@ -11,7 +11,7 @@ import pandas as pd
 from quasar_mass import limits, table_files, tables
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import SpectrumError
-from quasar_mass.files import progress
+from quasar_mass.files import in_letters, progress
 from quasar_mass.parallel import check_missing, is_cluster, ordered_map, side_by_side
 from quasar_mass.quoting import Quoter
 from quasar_mass.rows import Rows, cut
@@ -233,7 +233,7 @@ def _from_files(quoter: Quoter, wanted: list[Wanted], here: Path, per_object: bo
     """Masses of some files, whose names hold in the folder `here`."""
     rows, fluxes, own, refusals = [], [], [], []
     for one in wanted:
-        row = {"OBJECT": one.name, "EPOCH": "", "FILE": str(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
+        row = {"OBJECT": one.name, "EPOCH": "", "FILE": in_letters(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
         row |= {"SURVEY_KIND": "", "MODEL_KIND": quoter.kind}
         flux, flags = np.zeros(quoter.grid.size, np.float32), []
         try:

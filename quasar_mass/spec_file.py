@@ -54,7 +54,9 @@ def _content(path: Path) -> memoryview:
     if not hasattr(_local, "buffer"):
         _local.buffer = memoryview(bytearray(_BUFFER))
     with open(path, "rb", buffering=0) as file:
-        size = file.readinto(_local.buffer)
+        size = 0
+        while size < _BUFFER and (more := file.readinto(_local.buffer[size:])):  # a disk far away may give it piecemeal
+            size += more
         if size == _BUFFER and os.fstat(file.fileno()).st_size > _LARGEST:
             raise ValueError(f"{os.fstat(file.fileno()).st_size:,} bytes, more than any spec file has")
         return _local.buffer[:size] if size < _BUFFER else memoryview(_local.buffer.tobytes() + file.read())
@@ -82,11 +84,12 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
 
 
 def _missing(path: Path) -> SpectrumError:
+    there = "a folder" if os.path.isdir(path) else "a pipe or a device"
     return SpectrumError(
         path,
         reason="missing file",
         expected="an SDSS spec file",
-        got="a folder" if os.path.isdir(path) else "no such file",
+        got=there if os.path.exists(path) else "no such file",
         do="fetch it (get_Chen_data.py fetch) or correct the name",
     )
 

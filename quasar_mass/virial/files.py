@@ -6,7 +6,7 @@ import pandas as pd
 
 from quasar_mass import table_files
 from quasar_mass.errors import SpectrumError
-from quasar_mass.files import progress
+from quasar_mass.files import in_letters, progress
 from quasar_mass.spec_file import read_spectrum
 from quasar_mass.spectrum import Spectrum
 from quasar_mass.virial.measurement import COLUMNS, measure
@@ -61,7 +61,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
     for number, file in enumerate(
         progress(files, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20)
     ):
-        head = {"EPOCH": "", "FILE": str(file), "Z": float("nan"), "REASON": "", "SURVEY_KIND": ""}
+        head = {"EPOCH": "", "FILE": in_letters(file), "Z": float("nan"), "REASON": "", "SURVEY_KIND": ""}
         heads.append(head)
         try:
             spectrum = read_spectrum(file)

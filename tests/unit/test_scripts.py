@@ -1,11 +1,15 @@
 """The two scripts from a shell: help, exit statuses, and errors of one line."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+import quasar_analysis
 
 HOME = Path(__file__).resolve().parent.parent.parent
 VERBS = {
@@ -172,3 +176,75 @@ def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     for creating in ("load", "download", ""):
         with pytest.raises(SurveyError):
             get_Chen_data(creating, tiny_survey.folder)
+
+
+def closed(arguments: str, *paths: object) -> subprocess.CompletedProcess:
+    """Run a script in a shell that does more than to start it; `paths` are its $1, $2 ..."""
+    command = ["sh", "-c", f'"{sys.executable}" {arguments}', "sh", *map(os.fsencode, map(str, paths))]
+    return subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_closed_streams_are_no_failure_and_get_into_no_file(tiny_survey, tmp_path):
+    done = closed('get_Chen_data.py status --survey "$1" <&- >&- 2>&-', tiny_survey.folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    spectrum, *tables = (sorted(tiny_survey.folder.rglob("spec-*.fits"))[0], tmp_path / "1.csv", tmp_path / "2.csv")
+    assert quasar_analysis.main(["predict", str(spectrum), "--output", str(tables[0])]) == 0
+    # TensorFlow, and all that is imported, would write to streams 1 and 2, whatever they are
+    done = closed('quasar_analysis.py predict "$1" --output "$2" <&- >&- 2>&-', spectrum, tables[1])
+    assert done.returncode == 0, done
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def test_a_full_disk_behind_the_standard_output_is_one_sentence(tiny_survey):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    done = closed('get_Chen_data.py status --survey "$1" >/dev/full', tiny_survey.folder)
+    assert_one_sentence(done, "No space left on device")
+
+
+def test_a_reader_who_goes_away_is_no_failure(tiny_survey):
+    done = closed('get_Chen_data.py status --survey "$1" | head -n 0', tiny_survey.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
+    folder = tmp_path / "\u30af\u30a8\u30fc\u30b5\u30fc"
+    done = closed('get_Chen_data.py status --survey "$1"', folder)
+    assert str(folder) in done.stdout
+    environment = {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "get_Chen_data.py", "status", "--survey", folder]
+    done = subprocess.run(
+        command, cwd=HOME, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done
+    assert "\\u30af\\u30a8\\u30fc\\u30b5\\u30fc" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux alone")
+def test_names_that_are_no_text(tiny_survey, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    os.rename(os.fsencode(sorted(tiny_survey.folder.rglob("spec-*.fits"))[0].parent), folder)
+    done = closed('quasar_analysis.py predict "$1" --output "$2"', os.fsdecode(folder), tmp_path / "masses.csv")
+    assert_one_sentence(done, "\\udcff", "UTF-8")
+    for ending in ("csv", "ecsv", "fits", "parquet"):  # found in a folder, they are read, and escaped in the table
+        assert quasar_analysis.main(["predict", str(tmp_path), "--output", str(tmp_path / f"masses.{ending}")]) == 0
+        assert b"\\udcff/spec-" in (tmp_path / f"masses.{ending}").read_bytes()
+
+
+def test_a_pipe_is_said_to_be_one(tmp_path):
+    os.mkfifo(tmp_path / "spec-1-2-3.fits")
+    done = closed('quasar_analysis.py virial "$1"', tmp_path / "spec-1-2-3.fits")
+    assert_one_sentence(done, "a pipe or a device")
+
+
+def test_sigterm_ends_the_work_in_order(tmp_path):
+    command = [sys.executable, "get_Chen_data.py", "simulate", "--survey", tmp_path, "--objects", "3000"]
+    with subprocess.Popen(command, cwd=HOME, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "survey.json").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.endswith("error: stopped by SIGTERM; the same command goes on from here.\n")
+    assert "leaked" not in said
