@@ -192,13 +192,11 @@ def _open_streams() -> None:
     One that the shell closed (``>&-``) is opened again, onto nothing: the next file opened would else get its number,
     and in it what C libraries print. Letters that the terminal does not know are written as escapes.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free: this one
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - until the process ends
+            number = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: the stream's
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -187,6 +187,8 @@ def closed(arguments: str, *paths: object) -> subprocess.CompletedProcess:
 def test_closed_streams_are_no_failure_and_get_into_no_file(tiny_survey, tmp_path):
     done = closed('get_Chen_data.py status --survey "$1" <&- >&- 2>&-', tiny_survey.folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    code = "import os, get_Chen_data as script; script.main(['status']); raise SystemExit(os.open(os.devnull, 0))"
+    assert closed(f'-c "{code}" <&- >&- 2>&-').returncode > 2
     spectrum, *tables = (sorted(tiny_survey.folder.rglob("spec-*.fits"))[0], tmp_path / "1.csv", tmp_path / "2.csv")
     assert quasar_analysis.main(["predict", str(spectrum), "--output", str(tables[0])]) == 0
     # TensorFlow, and all that is imported, would write to streams 1 and 2, whatever they are
