@@ -72,6 +72,7 @@ class Spread:
                 found = twin.fit(whole, shuffle=False, verbose=0).history
                 parts.append((whole.rows, {key: values[-1] for key, values in found.items()}))
             if last is not None:
+                twin.reset_metrics()  # Keras 3.12 would count the batches above once more
                 parts.append((len(last[0]), twin.train_on_batch(*last, return_dict=True)))
             state = snapshot(twin)
         restore(self._model, state)

@@ -16,7 +16,7 @@ def same_quasar(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum: np.n
     Parameters
     ----------
     ra, dec : ndarray, shape (n,)
-        Positions in degrees; NaN where unknown.
+        Positions in degrees; no finite number where unknown.
     row, spectrum : ndarray of int, shape (m,)
         Which object lists which spectrum (`catalogs.spectrum_key`).
 
@@ -27,7 +27,8 @@ def same_quasar(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum: np.n
     """
     ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    place = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])[known]
+    ra, dec, size = ra[known], dec[known], len(ra)
+    place = np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     chord = 2.0 * np.sin(np.radians(FIBRE / 3600.0) / 2.0)
     near = known[cKDTree(place).query_pairs(chord, output_type="ndarray")] if len(known) else np.empty((0, 2), int)
     # objects that list the same spectrum stand next to each other once sorted by it
@@ -35,5 +36,5 @@ def same_quasar(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum: np.n
     row, spectrum = np.asarray(row)[order], np.asarray(spectrum)[order]
     shared = spectrum[1:] == spectrum[:-1]
     one, other = (np.concatenate(ends) for ends in zip(near.T, (row[:-1][shared], row[1:][shared]), strict=True))
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(ra), len(ra)))
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(size, size))
     return connected_components(links, directed=False)[1]

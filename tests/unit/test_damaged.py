@@ -193,7 +193,10 @@ def test_spectra_that_lack_something_are_refused(built, name):
         values[3] = None
         return table.set_column(place, name, pa.array(values, table.schema.field(name).type))
 
-    change_table(built.spectra, without)
+    try:
+        change_table(built.spectra, without)
+    except pa.ArrowNotImplementedError as error:  # a list of a fixed size that is missing: pyarrow 21
+        pytest.skip(f"this pyarrow cannot write such a table: {error}")
     with pytest.raises(TableError, match=f"{name} in every row"):
         list(tables.iterate_spectra(built.spectra))
 

@@ -92,6 +92,14 @@ def test_a_quasar_under_two_names_is_in_one_part_of_the_split(sky, declination, 
     assert backwards.to_dict() == split.to_dict()
 
 
+@pytest.mark.parametrize("nowhere", [np.nan, np.inf, -np.inf])
+def test_quasars_without_a_position_are_one_only_by_their_spectra(nowhere):
+    place = np.array([10.0, nowhere, nowhere, 10.0, nowhere])
+    found = same_quasar(place, place[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
+    assert len(set(found)) == 4
+    assert found[1] == found[4]
+
+
 def test_where_all_are_different_quasars_the_split_is_as_ever():
     epochs = pd.Series([1] * 97 + [2, 3, 60], index=[f"{number:04d}" for number in range(100)])
     assert split_objects(epochs, quasars=epochs.index.to_series()).equals(split_objects(epochs))
