@@ -104,7 +104,7 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     names, expected = pq.read_schema(source).names, "index or column OBJECT, and each column once"
     table_checks.each_once(path, names, needed, expected, "fetch it again")
     # what pandas noted down of a table is not needed, and anyone may have noted it
-    frame = pq.read_table(source, columns=needed).to_pandas(ignore_metadata=True)
+    frame = pq.read_table(source, columns=needed, **tables.READING).to_pandas(ignore_metadata=True)
     if frame[needed].isna().any(axis=None):
         raise TableError(path, expected="a value in every cell", got="none in some", do="fetch it again")
     frame["OBJECT"] = _text(frame["OBJECT"])
@@ -181,7 +181,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     if any(schema.names.count(name) != 1 for name in ("OBJECT", "EPOCH")):
         got = ", ".join(name for name in schema.names if name not in columns) or "neither"
         raise TableError(path, expected="index levels OBJECT and EPOCH", got=got, do="fetch it again")
-    index = pq.read_table(source, columns=["OBJECT", "EPOCH"]).to_pandas(ignore_metadata=True)
+    index = pq.read_table(source, columns=["OBJECT", "EPOCH"], **tables.READING).to_pandas(ignore_metadata=True)
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
     table_checks.epochs(path, names["EPOCH"])
     if names.duplicated().any():
@@ -201,7 +201,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     ]
 
     def stream() -> Iterator[dict]:
-        with pq.ParquetFile(source) as file:
+        with pq.ParquetFile(source, **tables.READING) as file:
             for start in progress(
                 range(0, len(names), _ROWS),
                 total=-(-len(names) // _ROWS),

@@ -1,12 +1,21 @@
-"""HDF5 files made in memory, then written whole: on a full disk, HDF5 itself prints hundreds of lines and crashes."""
+"""HDF5 files made in memory, then written whole and sealed.
+
+On a full disk, HDF5 itself prints hundreds of lines and crashes; and it has no checksum for a bit that rots.
+"""
 
 import contextlib
+import hashlib
 import itertools
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from quasar_mass.files import in_turn
 
+# Behind the last byte that HDF5 knows of, where no reader looks; a program that edits the file cuts it off.
+_SEAL = re.compile(rb"\nquasar_mass sha256 ([0-9a-f]{64})\n")
+_SEAL_SIZE = 85  # bytes
 _NUMBER = itertools.count()
 
 
@@ -31,7 +40,7 @@ def in_memory() -> Iterator:
 
 
 def write(file, path: Path, place: Callable = in_turn) -> None:
-    """Put a file of `in_memory` onto the disk, whole or not at all.
+    """Put a file of `in_memory` onto the disk, whole or not at all, with the checksum of its bytes behind them.
 
     Parameters
     ----------
@@ -41,5 +50,24 @@ def write(file, path: Path, place: Callable = in_turn) -> None:
         `files.whole` or `files.in_turn`.
     """
     file.flush()
-    with place(path) as temporary:
-        temporary.write_bytes(file.id.get_file_image())
+    image = file.id.get_file_image()
+    seal = f"\nquasar_mass sha256 {hashlib.sha256(image).hexdigest()}\n".encode()
+    with place(path) as temporary, open(temporary, "wb") as to:
+        to.write(image)
+        to.write(seal)
+
+
+def unchanged(path: Path) -> bool | None:
+    """Whether a file has the bytes that were sealed; None if it has no seal."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END) - _SEAL_SIZE
+        file.seek(max(size, 0))
+        seal = _SEAL.fullmatch(file.read())
+        if not seal:
+            return None
+        file.seek(0)
+        sha = hashlib.sha256()
+        while size > 0 and (piece := file.read(min(size, 1 << 20))):
+            sha.update(piece)
+            size -= len(piece)
+    return sha.hexdigest().encode() == seal[1]

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from quasar_mass import model_checks, portable
+from quasar_mass import model_checks, portable, unsealed
 from quasar_mass.backend import import_keras
 from quasar_mass.errors import ModelError
 from quasar_mass.files import in_turn
-from quasar_mass.hdf5 import in_memory, write
+from quasar_mass.hdf5 import in_memory, unchanged, write
 
 ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
 KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
@@ -153,7 +153,15 @@ def read_about(path: str | os.PathLike) -> dict | None:
     path = _checked_ending(path)
     if not path.is_file():
         raise ModelError(path, expected="a model file", got="no such file", do="train a model or give another path")
-    model_checks.heaps(path)
+    fault = "other bytes than its checksum is of"
+    match unchanged(path):
+        case None:
+            model_checks.heaps(path)
+            fault = unsealed.fault(path)
+        case True:
+            fault = None
+    if fault:
+        raise ModelError(path, expected="a complete HDF5 file", got=fault, do="save, copy or download it again")
     try:
         with h5py.File(path, "r") as file:
             is_model = "model_config" in file.attrs

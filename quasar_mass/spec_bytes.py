@@ -35,6 +35,8 @@ _PRIMARY_KEYS = {  # of HDU 0, with the cards that hold them
     b"SIMULATE": _card(rb"SIMULATE= {20}T"),
 }
 _NOT_PRIMARY = (b"HIERARCH", b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"CHECKSUM", b"DATASUM", b"EXT")  # astropy minds
+# what says where all else lies: a second one may say something else
+_STRUCTURE = (b"SIMPLE  ", b"XTENSION", b"BITPIX  ", b"NAXIS", b"PCOUNT  ", b"GCOUNT  ", b"TFIELDS ", b"EXTEND  ")
 _TABLE = (  # the first eight cards of a table
     _card(rb"XTENSION= 'BINTABLE'"),
     _card(rb"BITPIX  = {20}8"),
@@ -222,7 +224,8 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     names, end = _names(content, start)
     header = bytes(content[start:end]) if end else b""
     sizes = _cards(header, _TABLE)
-    if not names or sizes is None or _place(names.upper(), b"HIERARCH") >= 0:
+    others = names[8 * len(_TABLE) :].upper()
+    if not names or sizes is None or any(_place(others, name) >= 0 for name in (b"HIERARCH", *_STRUCTURE)):
         return None
     width, rows, fields = sizes
     try:
@@ -283,9 +286,8 @@ def _primary(content: memoryview) -> tuple[dict, int] | None:
         return None
     names = names.upper()  # astropy takes a keyword in small letters for the same
     others = names[8 * len(_PRIMARY) :]
-    for name in _NOT_PRIMARY:
-        if _place(others, name) >= 0:
-            return None
+    if any(_place(others, name) >= 0 for name in _NOT_PRIMARY + _STRUCTURE):
+        return None
     keys = {}
     for name, pattern in _PRIMARY_KEYS.items():
         place = _place(names, name)

@@ -141,7 +141,8 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         values = pixels[name]
         if values.ndim != 1 or values.dtype.kind not in kind:
             raise ValueError(f"{name} of shape {values.shape} and type {values.dtype} instead of one number per row")
-        return values.astype(dtype)
+        with np.errstate(invalid="ignore"):  # a NaN may be of a kind that signals
+            return values.astype(dtype)
 
     log_wavelength, flux, ivar = (column(name, "f", np.float64) for name in ("LOGLAM", "FLUX", "IVAR"))
     and_mask = column("AND_MASK", "iu", np.int64)

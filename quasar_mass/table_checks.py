@@ -120,6 +120,17 @@ def size(path: Path, rows: int, row_bytes: int) -> None:
         raise _wrong(path, f"at most {min(MOST_ROWS, packed // row_bytes):,} rows in a file of its size", f"{rows:,}")
 
 
+def counts(footer) -> None:
+    """Refuse a Parquet file whose footer (`pyarrow.parquet.FileMetaData`) counts its rows in two ways; ValueError.
+
+    It says how many the file has, and each of its row groups. No checksum guards it. (Their columns say it again; but
+    pyarrow 26 ends the process if asked for a column's description that is damaged.)
+    """
+    total = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+    if total != footer.num_rows:
+        raise ValueError(f"{footer.num_rows:,} rows in row groups of {total:,}")
+
+
 def quasars(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     """Refuse rows of quasars.parquet that are no objects with a label.
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import watch
-from hdf5_mutations import hdf5_damage
+from hdf5_mutations import hdf5_damage, unsealed
 from mutations import Case
 
 from quasar_mass import backend, dataset, model_file, usage
@@ -39,7 +39,7 @@ def original(_tiny_original, tmp_path_factory) -> tuple[bytes, str, dataset.Data
     calibrate_file([path], survey, fresh=0, quiet=True)
     with h5py.File(path) as file:
         (name,) = file[ARRAYS]
-    return path.read_bytes(), name.removeprefix("quote-"), data
+    return unsealed(path.read_bytes()), name.removeprefix("quote-"), data
 
 
 @pytest.mark.parametrize("examples", [80, pytest.param(900, marks=pytest.mark.slow)])

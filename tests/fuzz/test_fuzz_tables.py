@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import watch
 from mutations import Case
-from parquet_mutations import parquet_damage
+from parquet_mutations import parquet_damage, unsealed
 
 from quasar_mass import dataset, tables
 from quasar_mass.build import build
@@ -20,6 +20,8 @@ from quasar_mass.survey import SPLITS, Survey
 def built(_tiny_original, tmp_path_factory) -> Survey:
     survey = Survey(shutil.copytree(_tiny_original, tmp_path_factory.mktemp("tables") / "survey"))
     build(survey, step=1e-2, quiet=True)
+    for path in (survey.quasars, survey.spectra):
+        path.write_bytes(unsealed(path.read_bytes()))
     return survey
 
 
@@ -80,7 +82,7 @@ def test_damaged_rejects_are_read_as_they_are_or_refused(built, examples, tmp_pa
     path = tmp_path / "rejects.parquet"
     row = {"OBJECT": "a", "EPOCH": "4000-56000-0001", "REASON": "missing file", "DETAIL": "why"}
     tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
-    content = path.read_bytes()
+    content = unsealed(path.read_bytes())
 
     def check(case: Case) -> None:
         path.write_bytes(case.damaged())
