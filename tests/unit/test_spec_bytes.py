@@ -1,5 +1,6 @@
 """The fast lane for spec-lite files against astropy: the same to the bit, or left to astropy."""
 
+import io
 import re
 
 import numpy as np
@@ -127,12 +128,41 @@ def replaced(content, key, card):
         ("END", "ENDE"),
         ("END", "END                     junk"),
         ("EXTEND", "END"),
+        ("SIMULATE", "NAXIS   =                    1"),
+        ("SIMULATE", "XTENSION= 'IMAGE   '"),
     ],
 )
 def test_what_is_said_in_another_way_is_read_as_astropy_reads_it(whole, tmp_path, key, card):
     path = tmp_path / "spec.fits"
     path.write_bytes(replaced(whole, key, card))
     agree(path)
+
+
+@pytest.mark.parametrize("card", ["XTENSION=                    0", "NAXIS2  =                   17", "tfields =  7"])
+def test_what_says_where_all_lies_is_said_once(whole, tmp_path, card):
+    """Astropy believes the second one, in part."""
+    path = tmp_path / "spec.fits"
+    with fits.open(io.BytesIO(whole)) as hdus:
+        start, data = hdus[1].fileinfo()["hdrLoc"], hdus[1].fileinfo()["datLoc"]
+    header = whole[start:data].rstrip()
+    assert header.endswith(b"END")
+    header = header[:-3] + card.ljust(80).encode() + b"END"
+    assert len(header) <= data - start, "it fits into the block"
+    path.write_bytes(whole[:start] + header.ljust(data - start) + whole[data:])
+    assert found(path) is None
+    agree(path)
+
+
+def test_a_nan_that_signals_is_a_nan(whole, tmp_path):
+    """0x7fa00000: the processor minds when it becomes another type, and NumPy warned of it."""
+    path = tmp_path / "spec.fits"
+    with fits.open(io.BytesIO(whole)) as hdus:
+        start, width = hdus[1].fileinfo()["datLoc"], hdus[1].header["NAXIS1"]
+        assert hdus[1].columns.names[0].upper() == "FLUX"
+    at = start + 5 * width
+    path.write_bytes(whole[:at] + bytes.fromhex("7fa00000") + whole[at + 4 :])
+    assert not agree(path)
+    assert outcome(read_spectrum, path) == "invalid values"
 
 
 @pytest.mark.parametrize("more", [b"", b"\0" * 2880, b"x", b"junk" * 720])
