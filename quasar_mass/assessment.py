@@ -16,7 +16,6 @@ from quasar_mass.survey import Survey
 
 POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, np.inf)}
 NO_FLAG, ANY_FLAG = "no flag", "any flag"
-TRUTHS = {"LMBH": "truth", "LMBH_MgII": "true Mg II"}  # column of truth.parquet: name in the tables here
 
 TITLES = {
     "coverage": "intervals of {confidence:.0%} ({kind}): share of masses inside, by object; width in dex",

@@ -18,7 +18,7 @@ from quasar_mass.fetch.spectra import Report, fetch_spectra, raise_if_failed, se
 from quasar_mass.selection import select
 from quasar_mass.survey import Survey
 
-ARCHIVE, SPARCL = SOURCES = ("archive", "sparcl")
+ARCHIVE, SPARCL = "archive", "sparcl"
 
 
 def fetch(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quasar_mass.errors import FetchError, SpectrumError, SurveyError
+from quasar_mass.errors import FetchError, SpectrumError
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.answers import Temporary
 from quasar_mass.fetch.client import Client
@@ -267,9 +267,3 @@ def raise_if_failed(survey: Survey, report: Report, again: str) -> None:
         got=got,
         do=f"see {list_of_them} and retry only those: {again}",
     )
-
-
-def require(epochs: list[Epoch]) -> None:
-    """Refuse a survey whose selection names no spectrum."""
-    if not epochs:
-        raise SurveyError("the selection", expected="spectra to fetch", got="none", do="check the two catalogues")

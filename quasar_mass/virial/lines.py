@@ -18,7 +18,6 @@ from quasar_mass.virial.rest import BIN, bin_centres
 
 # Velocities in this module are in units of 1000 km/s. One bin, a box, adds its variance to a Gaussian's.
 _BIN_VARIANCE = (BIN * 1e-4 * np.log(10.0) * LIGHT * 1e-3) ** 2 / 12.0
-GAUSSIAN_FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 # Parameters of a broad line: ln peak, velocity and ln sigma of the core; then, of base and third part each, ln of the
 # peak over the core's, distance from the core in units of its sigma, and ln of the sigma over the core's.
