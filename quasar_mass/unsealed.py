@@ -75,7 +75,7 @@ def _main(path: Path) -> int:
     except MemoryError:
         return _FAILS
     except Exception as error:  # noqa: BLE001 - h5py raises every kind; all mean the same
-        print(f"one that HDF5 cannot read ({first_line(error)})")
+        print(f"one that HDF5 cannot open ({first_line(error)})")
     return 0
 
 
