@@ -1,5 +1,6 @@
 """What the two scripts share: verbs, common options, and errors as one sentence."""
 
+import _thread
 import argparse
 import contextlib
 import io
@@ -143,6 +144,9 @@ def share(text: str) -> float:
     return number
 
 
+_AGAIN = 0.05  # seconds
+
+
 class _Ended(KeyboardInterrupt):
     """SIGTERM: a batch system's word that the time is over. It ends the work as Ctrl-C does."""
 
@@ -217,19 +221,32 @@ def _check_names(arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def _ending() -> Iterator[None]:
-    """Let SIGTERM end the work in order, while it is under way."""
+    """Let SIGTERM end the work in order, as Ctrl-C does, wherever they come.
+
+    Python throws an exception away where it cannot pass it on: in a function that C called (threadpoolctl has one), or
+    while an object is taken down. An end that was thrown away is asked for again a moment later.
+    """
 
     def end(*_: object) -> None:
         raise _Ended
 
+    def thrown_away(lost) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            number = signal.SIGTERM if isinstance(lost.exc_value, _Ended) else signal.SIGINT
+            threading.Timer(_AGAIN, _thread.interrupt_main, (number,)).start()
+        else:
+            before_hook(lost)
+
     if threading.current_thread() is not threading.main_thread():  # no other one hears of signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before, before_hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
+    sys.unraisablehook = thrown_away
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = before_hook
 
 
 def _fail(sentence: str, status: int = 1) -> int:

@@ -1,5 +1,6 @@
 """The two scripts from a shell: help, exit statuses, and errors of one line."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import quasar_analysis
+from quasar_mass import cli
 
 HOME = Path(__file__).resolve().parent.parent.parent
 VERBS = {
@@ -250,3 +252,30 @@ def test_sigterm_ends_the_work_in_order(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert said.endswith("error: stopped by SIGTERM; the same command goes on from here.\n")
     assert "leaked" not in said
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
+def test_an_end_that_python_throws_away_is_asked_for_again(capsys, number, status, word):
+    """As in threadpoolctl, whose function C calls back: two of fourteen SIGTERMs at the start of a simulation."""
+    number = getattr(signal, number)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+
+    @ctypes.CFUNCTYPE(None)
+    def called_from_c():
+        signal.raise_signal(number)
+        time.sleep(0.01)
+
+    def work(options):
+        called_from_c()
+        lost.append(True)
+        time.sleep(5)
+
+    lost = []
+    top, add = cli.parser("test")
+    add("work", work, help="works", example="work")
+    try:
+        assert cli.run(top, ["work", "--survey", "nowhere"]) == status
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert lost
+    assert capsys.readouterr().err == f"error: stopped by {word}; the same command goes on from here.\n"
