@@ -164,9 +164,10 @@ def _table_rows(path: Path) -> Iterable[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from quasar_mass import tables
+    from quasar_mass import table_checks, tables
 
     try:
+        table_checks.counts(pq.read_metadata(path))
         table = pq.read_table(path, columns=list(NAMES), **tables.READING)
         for values in zip(*(table.column(name).to_pylist() for name in NAMES), strict=True):
             yield _checked(dict(zip(NAMES, values, strict=True)))
