@@ -15,6 +15,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from quasar_mass import fits_sizes
 from quasar_mass.errors import FileError, TableError
 from quasar_mass.spectrum import colour_excess
+from quasar_mass.survey import is_spectrum
 
 # The labels this project needs and the bytes they are known to stand at, 1-based and inclusive.
 CHEN_COLUMNS = {
@@ -263,18 +264,21 @@ def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -
     primary = [column(name)[:, None] for name in ("PLATE", "MJD", "FIBERID")]
     others = [column(f"{name}_DUPLICATE").reshape(len(rows), -1) for name in ("PLATE", "MJD", "FIBERID")]
     plate, mjd, fiberid = (np.concatenate(pair, axis=1).astype(np.int64) for pair in zip(primary, others, strict=True))
-    # such numbers make one key each
-    used = (plate > 0) & (mjd > 0) & (mjd < 1 << 20) & (fiberid > 0) & (fiberid < 1 << 16)
+    used = (plate > 0) & (mjd > 0) & (fiberid > 0)
     keys = spectrum_key(plate, mjd, fiberid)
     owner = (np.isin(keys, wanted) & used).any(axis=1)
+    plate, mjd, fiberid, used = plate[owner], mjd[owner], fiberid[owner], used[owner]
+    impossible = used & ~is_spectrum(plate, mjd, fiberid)
+    if impossible.any():
+        raise ValueError("a spectrum {}-{}-{}".format(*(part[impossible][0] for part in (plate, mjd, fiberid))))
 
     if column("EXTINCTION").shape != (len(rows), 5):
         raise ValueError("EXTINCTION in other than five bands")
     objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
     objects["SDSS_NAME"] = objects["SDSS_NAME"].map(lambda name: _text(name).strip())
     objects["EBV"] = colour_excess(column("EXTINCTION")[owner][:, 1])
-    row, slot = np.nonzero(used[owner])
-    parts = (part[owner][row, slot] for part in (plate, mjd, fiberid))
+    row, slot = np.nonzero(used)
+    parts = (part[row, slot] for part in (plate, mjd, fiberid))
     epochs = pd.DataFrame(dict(zip(("plate", "mjd", "fiberid"), parts, strict=True)))
     epochs.insert(0, "row", row + offset)
     return objects, epochs.drop_duplicates(ignore_index=True)

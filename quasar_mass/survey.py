@@ -180,6 +180,11 @@ class Survey:
         return self.about()["kind"]
 
 
+def is_spectrum(plate, mjd, fiberid):
+    """Whether numbers, or arrays of them, can be those of an SDSS spectrum."""
+    return (plate > 0) & (plate < 100_000) & (mjd > 0) & (mjd < 100_000) & (fiberid > 0) & (fiberid < 10_000)
+
+
 def epoch_name(plate: int, mjd: int, fiberid: int) -> str:
     """``plate-mjd-fiber`` as file names and the reference's tables have it, for example ``7666-57339-0121``."""
     return f"{plate:04d}-{mjd:05d}-{fiberid:04d}"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from quasar_mass import fits_sizes, table_checks
 from quasar_mass.errors import FileError, TableError, first_line
-from quasar_mass.survey import Survey
+from quasar_mass.survey import Survey, is_spectrum
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 MOST_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
@@ -216,9 +216,9 @@ def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
         numbers = [found[key].iloc[row] for key in ("plate", "mjd", "fiberid")]
     try:
         plate, mjd, fiberid = (int(number) for number in numbers)
-        # as the manifest has them; and 7666.7 is no plate
-        sound = 0 < plate < 100_000 and 0 < mjd < 100_000 and 0 < fiberid < 10_000
-        if not sound or any(isinstance(number, float) and number != int(number) for number in numbers):
+        # 7666.7 is no plate
+        whole = all(not isinstance(number, float) or number == int(number) for number in numbers)
+        if not (whole and is_spectrum(plate, mjd, fiberid)):
             raise ValueError("no spectrum of these numbers")
     except (TypeError, ValueError, OverflowError) as error:
         raise TableError(

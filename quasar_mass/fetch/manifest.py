@@ -16,7 +16,7 @@ from pathlib import Path
 from quasar_mass.errors import FileError
 from quasar_mass.fetch.addresses import REDUCTIONS
 from quasar_mass.files import whole
-from quasar_mass.survey import Survey
+from quasar_mass.survey import Survey, is_spectrum
 
 Epoch = tuple[int, int, int]  # plate, mjd, fiberid
 
@@ -215,9 +215,7 @@ def _checked(values: dict) -> Row:
             raise ValueError(f"{name} {str(value)[:40]!r}")
         str(value).encode()  # what is no text cannot be written again
     row = Row(**values)
-    if not (
-        0 < row.plate < 100_000 and 0 < row.mjd < 100_000 and 0 < row.fiberid < 10_000 and 0 <= row.bytes < 1 << 40
-    ):
+    if not (is_spectrum(*row.epoch) and 0 <= row.bytes < 1 << 40):
         raise ValueError(f"spectrum {row.epoch}, {row.bytes} bytes")
     if row.run2d not in ("", *REDUCTIONS) or row.state not in STATES:
         raise ValueError(f"run2d {row.run2d!r}, state {row.state!r}")

@@ -140,7 +140,7 @@ def test_a_damaged_dr16q_is_read_as_astropy_reads_it_or_refused(survey, tmp_path
         owners = []
         for row in rows:
             one = [np.append(row[key], row[f"{key}_DUPLICATE"]).tolist() for key in ("PLATE", "MJD", "FIBERID")]
-            its = [spectrum for spectrum in zip(*one, strict=True) if min(spectrum) > 0 and spectrum[1] < 1 << 20]
+            its = [spectrum for spectrum in zip(*one, strict=True) if min(spectrum) > 0]
             if asked & set(its):
                 owners.append((row, its))
         assert len(catalogue.objects) == len(owners)

@@ -143,6 +143,13 @@ def test_dr16q_slots_without_a_fibre_match_nothing(tmp_path, make, fiberid):
     assert len(found.epochs) == 1
 
 
+@pytest.mark.parametrize("odd", [(405209088, 58000, 998), (5000, 1 << 20, 1), (5000, 56000, 10_000)])
+def test_a_spectrum_that_cannot_be_is_a_damaged_catalogue(tmp_path, make, odd):
+    rows = [make.dr16q_row(1, spectrum=(4001, 56000, 1), duplicates=(odd,))]
+    with pytest.raises(FileError, match="a spectrum {}-{}-{}".format(*odd)):
+        read_dr16q(make.dr16q(tmp_path / "DR16Q.fits", rows), np.array([(4001 << 36) | (56000 << 16) | 1]))
+
+
 def test_dr16q_with_a_column_twice_or_of_another_type_is_refused(tmp_path, make):
     path = make.dr16q(tmp_path / "DR16Q.fits", [make.dr16q_row(1, spectrum=(4000, 56000, 1))])
     content = path.read_bytes()
