@@ -1,6 +1,5 @@
 """What the two scripts share: verbs, common options, and errors as one sentence."""
 
-import _thread
 import argparse
 import contextlib
 import io
@@ -226,14 +225,16 @@ def _ending() -> Iterator[None]:
     Python throws an exception away where it cannot pass it on: in a function that C called (threadpoolctl has one), or
     while an object is taken down. An end that was thrown away is asked for again a moment later.
     """
+    timers: list[threading.Timer] = []
 
     def end(*_: object) -> None:
         raise _Ended
 
     def thrown_away(lost) -> None:
-        if isinstance(lost.exc_value, KeyboardInterrupt):
+        if isinstance(lost.exc_value, KeyboardInterrupt) and hasattr(signal, "pthread_kill"):  # not on Windows
             number = signal.SIGTERM if isinstance(lost.exc_value, _Ended) else signal.SIGINT
-            threading.Timer(_AGAIN, _thread.interrupt_main, (number,)).start()
+            timers.append(threading.Timer(_AGAIN, signal.pthread_kill, (threading.main_thread().ident, number)))
+            timers[-1].start()
         else:
             before_hook(lost)
 
@@ -245,6 +246,8 @@ def _ending() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         signal.signal(signal.SIGTERM, before)
         sys.unraisablehook = before_hook
 
