@@ -1,15 +1,14 @@
 """What the two scripts share: verbs, common options, and errors as one sentence."""
 
 import argparse
-import contextlib
 import io
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from quasar_mass import interrupts
 from quasar_mass.errors import FileError, QuasarMassError
 from quasar_mass.fetch.addresses import MOST_CONNECTIONS
 from quasar_mass.files import in_letters
@@ -143,13 +142,6 @@ def share(text: str) -> float:
     return number
 
 
-_AGAIN = 0.05  # seconds
-
-
-class _Ended(KeyboardInterrupt):
-    """SIGTERM: a batch system's word that the time is over. It ends the work as Ctrl-C does."""
-
-
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
     """Run the verb that was asked for.
 
@@ -165,7 +157,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         options.survey = default_survey()
     try:
         _check_names(sys.argv[1:] if arguments is None else arguments)
-        with _ending():
+        with interrupts.heard():
             options.function(options)
         sys.stdout.flush()
     except QuasarMassError as error:
@@ -182,7 +174,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     except MemoryError as error:
         said = str(error) or "no more"
         return _fail(f"the memory: expected room for the work, got {said}; end other programs and run again.")
-    except _Ended:
+    except interrupts.Terminated:
         return _fail("stopped by SIGTERM; the same command goes on from here.", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from here.", 128 + signal.SIGINT)
@@ -216,40 +208,6 @@ def _check_names(arguments: list[str]) -> None:
                 got="other bytes",
                 do="rename it, or if it is UTF-8, set the environment variable PYTHONUTF8=1",
             ) from error
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """Let SIGTERM end the work in order, as Ctrl-C does, wherever they come.
-
-    Python throws an exception away where it cannot pass it on: in a function that C called (threadpoolctl has one), or
-    while an object is taken down. An end that was thrown away is asked for again a moment later.
-    """
-    timers: list[threading.Timer] = []
-
-    def end(*_: object) -> None:
-        raise _Ended
-
-    def thrown_away(lost) -> None:
-        if isinstance(lost.exc_value, KeyboardInterrupt) and hasattr(signal, "pthread_kill"):  # not on Windows
-            number = signal.SIGTERM if isinstance(lost.exc_value, _Ended) else signal.SIGINT
-            timers.append(threading.Timer(_AGAIN, signal.pthread_kill, (threading.main_thread().ident, number)))
-            timers[-1].start()
-        else:
-            before_hook(lost)
-
-    if threading.current_thread() is not threading.main_thread():  # no other one hears of signals
-        yield
-        return
-    before, before_hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
-    sys.unraisablehook = thrown_away
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()
-        signal.signal(signal.SIGTERM, before)
-        sys.unraisablehook = before_hook
 
 
 def _fail(sentence: str, status: int = 1) -> int:

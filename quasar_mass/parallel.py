@@ -1,9 +1,7 @@
 """The same work in one process, in several, or on a cluster, with the same result in the same order."""
 
-import contextlib
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from quasar_mass.errors import ClusterError, SurveyError
+from quasar_mass.interrupts import held_back
 
 
 def ordered_map(function: Callable, tasks: list[tuple], jobs: int | str, needs: Iterable[Path] = ()) -> Iterator:
@@ -60,7 +59,7 @@ def _in_processes(function: Callable, tasks: deque, jobs: int) -> Iterator:
         try:
             while tasks or waiting:
                 while tasks and sum(not future.done() for future in waiting) < 2 * others:
-                    with _undisturbed():  # the first one starts the processes
+                    with held_back():  # it starts a process where none is idle
                         waiting.append(pool.submit(function, *tasks.popleft()))
                 if tasks and not waiting[0].done() and len(waiting) < 4 * jobs:
                     waiting.append(_here(function, tasks.popleft()))
@@ -76,32 +75,6 @@ def _in_processes(function: Callable, tasks: deque, jobs: int) -> Iterator:
         finally:
             for future in waiting:
                 future.cancel()
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, and let it, and SIGTERM, wait until they are started.
-
-    A terminal sends it to all processes. This one ends the others in order; they would print where they were, and so
-    would one that is left half started.
-    """
-    came: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, lambda number, _: came.append(number))
-    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else None  # new processes inherit it
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 def _here(function: Callable, task: tuple) -> Future:
