@@ -14,8 +14,7 @@ from pathlib import Path
 from quasar_mass.files import in_turn
 
 # Behind the last byte that HDF5 knows of, where no reader looks; a program that edits the file cuts it off.
-_SEAL = re.compile(rb"\nquasar_mass sha256 ([0-9a-f]{64})\n")
-_SEAL_SIZE = 85  # bytes
+_SEAL = b"\nquasar_mass sha256 %s\n"
 _NUMBER = itertools.count()
 
 
@@ -51,23 +50,25 @@ def write(file, path: Path, place: Callable = in_turn) -> None:
     """
     file.flush()
     image = file.id.get_file_image()
-    seal = f"\nquasar_mass sha256 {hashlib.sha256(image).hexdigest()}\n".encode()
     with place(path) as temporary, open(temporary, "wb") as to:
         to.write(image)
-        to.write(seal)
+        to.write(_seal(image))
+
+
+def _seal(image: bytes) -> bytes:
+    return _SEAL % hashlib.sha256(image).hexdigest().encode()
+
+
+SEAL_SIZE = len(_seal(b""))  # bytes
 
 
 def unchanged(path: Path) -> bool | None:
     """Whether a file has the bytes that were sealed; None if it has no seal."""
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END) - _SEAL_SIZE
-        file.seek(max(size, 0))
-        seal = _SEAL.fullmatch(file.read())
-        if not seal:
+        size = max(file.seek(0, os.SEEK_END) - SEAL_SIZE, 0)
+        file.seek(size)
+        seal = file.read()
+        if not re.fullmatch(_SEAL % b"[0-9a-f]{64}", seal):
             return None
         file.seek(0)
-        sha = hashlib.sha256()
-        while size > 0 and (piece := file.read(min(size, 1 << 20))):
-            sha.update(piece)
-            size -= len(piece)
-    return sha.hexdigest().encode() == seal[1]
+        return seal == _seal(file.read(size))

@@ -153,13 +153,11 @@ def read_about(path: str | os.PathLike) -> dict | None:
     path = _checked_ending(path)
     if not path.is_file():
         raise ModelError(path, expected="a model file", got="no such file", do="train a model or give another path")
-    fault = "other bytes than its checksum is of"
-    match unchanged(path):
-        case None:
-            model_checks.heaps(path)
-            fault = unsealed.fault(path)
-        case True:
-            fault = None
+    sealed = unchanged(path)
+    fault = None if sealed else "other bytes than its checksum is of"
+    if sealed is None:
+        model_checks.heaps(path)
+        fault = unsealed.fault(path)
     if fault:
         raise ModelError(path, expected="a complete HDF5 file", got=fault, do="save, copy or download it again")
     try:

@@ -34,9 +34,10 @@ _PRIMARY_KEYS = {  # of HDU 0, with the cards that hold them
     b"FIBERID ": _card(rb"FIBERID =([ 0-9]{21})"),
     b"SIMULATE": _card(rb"SIMULATE= {20}T"),
 }
-_NOT_PRIMARY = (b"HIERARCH", b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"CHECKSUM", b"DATASUM", b"EXT")  # astropy minds
 # what says where all else lies: a second one may say something else
 _STRUCTURE = (b"SIMPLE  ", b"XTENSION", b"BITPIX  ", b"NAXIS", b"PCOUNT  ", b"GCOUNT  ", b"TFIELDS ", b"EXTEND  ")
+_NOT_TABLE = (*_STRUCTURE, b"HIERARCH")  # behind the first cards; astropy minds
+_NOT_PRIMARY = (*_NOT_TABLE, b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"CHECKSUM", b"DATASUM", b"EXT")
 _TABLE = (  # the first eight cards of a table
     _card(rb"XTENSION= 'BINTABLE'"),
     _card(rb"BITPIX  = {20}8"),
@@ -225,7 +226,7 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     header = bytes(content[start:end]) if end else b""
     sizes = _cards(header, _TABLE)
     others = names[8 * len(_TABLE) :].upper()
-    if not names or sizes is None or any(_place(others, name) >= 0 for name in (b"HIERARCH", *_STRUCTURE)):
+    if not names or sizes is None or any(_place(others, name) >= 0 for name in _NOT_TABLE):
         return None
     width, rows, fields = sizes
     try:
@@ -286,7 +287,7 @@ def _primary(content: memoryview) -> tuple[dict, int] | None:
         return None
     names = names.upper()  # astropy takes a keyword in small letters for the same
     others = names[8 * len(_PRIMARY) :]
-    if any(_place(others, name) >= 0 for name in _NOT_PRIMARY + _STRUCTURE):
+    if any(_place(others, name) >= 0 for name in _NOT_PRIMARY):
         return None
     keys = {}
     for name, pattern in _PRIMARY_KEYS.items():

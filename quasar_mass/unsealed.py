@@ -16,7 +16,6 @@ from quasar_mass.errors import ModelError, first_line
 
 _SECONDS = 60  # in which a file must be read; one of 5 MB takes 0.02
 _ROOM = 200_000_000  # bytes of memory that this may take, beside ten times the size of the file
-_FAILS = 3  # exit status: not to be opened, without a word
 
 
 def fault(path: Path) -> str | None:
@@ -73,7 +72,7 @@ def _main(path: Path) -> int:
     except ModelError:
         pass
     except MemoryError:
-        return _FAILS
+        return 1
     except Exception as error:  # noqa: BLE001 - h5py raises every kind; all mean the same
         print(f"one that HDF5 cannot open ({first_line(error)})")
     return 0

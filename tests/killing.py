@@ -97,6 +97,13 @@ def kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
+def hearing(*arguments: object) -> list[str]:
+    """A command that runs a script with Ctrl-C heard: tests that a shell began in the background have children deaf."""
+    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); del sys.argv[0]; "
+    code += "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder, by name."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if not path.is_dir()}

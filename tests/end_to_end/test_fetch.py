@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from archive_server import Archive, at_random, published
+from killing import hearing
 
 import get_Chen_data
 import quasar_analysis
@@ -161,15 +162,8 @@ def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(simulated, tmp
     sky = tmp_path / "sky"
     with Archive(published(simulated.folder), latency=0.1) as archive:
         command = ["get_Chen_data.py", "fetch", "all", "--survey", sky, "--mirror", archive.url, "--jobs", "2"]
-        # a shell that started the tests in the background had them ignore SIGINT, and so their children
-        code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); del sys.argv[0]; "
-        code += "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
         with subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, command)],
-            cwd=HOME,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            hearing(*command), cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             while sum(archive.asked.values()) < 12:
                 assert process.poll() is None

@@ -8,6 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import NUMBERS, SHARES, WORDS, Case, Mutation, damage, either
 
+from quasar_mass.hdf5 import SEAL_SIZE
+
 JSON = ("model_config", "training_config", "quasar_mass")
 ANY = st.one_of(
     st.none(),
@@ -127,7 +129,7 @@ def _array(draw) -> Mutation:
 
 def unsealed(content: bytes) -> bytes:
     """The file without its checksum, as a program that means harm would leave it; with it, no damage gets far."""
-    return content[: content.rindex(b"\nquasar_mass sha256 ")]
+    return content[:-SEAL_SIZE]
 
 
 def hdf5_damage(content: bytes) -> st.SearchStrategy[Case]:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killing import hearing
 
 import quasar_analysis
 from quasar_mass import cli
@@ -245,12 +246,9 @@ def test_a_pipe_is_said_to_be_one(tmp_path):
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_work_in_several_processes_ends_in_order(tmp_path, number, word, moment):
     """SIGTERM comes to one process, Ctrl-C to all: also while they start, they print nothing of where they were."""
-    # a shell that started the tests in the background had them ignore SIGINT, and so their children
-    code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); del sys.argv[0]; "
-    code += "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", code, "get_Chen_data.py", "simulate", "--survey", tmp_path, "--objects", "3000"]
+    options = ("--survey", tmp_path, "--objects", "3000", "--jobs", "3")
     with subprocess.Popen(
-        [*command, "--jobs", "3"],
+        hearing("get_Chen_data.py", "simulate", *options),
         cwd=HOME,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
