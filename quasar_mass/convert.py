@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import __version__, locks, reference, table_checks, tables
+from quasar_mass import __version__, locks, parquet, reference, table_checks, tables
 from quasar_mass.dataset import split_objects
 from quasar_mass.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.files import progress, sha256, together
@@ -67,7 +67,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
             return _convert_quasars(path, source, survey)
         if len(_wavelength_columns(schema)) > 100:
             return _convert_spectra(path, source, schema, survey, quiet)
-    except tables.DAMAGED as error:
+    except parquet.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the machine's own trouble (disk full, no permission), not the file's
         raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="fetch it again") from error
@@ -104,7 +104,7 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     names, expected = pq.read_schema(source).names, "index or column OBJECT, and each column once"
     table_checks.each_once(path, names, needed, expected, "fetch it again")
     # what pandas noted down of a table is not needed, and anyone may have noted it
-    frame = pq.read_table(source, columns=needed, **tables.READING).to_pandas(ignore_metadata=True)
+    frame = pq.read_table(source, columns=needed, **parquet.READING).to_pandas(ignore_metadata=True)
     if frame[needed].isna().any(axis=None):
         raise TableError(path, expected="a value in every cell", got="none in some", do="fetch it again")
     frame["OBJECT"] = _text(frame["OBJECT"])
@@ -181,7 +181,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     if any(schema.names.count(name) != 1 for name in ("OBJECT", "EPOCH")):
         got = ", ".join(name for name in schema.names if name not in columns) or "neither"
         raise TableError(path, expected="index levels OBJECT and EPOCH", got=got, do="fetch it again")
-    index = pq.read_table(source, columns=["OBJECT", "EPOCH"], **tables.READING).to_pandas(ignore_metadata=True)
+    index = pq.read_table(source, columns=["OBJECT", "EPOCH"], **parquet.READING).to_pandas(ignore_metadata=True)
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
     table_checks.epochs(path, names["EPOCH"])
     if names.duplicated().any():
@@ -201,7 +201,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     ]
 
     def stream() -> Iterator[dict]:
-        with pq.ParquetFile(source, **tables.READING) as file:
+        with pq.ParquetFile(source, **parquet.READING) as file:
             for start in progress(
                 range(0, len(names), _ROWS),
                 total=-(-len(names) // _ROWS),

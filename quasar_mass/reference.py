@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import table_checks, tables
+from quasar_mass import parquet, table_checks
 from quasar_mass.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.files import sha256
 from quasar_mass.survey import Survey
@@ -55,7 +55,7 @@ def find(path: Path, survey: Survey) -> tuple[Path, pa.Schema]:
             path, expected="the reference's quasars.parquet or spectra.parquet", got="no such file", do="check the name"
         )
     schema = _schema(path)
-    about = (schema.metadata or {}).get(tables.METADATA)
+    about = (schema.metadata or {}).get(parquet.METADATA)
     if about is None:
         return path, schema
     if kept and kept.is_file() and json.loads(about).get("inputs") == {path.name: sha256(kept)}:
@@ -92,10 +92,10 @@ def _in_place(path: Path, survey: Survey) -> list[Path]:
 
 def _schema(path: Path) -> pa.Schema:
     try:
-        table_checks.footer(path)
-        table_checks.size(path, pq.read_metadata(path).num_rows, 8)
+        parquet.check_length(path)
+        table_checks.size(path, parquet.footer(path).num_rows, 8)
         return pq.read_schema(path)
-    except tables.DAMAGED as error:
+    except parquet.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise FileError(path, expected="a Parquet file", got=first_line(error), do="fetch it again") from error

@@ -18,7 +18,6 @@ from quasar_mass.survey import LABEL_LINES, SPLITS, Grid
 
 MOST_ROWS = 10_000_000  # more spectra than SDSS has taken
 MOST_PACKED = 30_000  # bytes that one byte of a compressed file can stand for, at the most
-MOST_FOOTER = 32_000_000  # bytes that describe the columns; the reference's 7,400 take 3 MB
 AGAIN = "build it again"
 
 # What the metadata say, where they say it.
@@ -93,18 +92,6 @@ def needed(path: Path, found: dict, names: tuple[str, ...]) -> None:
         raise _wrong(path, f"a description with {', '.join(names)}", f"no {', '.join(missing)}")
 
 
-def footer(path: Path) -> None:
-    """Refuse a Parquet file that describes more columns than any table has, before it is read; ValueError."""
-    with open(path, "rb") as file:
-        file.seek(0, 2)
-        if file.tell() < 12:
-            return  # pyarrow says what it is not
-        file.seek(-8, 2)
-        described = int.from_bytes(file.read(4), "little")
-    if described > MOST_FOOTER:
-        raise ValueError(f"a description of {described:,} bytes")
-
-
 def each_once(path: Path, names: list[str], needed: list[str], expected: str, do: str) -> None:
     """Refuse a table that has a column that is needed not just once: TableError with `expected` and `do`."""
     wrong = [name for name in needed if names.count(name) != 1]
@@ -118,17 +105,6 @@ def size(path: Path, rows: int, row_bytes: int) -> None:
     packed = MOST_PACKED * path.stat().st_size
     if not 0 <= rows <= MOST_ROWS or rows * row_bytes > packed:
         raise _wrong(path, f"at most {min(MOST_ROWS, packed // row_bytes):,} rows in a file of its size", f"{rows:,}")
-
-
-def counts(footer) -> None:
-    """Refuse a Parquet file whose footer (`pyarrow.parquet.FileMetaData`) counts its rows in two ways; ValueError.
-
-    It says how many the file has, and each of its row groups. No checksum guards it. (Their columns say it again; but
-    pyarrow 26 ends the process if asked for a column's description that is damaged.)
-    """
-    total = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    if total != footer.num_rows:
-        raise ValueError(f"{footer.num_rows:,} rows in row groups of {total:,}")
 
 
 def quasars(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:

@@ -1,9 +1,6 @@
-"""The Parquet tables of a survey: their columns, their metadata, how they are written and read."""
+"""The tables of a survey: their columns and what they say of themselves, written and read."""
 
 import base64
-import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -12,24 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import table_checks
-from quasar_mass.errors import FileError, TableError, first_line
+from quasar_mass import parquet, table_checks
+from quasar_mass.errors import FileError, TableError
 from quasar_mass.files import whole
 from quasar_mass.rows import Rows, cut
 from quasar_mass.survey import Grid, Survey
 
-METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
-SEAL = b"quasar_mass_sha256"  # and the one that holds the SHA-256 of that text
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
 
-# A bit that rots on a disk would else be a wrong number: of 1,500 bits flipped one by one in the pages of a table,
-# 1,455 changed a number, and nothing was said. With a checksum for every page, all are found.
-WRITING = {"compression": "zstd", "write_page_checksum": True}
-READING = {"page_checksum_verification": True}
-
-# What pyarrow raises on a file that is not whole.
-DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
-
+BUILD = "run: python get_Chen_data.py build"  # what to do where a table is missing
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
 
 # quasars.parquet: the reference's columns under its names, then what its selection knew and dropped.
@@ -69,28 +57,18 @@ def spectra_schema(grid: Grid) -> pa.Schema:
     )
 
 
-def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:
-    """Add what is known about a table to its schema, beside what stands there (pandas' own notes, say)."""
-    text = json.dumps(about, sort_keys=True).encode()
-    return schema.with_metadata({**(schema.metadata or {}), METADATA: text, SEAL: _seal(text)})
-
-
-def _seal(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest().encode()
-
-
 def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = whole) -> None:
     """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as of `write_spectra`."""
     table = pa.Table.from_pandas(quasars[list(QUASAR_COLUMNS)])
     with place(path) as temporary:
-        pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, **WRITING)
+        pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
 
 def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = whole) -> None:
     """Write rejects.parquet: OBJECT, EPOCH, REASON, DETAIL of every spectrum that is not in spectra.parquet."""
     table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
     with place(path) as temporary:
-        pq.write_table(table.cast(with_metadata(table.schema, about)), temporary, **WRITING)
+        pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
 
 def spectra_table(batch: dict, grid: Grid) -> pa.Table:
@@ -155,7 +133,7 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
     with pq.ParquetWriter(
         path,
         schema,
-        **WRITING,
+        **parquet.WRITING,
         use_dictionary=plain,
         use_byte_stream_split=["flux.list.element"],  # the bytes of like weight together: half the size, lossless
         write_statistics=plain,
@@ -177,13 +155,13 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
                 flush(everything=False)
         flush(everything=True)
         # pyarrow fixes the schema when it opens a file; the counts are known only now, so it is put there anew
-        final = with_metadata(schema, finish())
+        final = parquet.with_metadata(schema, finish())
         arrow_schema = base64.b64encode(final.serialize().to_pybytes())
         writer.add_key_value_metadata({**final.metadata, b"ARROW:schema": arrow_schema})
     return written
 
 
-def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> dict:
+def read_about(path: Path, hint: str = BUILD) -> dict:
     """Metadata of one of our tables, without reading its rows.
 
     Raises
@@ -193,21 +171,17 @@ def read_about(path: Path, hint: str = "run: python get_Chen_data.py build") -> 
     TableError
         If its metadata are not what a table of this project says of itself.
     """
-    return _about(path, read_schema(path, hint))
+    return _about(path, parquet.read_schema(path, hint))
 
 
 def _about(path: Path, schema: pa.Schema) -> dict:
-    about = (schema.metadata or {}).get(METADATA)
+    about = parquet.description(path, schema)
     if about is None:
         raise FileError(
             path,
             expected="a table of this project",
             got="a Parquet file of another origin",
             do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
-        )
-    if schema.metadata.get(SEAL, _seal(about)) != _seal(about):  # there is none in tables of earlier versions
-        raise TableError(
-            path, expected="a description as it was written", got="one that changed since", do="build it again"
         )
     return table_checks.about(path, about, FLUX_UNIT)
 
@@ -235,32 +209,12 @@ def check_pair(survey: Survey) -> dict:
     return about
 
 
-def read_schema(path: Path, hint: str) -> pa.Schema:
-    """Columns and metadata of a table, one file or a folder of parts; errors as of `read_about`."""
-    files = _files(Path(path))
-    if not files:
-        got = "an empty folder" if Path(path).is_dir() else "no such file"
-        raise FileError(path, expected="a table", got=got, do=hint)
-    try:
-        table_checks.footer(files[0])
-        return pq.read_schema(files[0])
-    except DAMAGED as error:
-        raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of a table: itself, or the parts in a folder, in order (all readers pass over `_` and `.`)."""
-    if path.is_dir():
-        return sorted(part for part in path.glob("*.parquet") if part.name[0] not in "._")
-    return [path] if path.is_file() else []
-
-
 def read_quasars(path: Path) -> pd.DataFrame:
     """Read quasars.parquet of this project; index OBJECT (text)."""
-    read_about(path)
-    needed, again = ["OBJECT", *QUASAR_COLUMNS], "build it again"
-    names = read_schema(path, again).names
-    table_checks.each_once(path, names, needed, "the columns of quasars.parquet, index OBJECT", again)
+    schema, needed = parquet.read_schema(path, BUILD), ["OBJECT", *QUASAR_COLUMNS]
+    _about(path, schema)
+    expected = "the columns of quasars.parquet, index OBJECT"
+    table_checks.each_once(path, schema.names, needed, expected, "build it again")
     frame = _rows(path, needed).set_index("OBJECT")
     table_checks.quasars(path, frame, QUASAR_COLUMNS)
     return frame
@@ -276,12 +230,11 @@ def read_rejects(path: Path) -> pd.DataFrame:
 
 
 def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
-    with _read(path):
-        footer = pq.read_metadata(path)
-        table_checks.counts(footer)
+    with parquet.reading(path):
+        footer = parquet.footer(path)
         table_checks.size(path, footer.num_rows, 8)
         # what pandas noted down of a table is not needed, and anyone may have noted it
-        table = pq.read_table(path, columns=columns, **READING)
+        table = pq.read_table(path, columns=columns, **parquet.READING)
         table.validate(full=True)  # text that is none would be found out later
         return table.to_pandas(ignore_metadata=True)
 
@@ -307,10 +260,9 @@ def parts_of(path: Path) -> list[tuple[Path, int]]:
     """
     about, found = read_about(path), []
     table_checks.needed(path, about, ("grid",))
-    for file in _files(Path(path)):
-        with _read(file):
-            footer = pq.read_metadata(file)
-            table_checks.counts(footer)
+    for file in parquet.files(Path(path)):
+        with parquet.reading(file):
+            footer = parquet.footer(file)
             schema = footer.schema.to_arrow_schema()
         if _about(file, schema) != about:
             raise TableError(
@@ -364,14 +316,12 @@ def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.Data
     for file, start, stop in pieces:
         # Without pre_buffer=False pyarrow keeps what it has read until the file is closed; and its threads keep some:
         # whoever wants several at work reads several shares.
-        with _read(file), pq.ParquetFile(file, pre_buffer=False, **READING) as parquet:
-            grid = _checked_grid(file, parquet.schema_arrow, build)
-            ends = np.cumsum([parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)])
+        with parquet.reading(file), pq.ParquetFile(file, pre_buffer=False, **parquet.READING) as opened:
+            grid = _checked_grid(file, opened.schema_arrow, build)
+            ends = np.cumsum([opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)])
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             before = ends[first - 1] if first else 0
-            rows = parquet.read_row_groups(range(first, last + 1), use_threads=False).slice(
-                start - before, stop - start
-            )
+            rows = opened.read_row_groups(range(first, last + 1), use_threads=False).slice(start - before, stop - start)
             rows.validate(full=True)  # text that is none would be found out later
             for batch in rows.to_batches():
                 table_checks.spectra(file, batch)
@@ -401,15 +351,6 @@ def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
             file, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
         )
     return grid
-
-
-@contextlib.contextmanager
-def _read(path: Path) -> Iterator[None]:
-    """Say of a file that cannot be read what it should be."""
-    try:
-        yield
-    except DAMAGED as error:
-        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
 
 
 def count_spectra(path: Path) -> int:

@@ -144,9 +144,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _holds_spectra(path: Path) -> bool:
-    from quasar_mass import tables  # not at the top: lists of files need no Parquet
+    from quasar_mass import parquet  # not at the top: lists of files need no Parquet
 
-    return "flux" in tables.read_schema(path, "correct the name, copy or write it again").names
+    return "flux" in parquet.read_schema(path, "correct the name, copy or write it again").names
 
 
 def _is_spectrum(path: Path) -> bool:
@@ -243,15 +243,17 @@ def _read(path: Path) -> pd.DataFrame:
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyUserWarning
 
+    from quasar_mass import parquet
+
     if not path.is_file():
         raise FileError(path, expected="a table", got="no such file", do="correct the name")
     try:
         if path.suffix.lower() == ".parquet":
-            described = pq.read_metadata(path)
+            described = parquet.footer(path)
             if described.num_columns > MOST_COLUMNS:
                 raise ValueError(f"more than {MOST_COLUMNS:,} columns")
             table_checks.size(path, described.num_rows, 8)
-            table = pq.read_table(path)
+            table = pq.read_table(path, **parquet.READING)
             table.validate(full=True)  # text that is none would be found out later
             return table.to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":

@@ -142,13 +142,13 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from quasar_mass import tables
+        from quasar_mass import parquet
 
         ordered = [self.rows[epoch] for epoch in sorted(self.rows)]
         schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in NAMES])
         columns = {name: [getattr(row, name) for row in ordered] for name in NAMES}
         with whole(self.table) as temporary:
-            pq.write_table(pa.table(columns, schema), temporary, **tables.WRITING)
+            pq.write_table(pa.table(columns, schema), temporary, **parquet.WRITING)
             if lasting:
                 with open(temporary, "rb") as file:
                     os.fsync(file.fileno())
@@ -164,11 +164,11 @@ def _table_rows(path: Path) -> Iterable[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from quasar_mass import table_checks, tables
+    from quasar_mass import parquet
 
     try:
-        table_checks.counts(pq.read_metadata(path))
-        table = pq.read_table(path, columns=list(NAMES), **tables.READING)
+        parquet.footer(path)
+        table = pq.read_table(path, columns=list(NAMES), **parquet.READING)
         for values in zip(*(table.column(name).to_pylist() for name in NAMES), strict=True):
             yield _checked(dict(zip(NAMES, values, strict=True)))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:

@@ -179,7 +179,7 @@ def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None
     import pyarrow as pa  # not at the top: nothing else here needs it
     import pyarrow.parquet as pq
 
-    from quasar_mass import tables, virial
+    from quasar_mass import parquet, virial
 
     known = sorted((r for r in records if r.target.kind != "catalogue only"), key=lambda record: record.target.name)
     quasars = [record.quasar for record in known]
@@ -196,4 +196,4 @@ def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None
     }
     table = pa.table(columns).replace_schema_metadata({"kind": "simulated", "seed": str(seed)})
     with whole(survey.truth) as temporary:
-        pq.write_table(table, temporary, **tables.WRITING)
+        pq.write_table(table, temporary, **parquet.WRITING)

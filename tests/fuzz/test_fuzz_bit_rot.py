@@ -13,7 +13,7 @@ import pytest
 import watch
 from parquet_mutations import unsealed
 
-from quasar_mass import backend, dataset, model_arrays, model_file, tables
+from quasar_mass import backend, dataset, model_arrays, model_file, parquet, tables
 from quasar_mass.build import build
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import ModelError, TableError
@@ -132,7 +132,7 @@ def test_files_of_earlier_versions_have_no_checksums_and_are_read(built, tmp_pat
     survey = Survey(shutil.copytree(built.folder, tmp_path / "survey"))
     for path in (survey.quasars, survey.spectra):
         path.write_bytes(unsealed(path.read_bytes()))
-        assert tables.SEAL not in pq.read_schema(path).metadata
+        assert parquet.SEAL not in pq.read_schema(path).metadata
     assert np.array_equal(dataset.load(survey).flux, whole.flux)
 
     path = small_model(tmp_path / "model.h5")
@@ -144,7 +144,7 @@ def test_a_changed_description_is_said_to_be_one(built, tmp_path):
     survey = Survey(shutil.copytree(built.folder, tmp_path / "survey"))
     table = pq.read_table(survey.spectra)
     said = dict(table.schema.metadata)
-    said[tables.METADATA] = said[tables.METADATA].replace(b'"sdss"', b'"simulated"')
+    said[parquet.METADATA] = said[parquet.METADATA].replace(b'"sdss"', b'"simulated"')
     pq.write_table(table.replace_schema_metadata(said), survey.spectra)
     with pytest.raises(TableError, match="changed since"):
         dataset.load(survey)

@@ -17,7 +17,7 @@ import pytest
 from astropy.table import Table
 from pages import HOSTILE, page
 
-from quasar_mass import backend, report_page, table_files, tables
+from quasar_mass import backend, parquet, report_page, table_files, tables
 from quasar_mass.build import build
 from quasar_mass.easyai import EasyAI
 from quasar_mass.errors import FileError, ModelError, QuasarMassError, TableError
@@ -183,7 +183,7 @@ def test_parquet_of_a_pickling_extension_type_is_not_unpickled(tmp_path, canary)
     )
     table = pa.table(
         [pa.array(["a"])],
-        schema=pa.schema([field], metadata={tables.METADATA: b'{"kind": "sdss", "build": "a"}', b"pandas": monkey}),
+        schema=pa.schema([field], metadata={parquet.METADATA: b'{"kind": "sdss", "build": "a"}', b"pandas": monkey}),
     )
     pq.write_table(table, path)
     for read in (tables.read_quasars, tables.read_about, lambda path: gather([path], None)):
