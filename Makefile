@@ -59,7 +59,7 @@ train: $(INSTALLED)
 best-models: $(INSTALLED)
 	@$(PY) get_Chen_data.py simulate --survey data/simulated-full --objects 30920 --seed 3
 	@$(PY) get_Chen_data.py build --survey data/simulated-full
-	@$(PY) -m quasar_mass.best_models train --survey data/simulated-full
+	@$(PY) -m quasar_mass.cli.best_models train --survey data/simulated-full
 
 # the published recipe on the same survey: its grid, layers and lengths of training, and no correction for the Galaxy
 published: $(INSTALLED)
@@ -67,7 +67,7 @@ published: $(INSTALLED)
 	@for part in survey.json truth.parquet apjsab41fet1_mrt.txt spectra bigger_data/DR16Q_v4.fits; do \
 	  ln -sfn "$(CURDIR)/data/simulated-full/$$part" data/simulated-published/$$part; done
 	@$(PY) get_Chen_data.py build --survey data/simulated-published --step 5e-5 --no-extinction
-	@$(PY) -m quasar_mass.best_models published --survey data/simulated-published
+	@$(PY) -m quasar_mass.cli.best_models published --survey data/simulated-published
 
 test: $(INSTALLED)
 	@$(PY) -m pytest

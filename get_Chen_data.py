@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quasar_mass import cli
-from quasar_mass.parallel import cores
-from quasar_mass.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
+from quasar_mass.cli import cli
+from quasar_mass.core.parallel import cores
+from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +57,8 @@ def get_Chen_data(
     y_train, y_val, y_test : Series of float32, index (OBJECT, EPOCH)
         log10(M_BH / M_Sun), the Chen+ label of the object.
     """
-    from quasar_mass import dataset
-    from quasar_mass.errors import SurveyError
+    from quasar_mass.core.errors import SurveyError
+    from quasar_mass.tables import dataset
 
     if creating not in CREATING:
         raise SurveyError(
@@ -80,8 +80,9 @@ def get_Chen_data(
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
-    from quasar_mass import locks, tables
-    from quasar_mass.simulation import simulate
+    from quasar_mass.core import locks
+    from quasar_mass.simulation.simulated_survey import simulate
+    from quasar_mass.tables import tables
 
     if not survey.about().get("complete"):
         simulate(survey, jobs=cores(), quiet=quiet)
@@ -102,7 +103,7 @@ def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
 
 def _build(survey: Survey, **options: object) -> None:
     """Build and print the cut-by-cut table of counts."""
-    from quasar_mass.build import build
+    from quasar_mass.tables.build.build import build
 
     report = build(survey, **options)
     print(f"{'cut':<60} {'objects':>9} {'spectra':>9}")
@@ -115,8 +116,8 @@ def _build(survey: Survey, **options: object) -> None:
 
 def status(options) -> None:
     """Say what a survey has, what it lacks, and what to type next."""
-    from quasar_mass import tables
     from quasar_mass.fetch import plan
+    from quasar_mass.tables import tables
 
     survey = options.survey
     about = survey.about()
@@ -166,7 +167,7 @@ def _size(path) -> str:
 
 def simulate(options) -> None:
     """Simulate a survey, or compare it with real data."""
-    from quasar_mass.simulation import simulate as run
+    from quasar_mass.simulation.simulated_survey import simulate as run
 
     if options.check:
         _check(options, run)
@@ -180,21 +181,21 @@ def simulate(options) -> None:
 
 def _check(options, run) -> None:
     """Print a survey beside real data; simulate it first, unless it is complete, whatever its size."""
-    from quasar_mass import figures
-    from quasar_mass.simulation import check
+    from quasar_mass.report import figures
+    from quasar_mass.simulation.check import comparison
 
-    real = check.real_folder()  # first: no survey is made in vain
+    real = comparison.real_folder()  # first: no survey is made in vain
     survey = options.survey
     if not survey.about().get("complete"):
         run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
-    comparison = check.compare(survey, real, quiet=options.quiet)
-    print(comparison)
-    if not comparison.pairs:
-        low, high = check.SHOWN_REDSHIFTS
+    result = comparison.compare(survey, real, quiet=options.quiet)
+    print(result)
+    if not result.pairs:
+        low, high = comparison.SHOWN_REDSHIFTS
         print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
         return
     path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
-    figures.save(figures.spectra_beside(check.drawn(comparison.pairs)), path)
+    figures.save(figures.spectra_beside(comparison.drawn(result.pairs)), path)
     print(f"figure: {path}")
 
 
@@ -229,7 +230,7 @@ def build(options) -> None:
 
 def convert(options) -> None:
     """Convert one of the reference's files."""
-    from quasar_mass.convert import convert as run
+    from quasar_mass.tables.build.convert import convert as run
 
     print(run(options.file, options.survey, quiet=options.quiet))
 

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quasar_mass import cli
+from quasar_mass.cli import cli
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.quoting import Quoter
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.predict.quoting import Quoter
 
 
 def results(
@@ -39,8 +39,8 @@ def results(
     scores : DataFrame
         RMSE, robust scatter, bias and R2 in all groups (`evaluation.results`).
     """
-    from quasar_mass.evaluation import need_some
-    from quasar_mass.evaluation import results as score
+    from quasar_mass.core.evaluation import need_some
+    from quasar_mass.core.evaluation import results as score
 
     need_some(y)
     predictions = spectra.loc[y.index].assign(PREDICTED=model.predict(X)).reset_index()
@@ -51,8 +51,9 @@ def evaluate(options) -> None:
     """Score a model on the test objects of a survey."""
     import json
 
-    from quasar_mass import assessment, usage
-    from quasar_mass.dataset import load
+    from quasar_mass.predict import usage
+    from quasar_mass.report import assessment
+    from quasar_mass.tables.dataset import load
 
     # the cheap checks come before TensorFlow
     data = load(options.survey)
@@ -78,13 +79,15 @@ def evaluate(options) -> None:
     print(f"\n{usage.caution(quoter.ensemble.first, data.kind)}")
 
 
-_CALIBRATE = "this model file carries no calibration; python -m quasar_mass.best_models calibrate --model FILE adds it"
+_CALIBRATE = (
+    "this model file carries no calibration; python -m quasar_mass.cli.best_models calibrate --model FILE adds it"
+)
 
 
 def _models(options) -> list[Path]:
     """The model files that were named, or the shipped one; ModelError for one that is not there."""
-    from quasar_mass import usage
-    from quasar_mass.errors import ModelError
+    from quasar_mass.core.errors import ModelError
+    from quasar_mass.predict import usage
 
     paths = [Path(path) for path in options.model or [usage.default_model()]]
     for path in paths:
@@ -96,7 +99,7 @@ def _models(options) -> list[Path]:
 
 
 def _quoter(paths: list[Path], options) -> "Quoter":
-    from quasar_mass.quoting import Quoter
+    from quasar_mass.predict.quoting import Quoter
 
     chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
     return Quoter.load(paths, **chosen)
@@ -104,12 +107,13 @@ def _quoter(paths: list[Path], options) -> "Quoter":
 
 def predict(options) -> None:
     """Predict the masses of spec files, of a table's spectra, or of all spectra of a survey."""
-    from quasar_mass import table_files, wanted
+    from quasar_mass.predict import wanted
+    from quasar_mass.tables import table_files
 
     output = table_files.check_output(options.output) if options.output else None
     files, whole_tables = wanted.gather(options.files, options.survey)
     paths = _models(options)
-    from quasar_mass import prediction, usage
+    from quasar_mass.predict import prediction, usage
 
     quoter = _quoter(paths, options)
     asked = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
@@ -147,15 +151,15 @@ def predict(options) -> None:
 
 def explain(options) -> None:
     """Show what a network looks at, and how its masses follow width and luminosity."""
-    from quasar_mass import explanation
+    from quasar_mass.report import explanation
 
     print(explanation.explain(options, _models(options)))
 
 
 def report(options) -> None:
     """Write one page about a model on a survey, with its figures."""
-    from quasar_mass import report as reporting
-    from quasar_mass.dataset import load
+    from quasar_mass.report import report as reporting
+    from quasar_mass.tables.dataset import load
 
     data = load(options.survey)
     folder = Path(options.output or f"results/{options.survey.folder.name}/report")
@@ -165,11 +169,11 @@ def report(options) -> None:
 
 def export(options) -> None:
     """Write a model in another format, which must predict the same masses."""
-    from quasar_mass import export as exporting
+    from quasar_mass.network import export as exporting
 
     output = exporting.check_output(options.output)
     (model_path,) = _models(options)
-    from quasar_mass.easyai import EasyAI
+    from quasar_mass.network.easyai import EasyAI
 
     difference = exporting.export(EasyAI.load(model_path), output)
     if not options.quiet:
@@ -181,9 +185,9 @@ def export(options) -> None:
 
 def virial(options) -> None:
     """Measure lines and virial masses of spec files in the classical way."""
-    from quasar_mass import table_files
+    from quasar_mass.predict.wanted import expand
+    from quasar_mass.tables import table_files
     from quasar_mass.virial import files as virial_files
-    from quasar_mass.wanted import expand
 
     output = table_files.check_output(options.output) if options.output else None
     table = virial_files.measure_files(expand(options.files), quiet=options.quiet)

@@ -57,9 +57,9 @@ OURS = """
 import sys, time
 if __name__ == "__main__":  # the other processes import this file too, as they do the command's, which is as short
     from astropy.cosmology import Planck15
-    from quasar_mass.build import build
-    from quasar_mass.spectrum import extinction_curve
-    from quasar_mass.survey import Survey
+    from quasar_mass.tables.build.build import build
+    from quasar_mass.spectra.spectrum import extinction_curve
+    from quasar_mass.core.survey import Survey
     extinction_curve()
     begin = time.perf_counter()
     report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))  # the package, for benchmarks that use it themselves
 
-from quasar_mass.parallel import cores  # noqa: E402
+from quasar_mass.core.parallel import cores  # noqa: E402
 
 __all__ = ["HOME", "MODEL", "best", "command", "cores", "numbers", "simulated"]
 

@@ -31,8 +31,8 @@ print((folder / "reference_spectra.parquet").stat().st_size)
 CONVERT = """
 import resource, sys, time
 from pathlib import Path
-from quasar_mass.convert import convert
-from quasar_mass.survey import Survey
+from quasar_mass.tables.build.convert import convert
+from quasar_mass.core.survey import Survey
 folder = Path(sys.argv[1])
 begin = time.perf_counter()
 for name in ("quasars", "spectra"):

@@ -38,7 +38,7 @@ from pathlib import Path
 import pyarrow.parquet
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.spectra import fetch_spectra
-from quasar_mass.survey import Survey
+from quasar_mass.core.survey import Survey
 url, folder, epochs, jobs = sys.argv[1:]
 epochs = [tuple(epoch) for epoch in json.loads(Path(epochs).read_text())]
 sync, waited = os.sync, []

@@ -31,9 +31,9 @@ BUILD = (
 import resource, sys, time
 if __name__ == "__main__":
     from astropy.cosmology import Planck15
-    from quasar_mass.build import build
-    from quasar_mass.spectrum import extinction_curve
-    from quasar_mass.survey import Survey
+    from quasar_mass.tables.build.build import build
+    from quasar_mass.spectra.spectrum import extinction_curve
+    from quasar_mass.core.survey import Survey
     extinction_curve()
     begin = time.perf_counter()
     report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
@@ -47,8 +47,8 @@ import resource, sys, time
 if __name__ == "__main__":
     from dataclasses import replace
     from quasar_mass import dataset, network
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.survey import Survey
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.core.survey import Survey
     data = dataset.stream(Survey(sys.argv[1]))
     training, validation = data.part("training"), data.part("validation")
     ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1))
@@ -63,8 +63,8 @@ PREDICT = (
 import resource, sys, time
 if __name__ == "__main__":
     from quasar_mass import prediction
-    from quasar_mass.quoting import Quoter
-    from quasar_mass.survey import Survey
+    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.core.survey import Survey
     quoter = Quoter.load([sys.argv[2]])
     begin = time.perf_counter()
     count = len(prediction.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))

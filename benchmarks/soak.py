@@ -69,9 +69,9 @@ def repeated(path: Path, spectra: int) -> None:
 
 def soak(spectra: int) -> Soak:
     """Predict so many spectra in this process."""
-    from quasar_mass import prediction
-    from quasar_mass.quoting import Quoter
-    from quasar_mass.usage import SHIPPED_MODEL
+    from quasar_mass.predict import prediction
+    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict.usage import SHIPPED_MODEL
 
     quoter = Quoter.load(SHIPPED_MODEL)
     with tempfile.TemporaryDirectory() as folder:

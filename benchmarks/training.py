@@ -16,8 +16,8 @@ from pathlib import Path
 
 from contest import HOME, cores
 
-from quasar_mass import network
-from quasar_mass.survey import Survey
+from quasar_mass.core.survey import Survey
+from quasar_mass.network import network
 
 SURVEYS = {"published": HOME / "data" / "simulated-published", "ours": HOME / "data" / "simulated-full"}
 PUBLISHED_BATCH = 32
@@ -47,8 +47,8 @@ class Clock:
 
 def train(recipe: str, survey: Survey) -> dict:
     """Train a network by a recipe; gives its validation RMSE over time, and what it scores on the test objects."""
-    from quasar_mass import dataset
-    from quasar_mass.easyai import EasyAI
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.tables import dataset
 
     data = dataset.load(survey)
     training, validation = data.part("training"), data.part("validation")
@@ -73,8 +73,8 @@ def time_to_deal(training: tuple, batch_size: int) -> float:
     """Seconds to deal out all batches of a training epoch in shuffled order, without a network that takes them."""
     import numpy as np
 
-    from quasar_mass.backend import import_keras
-    from quasar_mass.batches import Arrays, batches
+    from quasar_mass.network.backend import import_keras
+    from quasar_mass.network.batches import Arrays, batches
 
     source = Arrays(training[0], training[1].to_numpy())
     dealt = batches(import_keras(), source, batch_size, np.random.default_rng(0).permutation(len(source)))

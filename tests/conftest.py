@@ -252,7 +252,7 @@ def _tiny_original(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny_survey(_tiny_original, tmp_path):
     """A survey folder of twelve quasars and eighteen spectra, without tables; each test has its own copy."""
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.survey import Survey
 
     return Survey(shutil.copytree(_tiny_original, tmp_path / "survey"))
 

@@ -20,10 +20,10 @@ COLUMNS = ["EPOCH", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS"]
 
 def simulate() -> None:
     """Make `spectra.parquet`: a real table of a survey, with fewer rows."""
-    from quasar_mass import tables
-    from quasar_mass.build import build
-    from quasar_mass.simulation import simulate
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.survey import Survey
+    from quasar_mass.simulation.simulated_survey import simulate
+    from quasar_mass.tables import tables
+    from quasar_mass.tables.build.build import build
 
     with tempfile.TemporaryDirectory() as folder:
         survey = Survey(Path(folder) / "survey")
@@ -37,8 +37,8 @@ def simulate() -> None:
 
 def predicted(model: Path):
     """What a model file says of the sample: its name (`Ensemble.name`) and the table of masses."""
-    from quasar_mass import prediction
-    from quasar_mass.quoting import Quoter
+    from quasar_mass.predict import prediction
+    from quasar_mass.predict.quoting import Quoter
 
     quoter = Quoter.load(model)
     return quoter.ensemble.name, prediction.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
@@ -56,7 +56,7 @@ def expected():
 def main() -> int:
     """Write the masses anew."""
     sys.path.insert(0, str(HERE.parent.parent))
-    from quasar_mass.usage import SHIPPED_MODEL
+    from quasar_mass.predict.usage import SHIPPED_MODEL
 
     if not SPECTRA.exists():
         simulate()

@@ -8,10 +8,12 @@ from pathlib import Path
 def main(arguments: list[str]) -> int:
     """Train, save and calibrate; `arguments` are a survey with its tables and the folder for what comes of it."""
     from get_Chen_data import get_Chen_data
-    from quasar_mass import backend, calibration, dataset, network, tables
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.errors import QuasarMassError
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.errors import QuasarMassError
+    from quasar_mass.core.survey import Survey
+    from quasar_mass.network import backend, network
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.predict import calibration
+    from quasar_mass.tables import dataset, tables
 
     survey, work = Survey(arguments[0]), Path(arguments[1])
     folder = work / "checkpoints"

@@ -14,14 +14,18 @@ PIECE = 7
 
 def whole_job(folder: Path, jobs: int) -> None:
     """Do it, in so many processes."""
-    from quasar_mass import build, dataset, network, prediction, simulation
-    from quasar_mass.calibration import calibrate_file
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.quoting import Quoter
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.survey import Survey
+    from quasar_mass.network import network
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.predict import prediction
+    from quasar_mass.predict.calibration import calibrate_file
+    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.simulation import simulated_survey
+    from quasar_mass.tables import dataset
+    from quasar_mass.tables.build import build
 
     survey = Survey(folder / "survey")
-    simulation.simulate(survey, objects=OBJECTS, seed=SEED, jobs=jobs, quiet=True)
+    simulated_survey.simulate(survey, objects=OBJECTS, seed=SEED, jobs=jobs, quiet=True)
     build.build(survey, step=STEP, jobs=jobs, quiet=True)
     data = dataset.load(survey)
     ann = EasyAI(network.layers(STEP), (data.grid.size, 1), seed=SEED)
@@ -38,7 +42,8 @@ def whole_job(folder: Path, jobs: int) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from quasar_mass import build, simulation
+    from quasar_mass.simulation import simulated_survey
+    from quasar_mass.tables.build import build
 
-    simulation.CHUNK_SPECTRA = build._CHUNK = PIECE
+    simulated_survey.CHUNK_SPECTRA = build._CHUNK = PIECE
     whole_job(Path(sys.argv[1]), int(sys.argv[2]))

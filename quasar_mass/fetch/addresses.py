@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-from quasar_mass.survey import epoch_name
+from quasar_mass.core.survey import epoch_name
 
 CHEN = "https://iopscience.iop.org/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt"
 CHEN_BLOB = "652bd17e75935ed66f20b77bf87d79cd290ebb60"  # git blob sha1 of its LF form, from the reference's repository

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import requests
 
-from quasar_mass.errors import FetchError
+from quasar_mass.core.errors import FetchError
 
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 GONE = (404, 410)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from quasar_mass.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
-from quasar_mass.errors import FetchError, FileError, QuasarMassError, SurveyError, TableError
+from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError, TableError
+from quasar_mass.core.files import PARTIAL, progress
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import addresses, kind
 from quasar_mass.fetch.answers import Temporary
 from quasar_mass.fetch.client import Client, forget
 from quasar_mass.fetch.content import git_blob, hdus, says_simulated
-from quasar_mass.files import PARTIAL, progress
-from quasar_mass.survey import Survey
+from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
 
 CHEN_LIMIT = 200_000_000  # bytes, far beyond 22 MB
 DR16Q_LIMIT = 4_000_000_000  # bytes, far beyond 1.7 GB

@@ -19,9 +19,8 @@ import requests.adapters
 import urllib3.exceptions
 
 from quasar_mass import __version__
-from quasar_mass.cli import MOST_CONNECTIONS
-from quasar_mass.errors import FetchError
-from quasar_mass.fetch.addresses import mirrored
+from quasar_mass.core.errors import FetchError
+from quasar_mass.fetch.addresses import MOST_CONNECTIONS, mirrored
 from quasar_mass.fetch.answers import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
 
 REDIRECTS = (301, 302, 303, 307, 308)

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from quasar_mass.core.survey import epoch_name
 from quasar_mass.fetch.answers import Temporary
-from quasar_mass.fitsbytes import BLOCK, CARD, END, find_card, whole_blocks
-from quasar_mass.survey import epoch_name
+from quasar_mass.spectra.fitsbytes import BLOCK, CARD, END, find_card, whole_blocks
 
 MOST_HEADER = 400 * BLOCK  # far beyond any header here
 SPECTRUM_HDUS = 4

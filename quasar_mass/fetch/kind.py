@@ -7,10 +7,10 @@ them takes its name; `build` and all that follows read it there.
 
 import json
 
-from quasar_mass.errors import SurveyError
+from quasar_mass.core.errors import SurveyError
+from quasar_mass.core.files import whole
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch.content import says_simulated
-from quasar_mass.files import whole
-from quasar_mass.survey import Survey
 
 FETCHED = "fetched"
 NOTE = (

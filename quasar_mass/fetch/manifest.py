@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from quasar_mass.errors import FileError
+from quasar_mass.core.errors import FileError
+from quasar_mass.core.files import whole
+from quasar_mass.core.survey import Survey, is_spectrum
 from quasar_mass.fetch.addresses import REDUCTIONS
-from quasar_mass.files import whole
-from quasar_mass.survey import Survey, is_spectrum
 
 Epoch = tuple[int, int, int]  # plate, mjd, fiberid
 
@@ -142,7 +142,7 @@ class Manifest:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from quasar_mass import parquet
+        from quasar_mass.tables import parquet
 
         ordered = [self.rows[epoch] for epoch in sorted(self.rows)]
         schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in NAMES])
@@ -164,7 +164,7 @@ def _table_rows(path: Path) -> Iterable[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from quasar_mass import parquet
+    from quasar_mass.tables import parquet
 
     try:
         parquet.footer(path)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from quasar_mass import reference, tables
-from quasar_mass.convert import convert_here
-from quasar_mass.errors import FetchError, SurveyError
+from quasar_mass.core.errors import FetchError, SurveyError
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.answers import Temporary
 from quasar_mass.fetch.big_files import bring, partial
 from quasar_mass.fetch.client import Client, forget
-from quasar_mass.survey import Survey
+from quasar_mass.tables import tables
+from quasar_mass.tables.build import reference
+from quasar_mass.tables.build.convert import convert_here
 
 PAGE_LIMIT = 5_000_000  # bytes of one page of a listing: ten files take some 30 kB
 MOST_PAGES = 50

@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+from quasar_mass.core.survey import REAL_FOLDER, Survey
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.addresses import SPECTRUM_SIZE
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, STATES, VERIFIED, Epoch, read
 from quasar_mass.fetch.spectra import Report, settled
-from quasar_mass.survey import REAL_FOLDER, Survey
 
 ME = "python get_Chen_data.py"
 SHOWN = 3  # addresses of spectra at either end of a plan

@@ -4,9 +4,9 @@ import functools
 import sys
 from collections.abc import Callable
 
-from quasar_mass import locks
-from quasar_mass.catalogs import read_chen
-from quasar_mass.errors import SurveyError
+from quasar_mass.core import locks
+from quasar_mass.core.errors import SurveyError
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import kind, plan
 from quasar_mass.fetch.answers import Policy
 from quasar_mass.fetch.big_files import fetch_catalogs, require_space
@@ -15,8 +15,8 @@ from quasar_mass.fetch.content import says_simulated
 from quasar_mass.fetch.manifest import Epoch, read
 from quasar_mass.fetch.osf import fetch_tables
 from quasar_mass.fetch.spectra import Report, fetch_spectra, raise_if_failed, settled, write_list
-from quasar_mass.selection import select
-from quasar_mass.survey import Survey
+from quasar_mass.tables.build.selection import select
+from quasar_mass.tables.catalogs import read_chen
 
 ARCHIVE, SPARCL = "archive", "sparcl"
 

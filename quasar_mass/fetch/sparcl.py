@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import requests
 
-from quasar_mass.errors import FetchError, SurveyError
+from quasar_mass.core.errors import FetchError, SurveyError
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.answers import Temporary
 from quasar_mass.fetch.content import check_spectrum
 from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Epoch, Manifest, Row
 from quasar_mass.fetch.spectra import Report, already, gather, save, to_do
-from quasar_mass.fitsbytes import card
-from quasar_mass.spec_lite import grid_cards, spec_lite
-from quasar_mass.survey import Survey
+from quasar_mass.spectra.fitsbytes import card
+from quasar_mass.spectra.spec_lite import grid_cards, spec_lite
 
 BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
 TRIES, BACKOFF = 4, 5.0  # times a request is made; seconds before the second one, doubled each time

@@ -9,15 +9,15 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quasar_mass.errors import FetchError, SpectrumError
+from quasar_mass.core.errors import FetchError, SpectrumError
+from quasar_mass.core.files import progress, whole
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import addresses
 from quasar_mass.fetch.answers import Temporary
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.content import SPECTRUM_LIMIT, check_spectrum
 from quasar_mass.fetch.crew import crew
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED, Epoch, Manifest, Row
-from quasar_mass.files import progress, whole
-from quasar_mass.survey import Survey
 
 IN_A_ROW = 25  # files failing one after another that mean that the server, not the files, is the trouble
 ADOPTED = "was there already"
@@ -187,7 +187,7 @@ def already(survey: Survey, row: Row, simulated: bool) -> Row | None:
 
 def _old_run2d(path: Path) -> str:
     """RUN2D of the SDSS-I/II reductions, which stands in HDU 2 alone."""
-    from quasar_mass.spec_file import read_spectrum  # not at the top: astropy, for the few old files alone
+    from quasar_mass.spectra.spec_file import read_spectrum  # not at the top: astropy, for the few old files alone
 
     return read_spectrum(path).run2d
 

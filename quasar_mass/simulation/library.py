@@ -14,12 +14,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from quasar_mass.errors import FileError, SpectrumError
-from quasar_mass.files import progress, whole
-from quasar_mass.parallel import ordered_map
-from quasar_mass.simulation import instrument, labels, observing, population
-from quasar_mass.spectrum import PIXEL, Spectrum, to_rest_frame
-from quasar_mass.survey import Grid
+from quasar_mass.core.errors import FileError, SpectrumError
+from quasar_mass.core.files import progress, whole
+from quasar_mass.core.parallel import ordered_map
+from quasar_mass.core.survey import Grid
+from quasar_mass.simulation import labels, observing, population
+from quasar_mass.simulation.spectrograph import instrument
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum, to_rest_frame
 
 PART = 2000  # quasars per file: half a minute's work
 FIRST_SEED = 1_000_003  # added to a library's seed, so that its quasars are not those of a survey of the same seed

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quasar_mass import virial
-from quasar_mass.files import whole
-from quasar_mass.simulation import instrument, labels, quasars, specfile
-from quasar_mass.simulation.light import magnitudes, received_light, variation, variations
+from quasar_mass.core.files import whole
+from quasar_mass.core.survey import Survey
+from quasar_mass.simulation import labels
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
-from quasar_mass.spectrum import Spectrum, colour_excess
-from quasar_mass.survey import Survey
+from quasar_mass.simulation.quasar import quasars
+from quasar_mass.simulation.quasar.light import magnitudes, received_light, variation, variations
+from quasar_mass.simulation.spectrograph import instrument, specfile
+from quasar_mass.spectra.spectrum import Spectrum, colour_excess
 
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
 EXTINCTION = np.array((4.239, 3.303, 2.285, 1.698, 1.263))

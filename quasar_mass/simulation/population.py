@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.iron import LIGHT
+from quasar_mass.virial.iron import LIGHT
 
 # --- kinds of objects: name, share of the main kind, has spectrum files. The shares are chosen here. -----------------
 EXTRA_KINDS = (

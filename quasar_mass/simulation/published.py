@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from quasar_mass import fitsbytes
-from quasar_mass.files import whole
-from quasar_mass.fitsbytes import card
+from quasar_mass.core.files import whole
+from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.observing import EXTINCTION, LAMBDA_EFF, Record, thing_id
-from quasar_mass.survey import Survey
+from quasar_mass.spectra import fitsbytes
+from quasar_mass.spectra.fitsbytes import card
 
 HEADER_LINES = 102  # of the published mass table; data start on line 103
 RULE, DOUBLE_RULE = "-" * 80, "=" * 80
@@ -179,7 +179,8 @@ def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None
     import pyarrow as pa  # not at the top: nothing else here needs it
     import pyarrow.parquet as pq
 
-    from quasar_mass import parquet, virial
+    from quasar_mass import virial
+    from quasar_mass.tables import parquet
 
     known = sorted((r for r in records if r.target.kind != "catalogue only"), key=lambda record: record.target.name)
     quasars = [record.quasar for record in known]

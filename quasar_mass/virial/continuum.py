@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from quasar_mass import iron
-from quasar_mass.spectrum import PIXEL
+from quasar_mass.spectra.spectrum import PIXEL
+from quasar_mass.virial import iron
 from quasar_mass.virial.fit import Fit, Priors, least_squares
 from quasar_mass.virial.rest import bin_centres
 

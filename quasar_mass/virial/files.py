@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from quasar_mass import table_files
-from quasar_mass.errors import SpectrumError
-from quasar_mass.files import in_letters, progress
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import Spectrum
+from quasar_mass.core.errors import SpectrumError
+from quasar_mass.core.files import in_letters, progress
+from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.spectrum import Spectrum
+from quasar_mass.tables import table_files
 from quasar_mass.virial.measurement import COLUMNS, measure
 
 _BATCH = 480  # spectra in memory at a time

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.iron import LIGHT
 from quasar_mass.virial.fit import Priors
+from quasar_mass.virial.iron import LIGHT
 from quasar_mass.virial.rest import BIN, bin_centres
 
 # Velocities in this module are in units of 1000 km/s. One bin, a box, adds its variance to a Gaussian's.

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from quasar_mass.iron import LIGHT
-from quasar_mass.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
 from quasar_mass.virial import continuum, lines
+from quasar_mass.virial.iron import LIGHT
 from quasar_mass.virial.relation import mass
 from quasar_mass.virial.rest import RestFrames, bin_centres, rest_frames
 from quasar_mass.virial.solve import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.spectrum import PIXEL, Spectrum, transmission
-from quasar_mass.survey import WINDOW
+from quasar_mass.core.survey import WINDOW
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum, transmission
 
 BIN = 2  # pixels: 138 km/s, well below the narrowest broad line (1200 km/s), and half the work
 FIRST, SIZE = 31_040, 2208  # rest pixel (log10 wavelength / 1e-4) of the first bin, and bins: 1271-3514 Angstrom

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from quasar_mass import backend, easyai, model_file, network
-from quasar_mass.network import Stage
+from quasar_mass.network.network import Stage
 folder = Path(sys.argv[1])
 keras = backend.import_keras()
 k = keras.layers
@@ -114,7 +114,7 @@ assert "tensorflow" not in sys.modules
 @BOTH
 def test_two_devices_learn_what_one_learns(tmp_path, backend):
     code = """
-from quasar_mass.errors import ModelError
+from quasar_mass.core.errors import ModelError
 one, two = make(), make()
 for name, ann, count in (("one", one, 1), ("two", two, 2)):
     train(ann, devices=count).to_csv(folder / f"{name}.csv", index=False)
@@ -200,7 +200,7 @@ def test_a_backend_that_is_not_installed_is_one_sentence():
 import sys
 sys.modules["jax"] = None
 from quasar_mass import backend
-from quasar_mass.errors import ModelError
+from quasar_mass.core.errors import ModelError
 try:
     backend.import_keras()
 except ModelError as error:

@@ -17,13 +17,17 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from quasar_mass import build as building
-from quasar_mass import cluster, dataset, parts, prediction, simulation, tables
-from quasar_mass.build import build
-from quasar_mass.errors import ClusterError, ModelError, SurveyError
-from quasar_mass.parallel import ordered_map
-from quasar_mass.simulation import simulate
-from quasar_mass.survey import Survey
+from quasar_mass.core import cluster
+from quasar_mass.core.errors import ClusterError, ModelError, SurveyError
+from quasar_mass.core.parallel import ordered_map
+from quasar_mass.core.survey import Survey
+from quasar_mass.predict import prediction
+from quasar_mass.simulation import simulated_survey
+from quasar_mass.simulation.simulated_survey import simulate
+from quasar_mass.tables import dataset, tables
+from quasar_mass.tables.build import build as building
+from quasar_mass.tables.build import parts
+from quasar_mass.tables.build.build import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -161,17 +165,17 @@ def test_a_worker_that_is_killed_at_its_work_leaves_no_trace(tiny_survey, addres
 
 
 def test_a_survey_simulated_on_a_cluster_is_the_same_bytes(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(simulation, "CHUNK_SPECTRA", 3)
+    monkeypatch.setattr(simulated_survey, "CHUNK_SPECTRA", 3)
     about = simulate(Survey(tmp_path / "there"), objects=8, seed=5, jobs=address, quiet=True)
     assert about == simulate(Survey(tmp_path / "here"), objects=8, seed=5, quiet=True)
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
 def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, small, tmp_path, monkeypatch):
-    from quasar_mass import backend
-    from quasar_mass.calibration import calibrate_file
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.quoting import Quoter
+    from quasar_mass.network import backend
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.predict.calibration import calibrate_file
+    from quasar_mass.predict.quoting import Quoter
 
     build(tiny_survey, step=STEP, quiet=True)
     data = dataset.load(tiny_survey)
@@ -264,7 +268,7 @@ def test_only_a_few_tasks_are_under_way_at_a_time(address, tmp_path):
 @pytest.mark.slow
 def test_another_code_or_no_code_at_a_worker_is_said(tmp_path):
     shutil.copytree(HOME / "quasar_mass", tmp_path / "old" / "quasar_mass")
-    with (tmp_path / "old" / "quasar_mass" / "survey.py").open("a") as file:
+    with (tmp_path / "old" / "quasar_mass" / "core" / "survey.py").open("a") as file:
         file.write("# an older one\n")
     (tmp_path / "none").mkdir()
     for name, words in (("old", "expected quasar_mass [0-9a-f]{12}, as here, got"), ("none", "No module named")):

@@ -19,9 +19,9 @@ from killing import hearing
 
 import get_Chen_data
 import quasar_analysis
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch.answers import Policy
 from quasar_mass.fetch.run import fetch
-from quasar_mass.survey import Survey
 
 HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 30

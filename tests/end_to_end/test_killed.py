@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 from killing import HOME, Forge, Run, contents, unfinished
 
-from quasar_mass import dataset, model_file
-from quasar_mass.errors import TableError
-from quasar_mass.survey import Survey
+from quasar_mass.core.errors import TableError
+from quasar_mass.core.survey import Survey
+from quasar_mass.network.keras_io import model_file
+from quasar_mass.tables import dataset
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

@@ -14,9 +14,9 @@ import pytest
 from killing import NOBODY, Forge, contents, kill, unfinished
 from test_killed import write_reference
 
-from quasar_mass import locks
-from quasar_mass.errors import LockError
-from quasar_mass.survey import Survey
+from quasar_mass.core import locks
+from quasar_mass.core.errors import LockError
+from quasar_mass.core.survey import Survey
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

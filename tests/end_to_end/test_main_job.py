@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from quasar_mass.tables import REFERENCE_COLUMNS
+from quasar_mass.tables.tables import REFERENCE_COLUMNS
 
 HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 80
@@ -85,8 +85,8 @@ def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(noteb
 
 def test_notebook_runs_on_the_references_own_tables(survey, tmp_path):
     """The way of a reader who downloads the published tables: convert both, then the notebook at their grid step."""
-    from quasar_mass import dataset
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.survey import Survey
+    from quasar_mass.tables import dataset
 
     data = dataset.load(Survey(survey))
     step = 5e-5
@@ -113,9 +113,9 @@ def test_notebook_runs_on_the_references_own_tables(survey, tmp_path):
 def test_models_open_with_plain_keras_compiled_and_predict_from_the_tables_units(notebook, survey):
     import keras
 
-    from quasar_mass import dataset
-    from quasar_mass.easyai import EasyAI
-    from quasar_mass.survey import Survey
+    from quasar_mass.core.survey import Survey
+    from quasar_mass.network.easyai import EasyAI
+    from quasar_mass.tables import dataset
 
     X, _ = dataset.load(Survey(survey)).part("validation")
     for name in ("Best_ANN_intermediate_stage.h5", "Best_ANN_final_stage.h5"):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import whole_job
 
-from quasar_mass.parallel import ordered_map
-from quasar_mass.simulation import observing, population, simulate
-from quasar_mass.survey import Survey
+from quasar_mass.core.parallel import ordered_map
+from quasar_mass.core.survey import Survey
+from quasar_mass.simulation import observing, population
+from quasar_mass.simulation.simulated_survey import simulate
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from quasar_mass import comparison, prediction, virial
-from quasar_mass.easyai import EasyAI
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import PIXEL, luminosity_distance, transmission
-from quasar_mass.survey import Grid
+from quasar_mass import virial
+from quasar_mass.core.survey import Grid
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.predict import prediction
+from quasar_mass.report import comparison
+from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.spectrum import PIXEL, luminosity_distance, transmission
 from quasar_mass.virial.files import measure_files
 
 KM_S = 299_792.458

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import NUMBERS, SHARES, WORDS, Case, Mutation, damage, either
 
-from quasar_mass.hdf5 import SEAL_SIZE
+from quasar_mass.network.keras_io.hdf5 import SEAL_SIZE
 
 JSON = ("model_config", "training_config", "quasar_mass")
 ANY = st.one_of(

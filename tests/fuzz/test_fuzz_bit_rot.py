@@ -13,13 +13,15 @@ import pytest
 import watch
 from parquet_mutations import unsealed
 
-from quasar_mass import backend, dataset, model_arrays, model_file, parquet, tables
-from quasar_mass.build import build
-from quasar_mass.easyai import EasyAI
-from quasar_mass.errors import ModelError, TableError
+from quasar_mass.core.errors import ModelError, TableError
+from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import manifest
-from quasar_mass.hdf5 import SEAL_SIZE, unchanged
-from quasar_mass.survey import Survey
+from quasar_mass.network import backend
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.keras_io import model_arrays, model_file
+from quasar_mass.network.keras_io.hdf5 import SEAL_SIZE, unchanged
+from quasar_mass.tables import dataset, parquet, tables
+from quasar_mass.tables.build.build import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")

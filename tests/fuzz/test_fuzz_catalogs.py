@@ -12,9 +12,9 @@ from astropy.io import fits
 from hypothesis import strategies as st
 from mutations import SHARES, WORDS, Case, Mutation, damage, either, fits_damage
 
-from quasar_mass.catalogs import read_chen, read_dr16q, spectrum_key
-from quasar_mass.selection import select
-from quasar_mass.survey import LABEL_COLUMNS, Survey
+from quasar_mass.core.survey import LABEL_COLUMNS, Survey
+from quasar_mass.tables.build.selection import select
+from quasar_mass.tables.catalogs import read_chen, read_dr16q, spectrum_key
 
 BYTES = {"SDSS": (1, 18), "Plate": (20, 24), "MJD": (26, 30), "Fiber": (32, 35), "ZVI": (37, 42), "logMBH-Hb": (91, 94)}
 BYTES |= {"logMBH-Ha-2": (108, 111), "logMBH-MgII-2": (113, 117), "logMBH-CIV-2": (119, 123)}

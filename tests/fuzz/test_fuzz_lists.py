@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from mutations import NUMBERS, SHARES, WORDS, Case, Mutation, damage, either, fits_damage
 from parquet_mutations import parquet_damage, unsealed
 
-from quasar_mass import tables
-from quasar_mass.convert import convert
+from quasar_mass.core.survey import LABEL_COLUMNS, Survey
 from quasar_mass.fetch import manifest
-from quasar_mass.survey import LABEL_COLUMNS, Survey
-from quasar_mass.wanted import gather
+from quasar_mass.predict.wanted import gather
+from quasar_mass.tables import tables
+from quasar_mass.tables.build.convert import convert
 
 
 @st.composite

@@ -9,15 +9,18 @@ import watch
 from hdf5_mutations import hdf5_damage, unsealed
 from mutations import Case
 
-from quasar_mass import backend, dataset, model_file, usage
-from quasar_mass.build import build
-from quasar_mass.calibration import calibrate_file
-from quasar_mass.easyai import EasyAI
-from quasar_mass.model_arrays import ARRAYS
-from quasar_mass.quoting import Quoter
-from quasar_mass.seeing import Stacks
-from quasar_mass.survey import Grid, Survey
-from quasar_mass.uncertainty import Calibration
+from quasar_mass.core.survey import Grid, Survey
+from quasar_mass.network import backend
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.keras_io import model_file
+from quasar_mass.network.keras_io.model_arrays import ARRAYS
+from quasar_mass.predict import usage
+from quasar_mass.predict.calibration import calibrate_file
+from quasar_mass.predict.quoting import Quoter
+from quasar_mass.predict.seeing import Stacks
+from quasar_mass.tables import dataset
+from quasar_mass.tables.build.build import build
+from quasar_mass.uncertainty.uncertainty import Calibration
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")

@@ -7,11 +7,11 @@ import pytest
 import watch
 from mutations import BLOCK, CARD, layout, with_card
 
-from quasar_mass import tables
-from quasar_mass.catalogs import read_chen, read_dr16q
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.survey import Survey
-from quasar_mass.wanted import gather
+from quasar_mass.core.survey import Survey
+from quasar_mass.predict.wanted import gather
+from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.tables import tables
+from quasar_mass.tables.catalogs import read_chen, read_dr16q
 
 SIZES = (-1, -2880, -5760, -(10**6), -(10**17), 2**31, 10**12, 2**63 - 1)
 
@@ -77,8 +77,8 @@ def test_a_file_larger_than_any_spec_file_is_not_read(tmp_path, make):
 
 @pytest.mark.parametrize("rows", [10**9, 10**12])
 def test_a_table_that_claims_more_rows_than_it_holds_is_refused(tiny_survey, rows):
-    from quasar_mass import dataset
-    from quasar_mass.build import build
+    from quasar_mass.tables import dataset
+    from quasar_mass.tables.build.build import build
 
     build(tiny_survey, step=1e-2, quiet=True)
     content = tiny_survey.spectra.read_bytes()

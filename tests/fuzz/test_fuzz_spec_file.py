@@ -10,9 +10,9 @@ import watch
 from astropy.io import fits
 from mutations import Case, fits_damage
 
-from quasar_mass import simulation
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.survey import Survey
+from quasar_mass.core.survey import Survey
+from quasar_mass.simulation import simulated_survey
+from quasar_mass.spectra.spec_file import read_spectrum
 
 
 def decoded(content: bytes, original: dict | None = None) -> dict:
@@ -77,7 +77,7 @@ def agrees(spectrum, truth: dict) -> None:
 def originals(make, tmp_path_factory, request) -> dict[str, bytes]:
     """Undamaged files: of the test's own writer, of the package's, and real ones where there are some."""
     folder = tmp_path_factory.mktemp("spec")
-    simulation.simulate(Survey(folder / "survey"), objects=1, seed=1, quiet=True)
+    simulated_survey.simulate(Survey(folder / "survey"), objects=1, seed=1, quiet=True)
     (simulated, *_) = sorted((folder / "survey").rglob("spec-*.fits"))
     files = {
         "lite": make.spec(folder / "a.fits").read_bytes(),

@@ -9,9 +9,9 @@ import watch
 from hypothesis import strategies as st
 from mutations import fits_damage
 
-from quasar_mass import tables
-from quasar_mass.build import build
-from quasar_mass.survey import Survey
+from quasar_mass.core.survey import Survey
+from quasar_mass.tables import tables
+from quasar_mass.tables.build.build import build
 
 STEP = 1e-2
 

@@ -11,9 +11,9 @@ import watch
 from mutations import Case
 from parquet_mutations import parquet_damage, unsealed
 
-from quasar_mass import dataset, tables
-from quasar_mass.build import build
-from quasar_mass.survey import SPLITS, Survey
+from quasar_mass.core.survey import SPLITS, Survey
+from quasar_mass.tables import dataset, tables
+from quasar_mass.tables.build.build import build
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 
-from quasar_mass.errors import QuasarMassError
+from quasar_mass.core.errors import QuasarMassError
 
 SECONDS = 20  # for one mutation: a hundred times what the slowest takes, so no busy machine fails it
 LONG = 600  # seconds on the clock, after which the process ends: its own time says nothing while C does not return

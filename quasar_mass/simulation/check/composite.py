@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.errors import FileError, SpectrumError, SurveyError
-from quasar_mass.files import progress
+from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
+from quasar_mass.core.files import progress
+from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.simulation.check import rows
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import to_rest_frame
-from quasar_mass.survey import Grid, Survey
+from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.spectrum import to_rest_frame
 
 RANGE = (1450.0, 3380.0)  # Angstrom, rest frame
 BIN = 5.0  # Angstrom: a fifth of the narrowest feature, and wide enough that the noise of the median does not count

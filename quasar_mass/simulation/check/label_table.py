@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from quasar_mass import catalogs, selection, tables
-from quasar_mass.errors import FileError, TableError
+from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.survey import EPOCH_BINS, REDSHIFT_RANGE, WINDOW, Survey
 from quasar_mass.simulation.check import rows
-from quasar_mass.survey import EPOCH_BINS, REDSHIFT_RANGE, WINDOW, Survey
+from quasar_mass.tables import catalogs, tables
+from quasar_mass.tables.build import selection
 
 QUANTILES = (1, 5, 16, 50, 84, 95, 99)  # per cent
 CIV_BINS = np.round(np.arange(1.45, REDSHIFT_RANGE[1] + 1e-6, 0.05), 2)  # redshift; none is nearer than 1.462

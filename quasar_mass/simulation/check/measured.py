@@ -8,9 +8,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from quasar_mass.errors import SpectrumError
-from quasar_mass.spec_file import read_spectrum
-from quasar_mass.spectrum import PIXEL, Spectrum
+from quasar_mass.core.errors import SpectrumError
+from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 NOISE_EDGES = 10.0 ** np.linspace(np.log10(3600.0), np.log10(10_300.0), 17)  # Angstrom, observed: 16 bins
 # Rest wavelengths (Angstrom) of smooth continuum, or of blended iron lines that are smooth over STRETCH pixels: between

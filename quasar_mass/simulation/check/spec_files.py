@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from quasar_mass import catalogs
-from quasar_mass.errors import FileError
-from quasar_mass.files import progress
+from quasar_mass.core.errors import FileError
+from quasar_mass.core.files import progress
+from quasar_mass.core.survey import BRIGHTSKY, Survey, epoch_name
 from quasar_mass.simulation.check import rows
 from quasar_mass.simulation.check.measured import NOISE_EDGES, Measured, measure
-from quasar_mass.spectrum import PIXEL
-from quasar_mass.survey import BRIGHTSKY, Survey, epoch_name
+from quasar_mass.spectra.spectrum import PIXEL
+from quasar_mass.tables import catalogs
 
 WHOLE = 4000  # pixels: a file with fewer is a part of a BOSS spectrum (whole ones have 4570-4630)
 # In bright spectra, true lines of absorption and the calibration outdo the noise: residuals are told apart.

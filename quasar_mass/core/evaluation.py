@@ -1,0 +1,98 @@
+"""How well predicted masses match the labels: the scores, and the groups for which they are told apart."""
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass.core.errors import TableError
+
+SCORES = ("n", "rmse", "robust_scatter", "bias", "r2", "label_sd")
+MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
+# Spectra per object in which the means per object are told apart: first and last, both included.
+EPOCH_GROUPS = {"1": (1, 1), "2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf)}
+COLUMNS = ("OBJECT", "LMBH", "PREDICTED", "N_EPOCHS", "LABEL_LINE", "LABEL_EPOCH")
+
+
+def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
+    """Compare predictions with labels. Lead with `rmse`; `r2` beside it.
+
+    Parameters
+    ----------
+    label, prediction : array_like, shape (n,)
+        log10(M_BH / M_Sun).
+
+    Returns
+    -------
+    dict
+        ``n``; ``rmse`` in dex; ``robust_scatter``, 1.4826 times the median absolute deviation of prediction - label
+        from its own median, in dex; ``bias``, the mean of prediction - label, in dex; ``r2``, one minus the mean
+        squared error over *this sample's own* label variance (nan below two labels or without variance), so that r2
+        of two samples compare only where their ``label_sd``, in dex, is alike. All but ``n`` are nan for no labels.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in length.
+    """
+    label = np.asarray(label, dtype=np.float64).reshape(-1)
+    prediction = np.asarray(prediction, dtype=np.float64).reshape(-1)
+    if label.shape != prediction.shape:
+        raise ValueError(f"expected one prediction per label, got {prediction.size} for {label.size}")
+    if label.size == 0:
+        return {"n": 0} | dict.fromkeys(SCORES[1:], float("nan"))
+    residual = prediction - label
+    mse = float(np.mean(residual**2))
+    # The spread decides, not the computed variance: equal labels leave a rounding error there, not zero.
+    variance = float(np.var(label)) if np.ptp(label) > 0 else 0.0
+    return {
+        "n": int(label.size),
+        "rmse": mse**0.5,
+        "robust_scatter": float(MAD_TO_SIGMA * np.median(np.abs(residual - np.median(residual)))),
+        "bias": float(np.mean(residual)),
+        "r2": 1.0 - mse / variance if variance > 0 else float("nan"),
+        "label_sd": variance**0.5,
+    }
+
+
+def results(spectra: pd.DataFrame) -> pd.DataFrame:
+    """Score a set of spectra, and the groups in it that behave differently.
+
+    A label is measured on one spectrum of its object, and its error is a function of that very spectrum's noise:
+    the label's epoch and the other epochs are told apart. So are the lines the labels come from, and, after the mean
+    of each object's predictions, the numbers of spectra per object.
+
+    Parameters
+    ----------
+    spectra : DataFrame
+        One row per spectrum with the columns OBJECT, LMBH (label), PREDICTED, N_EPOCHS (spectra of the object),
+        LABEL_LINE and LABEL_EPOCH (bool: is this the spectrum the label was measured on).
+
+    Returns
+    -------
+    DataFrame
+        Index (``group``, ``which``); columns as `scores` names them. Read ``rmse`` first: ``r2`` uses each group's
+        own label variance, not the whole split's. A group without members has n = 0 and nan.
+    """
+    rows = {("per spectrum", "all"): _scores(spectra)}
+    at_label = spectra["LABEL_EPOCH"].to_numpy(dtype=bool)
+    rows["epoch", "label epoch"] = _scores(spectra[at_label])
+    rows["epoch", "other epochs"] = _scores(spectra[~at_label])
+    for line in sorted(spectra["LABEL_LINE"].dropna().astype(str).unique()):
+        rows["label line", line] = _scores(spectra[spectra["LABEL_LINE"].astype(str) == line])
+    objects = spectra.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]].agg(
+        {"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"}
+    )
+    rows["per object (mean)", "all"] = _scores(objects)
+    for name, (first, last) in EPOCH_GROUPS.items():
+        rows["per object (mean)", name] = _scores(objects[objects["N_EPOCHS"].between(first, last)])
+    index = pd.MultiIndex.from_tuples(list(rows), names=["group", "which"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(SCORES)).astype({"n": int})
+
+
+def need_some(label: pd.Series) -> None:
+    """Raise TableError where there is nothing to score."""
+    if label.empty:
+        raise TableError("the survey", expected="test objects", got="none", do="use a survey of at least 10 objects")
+
+
+def _scores(table: pd.DataFrame) -> dict:
+    return scores(table["LMBH"].to_numpy(), table["PREDICTED"].to_numpy())

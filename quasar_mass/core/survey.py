@@ -1,0 +1,197 @@
+"""A survey is a folder: its layout, the wavelength grid and the constants of the selection, each once.
+
+Whatever comes after (building, training, evaluating, predicting) takes a `Survey` and cannot tell whether it was
+given the sky or a simulation, except that everything it writes says so.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from quasar_mass.core.errors import FileError, SurveyError
+
+# --- the rest-frame window and its grid -------------------------------------------------------------------------
+WINDOW = (3.16, 3.53)  # log10(wavelength / Angstrom), rest frame: 1445-3388 A, from C IV 1549 to Mg II 2800
+STEP = 1e-4  # dex per pixel: SDSS's own sampling
+REFERENCE_STEP = 5e-5  # dex per pixel: the published run, twice oversampled
+
+# --- the selection (one constant per cut; `selection.select` applies them in this order) ----------------------------
+# The label is the first non-zero of these single-epoch masses, log10(M_BH / M_Sun), of the Chen+ 2019 table.
+LABEL_COLUMNS = ("logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
+LABEL_LINES = ("Hb", "Ha", "MgII", "CIV")  # the same four, as the tables' LABEL_LINE names them
+REDSHIFT_RANGE = (1.2, 1.8)  # of DR16Q's Z, lower end included
+REDSHIFT_SIGMAS = 3.0  # |ZVI - Z| within this many standard deviations
+
+# --- pixels -------------------------------------------------------------------------------------------------------
+BRIGHTSKY = 1 << 23  # the one SPPIXMASK bit that SDSS advises to honour, in AND_MASK; the worst pixels have ivar = 0
+
+# --- Galactic extinction --------------------------------------------------------------------------------------------
+EXTINCTION_G = 3.303  # A_g / E(B-V)_SFD, Schlafly & Finkbeiner 2011, R_V = 3.1 (DR16Q's EXTINCTION[1])
+EXTINCTION_V = 2.742  # A_V / E(B-V)_SFD, Schlafly & Finkbeiner 2011, table 6 (Landolt V)
+R_V = 3.1  # Fitzpatrick 1999 curve
+
+# --- the split, by object ---------------------------------------------------------------------------------------------
+SPLITS = ("training", "validation", "test")
+SPLIT_TENTHS = (7, 2, 1)  # of the objects, in the order of SPLITS
+EPOCH_BINS = (1, 2, 3, 4, 60)  # lower edges of the strata in N_EPOCHS: 1, 2, 3, 4-59, 60 and more
+SPLIT_SEED = 42
+
+# The demonstration survey of `make run`: as large as ten minutes on two cores and 2 GB of disk allow with a margin.
+DEMO_OBJECTS = 3500
+
+HOME = Path(__file__).resolve().parents[2]  # the repository
+REAL_FOLDER = HOME / "data"
+SIMULATED_FOLDER = HOME / "data" / "simulated"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The fixed rest-frame grid all spectra are put on, equidistant in log10 wavelength over `WINDOW`.
+
+    Parameters
+    ----------
+    step : float
+        dex per pixel.
+    """
+
+    step: float = STEP
+
+    def __post_init__(self) -> None:
+        if not 1e-5 <= self.step <= 1e-2:
+            raise SurveyError(
+                "the grid step",
+                expected=f"between 1e-5 and 1e-2 dex ({STEP:g} is SDSS's own, {REFERENCE_STEP:g} the reference's)",
+                got=f"{self.step:g}",
+                do="pass another --step",
+            )
+
+    @property
+    def start(self) -> float:
+        """log10(wavelength / Angstrom) of the first pixel."""
+        return WINDOW[0]
+
+    @property
+    def size(self) -> int:
+        """Number of pixels, both ends of the window included."""
+        return int((WINDOW[1] - WINDOW[0]) / self.step + 1e-6) + 1
+
+    @functools.cached_property
+    def log_wavelength(self):
+        """log10(rest wavelength / Angstrom) of every pixel, shape (size,)."""
+        import numpy as np  # not at the top: --help needs no numpy
+
+        return self.start + self.step * np.arange(self.size)
+
+    @property
+    def wavelength(self):
+        """Rest wavelength of every pixel in Angstrom (vacuum), shape (size,)."""
+        return 10.0**self.log_wavelength
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A survey folder: where each published input and each table made from them lies.
+
+    Parameters
+    ----------
+    folder : path
+        For example ``data`` (the real survey) or ``data/simulated``.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
+    # published inputs, never edited
+    @property
+    def chen(self) -> Path:
+        """The Chen+ 2019 machine-readable table."""
+        return self.folder / "apjsab41fet1_mrt.txt"
+
+    @property
+    def dr16q(self) -> Path:
+        """The DR16Q catalogue."""
+        return self.folder / "bigger_data" / "DR16Q_v4.fits"
+
+    def spectrum(self, plate: int, mjd: int, fiberid: int) -> Path:
+        """The spec file of one spectrum, as the SDSS archive names it."""
+        return self.folder / f"spectra/{plate:04d}/spec-{epoch_name(plate, mjd, fiberid)}.fits"
+
+    # tables made from them
+    @property
+    def quasars(self) -> Path:
+        """One row per object: label, redshift, epochs, split."""
+        return self.folder / "bigger_data" / "quasars.parquet"
+
+    @property
+    def spectra(self) -> Path:
+        """One row per spectrum on the common grid."""
+        return self.folder / "bigger_data" / "spectra.parquet"
+
+    @property
+    def rejects(self) -> Path:
+        """One row per spectrum that was selected and is not on the grid, with the reason."""
+        return self.folder / "bigger_data" / "rejects.parquet"
+
+    # what a simulation adds
+    @property
+    def card(self) -> Path:
+        """`survey.json`, which `simulate` writes; a folder without one is the sky."""
+        return self.folder / "survey.json"
+
+    @property
+    def truth(self) -> Path:
+        """True masses, luminosities and widths of a simulation; for evaluation alone."""
+        return self.folder / "truth.parquet"
+
+    @property
+    def lock(self) -> Path:
+        """Of whoever writes in the folder; there while that lasts."""
+        return self.folder / ".lock"
+
+    def about(self) -> dict:
+        """What `survey.json` says, or ``{"kind": "sdss"}`` where there is none.
+
+        Raises
+        ------
+        FileError
+            If `survey.json` is there and cannot be read: its survey must not pass for the sky.
+        """
+        if not self.card.exists():
+            return {"kind": "sdss"}
+        try:
+            about = json.loads(self.card.read_text(encoding="utf-8"))
+            if about["kind"] not in ("simulated", "sdss"):
+                raise ValueError(f"kind {about['kind']!r}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FileError(
+                self.card,
+                expected='JSON with "kind": "simulated" or "sdss"',
+                got=f"{type(error).__name__}: {error}",
+                do="restore the file, or simulate the survey again in another folder",
+            ) from error
+        return about
+
+    @property
+    def kind(self) -> str:
+        """``"simulated"`` or ``"sdss"``."""
+        return self.about()["kind"]
+
+
+def is_spectrum(plate, mjd, fiberid):
+    """Whether numbers, or arrays of them, can be those of an SDSS spectrum."""
+    return (plate > 0) & (plate < 100_000) & (mjd > 0) & (mjd < 100_000) & (fiberid > 0) & (fiberid < 10_000)
+
+
+def epoch_name(plate: int, mjd: int, fiberid: int) -> str:
+    """``plate-mjd-fiber`` as file names and the reference's tables have it, for example ``7666-57339-0121``."""
+    return f"{plate:04d}-{mjd:05d}-{fiberid:04d}"
+
+
+def default_survey() -> Survey:
+    """The real survey where its tables or its catalogues are in ``data``, else the simulated one."""
+    real = Survey(REAL_FOLDER)
+    there = any(path.exists() for path in (real.quasars, real.spectra, real.chen, real.dr16q))
+    return real if there else Survey(SIMULATED_FOLDER)

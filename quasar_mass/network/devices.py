@@ -1,0 +1,117 @@
+"""Training on several devices: each batch is dealt out among them, and they learn as one.
+
+By Keras's own means: `keras.distribution` on JAX, `tf.distribute` on TensorFlow. The network itself stays where it is;
+a twin that lives on all devices takes its state, learns for a training epoch, and gives it back. So validation,
+checkpoints and saved files know nothing of devices.
+"""
+
+from quasar_mass.core.errors import ModelError
+from quasar_mass.network import backend
+from quasar_mass.network.checkpoints import restore, snapshot
+
+
+class Spread:
+    """A network's twin on several devices.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled.
+    count : int
+        Of devices: the first of those that the backend offers.
+    batch_size : int
+        Of the training; a multiple of `count`.
+
+    Raises
+    ------
+    ModelError
+        If there are not as many devices, or a batch cannot be dealt out evenly.
+    """
+
+    def __init__(self, model, count: int, batch_size: int) -> None:
+        if batch_size % count:
+            raise ModelError(
+                "the batch size",
+                expected=f"a multiple of the {count} devices",
+                got=f"{batch_size}",
+                do="choose another one",
+            )
+        keras = backend.import_keras()
+        self._model, self._count = model, count
+        self._scope = {"jax": _on_jax, "tensorflow": _on_tensorflow}[keras.backend.backend()](count)
+        with self._scope():
+            self._twin = type(model).from_config(model.get_config())
+            for layer in self._twin.layers:
+                # TensorFlow would take each device's own mean and variance; on JAX they are the batch's anyway.
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.synchronized = keras.backend.backend() == "tensorflow"
+            self._twin.compile_from_config(model.get_compile_config())
+
+    def fit(self, training) -> dict:
+        """Train the network for one training epoch.
+
+        The last batch goes to every device whole if it cannot be dealt out evenly: each then takes the same step, the
+        step that one device would take. Parts of unequal size would weigh their spectra unequally.
+
+        Parameters
+        ----------
+        training : Batches
+            Of `batches.batches`.
+
+        Returns
+        -------
+        dict
+            loss and rmse, as `keras.Model.fit` has them.
+        """
+        twin = self._twin
+        whole, last = training.even(self._count)
+        parts = []
+        with self._scope():
+            restore(twin, snapshot(self._model))
+            if len(whole):
+                found = twin.fit(whole, shuffle=False, verbose=0).history
+                parts.append((whole.rows, {key: values[-1] for key, values in found.items()}))
+            if last is not None:
+                twin.reset_metrics()  # Keras 3.12 would count the batches above once more
+                parts.append((len(last[0]), twin.train_on_batch(*last, return_dict=True)))
+            state = snapshot(twin)
+        restore(self._model, state)
+        rows = sum(n for n, _ in parts)
+        loss, square = (sum(n * logs[key] ** power for n, logs in parts) for key, power in (("loss", 1), ("rmse", 2)))
+        return {"loss": loss / rows, "rmse": (square / rows) ** 0.5}
+
+
+def _enough(names: list[str], count: int) -> None:
+    if len(names) < count:
+        raise ModelError(
+            "the devices",
+            expected=f"at least {count}",
+            got=f"{len(names)} ({', '.join(names)})",
+            do=f"train with devices={len(names)}",
+        )
+
+
+def _on_jax(count: int):
+    """A context in which arrays live on the first devices; batches are dealt out, or copied where they are uneven."""
+    keras = backend.import_keras()
+    names = keras.distribution.list_devices()
+    _enough(names, count)
+
+    class Even(keras.distribution.DataParallel):
+        def get_data_layout(self, data_shape):
+            if data_shape[0] % count:
+                return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+            return super().get_data_layout(data_shape)
+
+    return Even(devices=names[:count]).scope
+
+
+def _on_tensorflow(count: int):
+    """A context in which variables are mirrored on the first devices."""
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+    _enough(names, count)
+    # Its default, collective operations, matches sums of different things with each other now and then when several are
+    # under way at once, as with synchronized batch normalization: an error at best, other weights at worst (2.21).
+    return tf.distribute.MirroredStrategy(names[:count], tf.distribute.ReductionToOneDevice()).scope

@@ -1,0 +1,227 @@
+"""The plots: each a small function from arrays to a matplotlib figure, which says simulated or sdss."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from quasar_mass.core.files import in_turn
+
+# Lines of the window, vacuum wavelength in Angstrom (Vanden Berk et al. 2001, table 2, laboratory values), and how
+# high to write the name so that neighbours do not overlap.
+LINES = (
+    ("C IV", 1549.06, 0),
+    ("He II", 1640.42, 1),
+    ("O III]", 1663.48, 0),
+    ("Al III", 1857.40, 1),
+    ("C III]", 1908.73, 0),
+    ("C II]", 2326.44, 0),
+    ("Fe II", 2500.0, 0),
+    ("Mg II", 2798.75, 0),
+)
+BLUE, ORANGE, GREY = "#1f4e79", "#d1661d", "#8a8a8a"
+UNIT = r"luminosity density ($10^{-26}$ erg s$^{-1}$ cm$^{-2}$ $\rm\AA^{-1}$ $D_L^2$/Mpc$^2$)"
+
+
+def _new(width: float = 9.0, height: float = 4.0) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _name_lines(axes: Axes) -> None:
+    """Mark the lines; names above the frame, on two levels."""
+    for name, wavelength, level in LINES:
+        axes.axvline(wavelength, color=GREY, lw=0.6, ls=":", zorder=0)
+        axes.annotate(
+            name,
+            (wavelength, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3 + 11 * level),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color="#444444",
+        )
+
+
+def spectrum(wavelength: np.ndarray, flux: np.ndarray, title: str, kind: str, smooth: int = 7) -> Figure:
+    """One spectrum in the rest frame, and its running mean.
+
+    Parameters
+    ----------
+    wavelength, flux : ndarray, shape (n,)
+        Rest wavelength in Angstrom, luminosity density in the tables' unit.
+    title, kind : str
+        What it is, and ``simulated`` or ``sdss``.
+    smooth : int
+        Pixels of the running mean.
+    """
+    figure, axes = _new()
+    axes.plot(wavelength, flux, color=GREY, lw=0.4, alpha=0.7, label="pixels")
+    mean = np.convolve(flux, np.ones(smooth) / smooth, mode="same")
+    inner = slice(smooth, -smooth)
+    axes.plot(wavelength[inner], mean[inner], color=BLUE, lw=1.0, label=f"mean of {smooth} pixels")
+    low, high = np.percentile(flux, [0.3, 99.7])
+    axes.set_ylim(min(0, low), high * 1.15)
+    return _finish_spectrum(figure, axes, f"{title} ({kind})")
+
+
+def mean_spectrum(wavelength: np.ndarray, flux: np.ndarray, kind: str) -> Figure:
+    """Median of many spectra, each divided by its own mean, with the range of the middle two thirds.
+
+    Parameters
+    ----------
+    wavelength : ndarray, shape (n_pixels,)
+    flux : ndarray, shape (n, n_pixels)
+        At most 2,000 of them are used, evenly spread.
+    kind : str
+    """
+    some = flux[:: max(1, len(flux) // 2000)]
+    some = some / some.mean(axis=1, keepdims=True)
+    low, middle, high = np.percentile(some, [16, 50, 84], axis=0)
+    figure, axes = _new()
+    axes.fill_between(wavelength, low, high, color=BLUE, alpha=0.18, lw=0, label="16-84 % (noise included)")
+    axes.plot(wavelength, middle, color=BLUE, lw=1.0, label="median")
+    axes.set_ylim(0, None)
+    figure = _finish_spectrum(figure, axes, f"Median of {len(some):,} spectra, each over its own mean ({kind})")
+    axes.set_ylabel("relative luminosity density")
+    return figure
+
+
+def _finish_spectrum(figure: Figure, axes: Axes, title: str) -> Figure:
+    _name_lines(axes)
+    axes.set_xlim(1440, 3395)
+    axes.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    axes.set_ylabel(UNIT, fontsize=7.5)
+    axes.legend(frameon=False, loc="upper right", fontsize=8)
+    axes.set_title(title, fontsize=11, pad=26)
+    return figure
+
+
+def populations(quasars: pd.DataFrame, kind: str) -> Figure:
+    """Redshifts and labels of the objects, by the line the label comes from."""
+    figure = Figure(figsize=(9.0, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, column, label in ((left, "Z", "redshift"), (right, "LMBH", r"label $\log_{10}(M_{\rm BH}/M_\odot)$")):
+        bins = np.histogram_bin_edges(quasars[column], bins=40)
+        for line, colour in zip(
+            sorted(quasars["LABEL_LINE"].dropna().unique()), (ORANGE, BLUE, GREY, "k"), strict=False
+        ):
+            axes.hist(quasars.loc[quasars["LABEL_LINE"] == line, column], bins, color=colour, alpha=0.6, label=line)
+        axes.set_xlabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("objects")
+    right.legend(frameon=False, title="label from", fontsize=8)
+    figure.suptitle(f"{len(quasars):,} quasars ({kind})", fontsize=11)
+    return figure
+
+
+def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
+    """RMSE of training and validation after every training epoch of one stage."""
+    figure, axes = _new(7.0, 3.4)
+    axes.plot(history["training_epoch"], history["rmse"], "o-", ms=3, color=GREY, label="training")
+    axes.plot(history["training_epoch"], history["val_rmse"], "o-", ms=3, color=BLUE, label="validation")
+    best = history.loc[history["val_loss"].idxmin()]
+    axes.plot(best["training_epoch"], best["val_rmse"], "o", ms=9, mfc="none", color=ORANGE, label="best, kept")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("training epoch")
+    axes.set_ylabel("RMSE (dex)")
+    # the first training epoch climbs down from far away and would flatten all the rest
+    rest = history[["rmse", "val_rmse"]].to_numpy()[1:]
+    if len(rest):
+        axes.set_ylim(0.9 * rest.min(), 1.1 * rest.max())
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(f"Stage '{history['stage'].iloc[0]}' ({kind})", fontsize=11)
+    return figure
+
+
+def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
+    """Prediction against label, and residual against label.
+
+    Parameters
+    ----------
+    label, prediction : array_like, shape (n,)
+        log10(M_BH / M_Sun).
+    kind : str
+    """
+    label, prediction = np.asarray(label), np.asarray(prediction)
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    size = 8 if len(label) < 1000 else 3
+    low, high = np.percentile(np.concatenate([label, prediction]), [0, 100]) + np.array([-0.1, 0.1])
+    left.plot([low, high], [low, high], color=ORANGE, lw=1)
+    left.scatter(label, prediction, s=size, color=BLUE, alpha=0.4, lw=0)
+    left.set(xlim=(low, high), ylim=(low, high), ylabel=r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$")
+    residual = prediction - label
+    rmse = float(np.sqrt(np.mean(residual**2)))
+    right.axhline(0, color=ORANGE, lw=1)
+    right.axhspan(-rmse, rmse, color=ORANGE, alpha=0.12, lw=0, label=f"RMSE {rmse:.3f} dex")
+    right.scatter(label, residual, s=size, color=BLUE, alpha=0.4, lw=0)
+    right.set(xlim=(low, high), ylabel="prediction - label (dex)")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.set_xlabel(r"label $\log_{10}(M_{\rm BH}/M_\odot)$")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{len(label):,} test spectra ({kind})", fontsize=11)
+    return figure
+
+
+def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
+    """Real and simulated spectra side by side, one pair a row.
+
+    Parameters
+    ----------
+    pairs : list of (real, simulated)
+        Each a tuple (wavelength, flux, ivar, title): rest wavelength in Angstrom, flux density in any unit and its
+        inverse variance, 0 where it is not to be trusted, arrays of shape (n,); text. Each spectrum is divided by its
+        median inside the window.
+    smooth : int
+        Pixels of the running mean, weighted by the inverse variance.
+    """
+    figure = Figure(figsize=(12.0, 1.75 * len(pairs) + 1.1), layout="constrained")
+    grid = figure.subplots(len(pairs), 2, sharex=True, squeeze=False)
+    for row, pair in zip(grid, pairs, strict=True):
+        for axes, (wavelength, flux, ivar, title), colour in zip(row, pair, (BLUE, ORANGE), strict=True):
+            use = (ivar > 0) & (wavelength > 1440) & (wavelength < 3395)
+            scaled = np.where(use, flux, np.nan) / np.median(flux[use])
+            weight = np.where(use, ivar, 0.0)
+            total = np.convolve(weight, np.ones(smooth), mode="same")
+            summed = np.convolve(weight * np.nan_to_num(scaled), np.ones(smooth), mode="same")
+            mean = np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+            axes.plot(wavelength, scaled, color=GREY, lw=0.3, alpha=0.6, rasterized=True)
+            axes.plot(wavelength, mean, color=colour, lw=0.9)
+            # a scale of its own: a red quasar beside a blue one would be flat
+            top = np.nanpercentile(mean, 99.7)
+            axes.set_ylim(-0.15 * top, 1.35 * top)
+            axes.annotate(
+                title,
+                (0.985, 0.93),
+                xycoords="axes fraction",
+                ha="right",
+                va="top",
+                fontsize=8.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+            )
+            for _, line, _ in LINES:
+                axes.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
+            axes.spines[["top", "right"]].set_visible(False)
+    for axes, name in zip(grid[0], ("real (sdss)", "simulated"), strict=True):
+        _name_lines(axes)
+        axes.set_title(name, fontsize=11, pad=26)
+    for axes in grid[-1]:
+        axes.set_xlim(1440, 3395)
+        axes.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    figure.supylabel(f"flux density over its median (grey: pixels; coloured: mean of {smooth} pixels)", fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Figure:
+    """Write a figure as PNG, whole or not at all, and give it back (a notebook's last line then shows it)."""
+    with in_turn(path) as temporary:
+        # no software version, no date: the same figure is the same bytes
+        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    return figure

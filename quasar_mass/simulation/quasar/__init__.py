@@ -1,0 +1,1 @@
+"""The simulated quasar and the flux it sends out."""

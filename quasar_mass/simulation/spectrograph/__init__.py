@@ -1,0 +1,1 @@
+"""The simulated spectrograph: noise, sky, masks and calibration errors."""

@@ -1,0 +1,1 @@
+"""Spectra: reading them, one survey a file, and putting them on the rest-frame grid."""

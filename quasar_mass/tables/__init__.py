@@ -1,0 +1,1 @@
+"""The tables of a survey, and data sets made of them."""

@@ -1,0 +1,1 @@
+"""From catalogues and spectrum files to the tables of a survey."""

@@ -1,0 +1,130 @@
+"""The join of the two catalogues and the selection: one commented cut per line, with the count left after each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass.core.errors import TableError
+from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, epoch_name
+from quasar_mass.tables.build.same_quasar import same_quasar
+from quasar_mass.tables.catalogs import FETCH, read_dr16q, spectrum_key
+
+
+@dataclass
+class Selection:
+    """What the cuts leave.
+
+    Attributes
+    ----------
+    quasars : DataFrame
+        One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT, and
+        QUASAR, a name that objects share which are one quasar (`same_quasar`): its own, but for very few.
+    epochs : DataFrame
+        One row per spectrum of them, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
+    cuts : list of dict
+        ``{"cut": what was asked for, "objects": how many are left}`` in the order of the cuts.
+    """
+
+    quasars: pd.DataFrame
+    epochs: pd.DataFrame
+    cuts: list[dict]
+
+
+def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
+    """Join the two catalogues and apply the selection of the published run, without its faults.
+
+    Parameters
+    ----------
+    chen : DataFrame
+        From `catalogs.read_chen`.
+    dr16q : Path
+        The DR16Q catalogue.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    TableError
+        If a cut leaves nothing.
+    """
+    cuts = []
+
+    def keep(table: pd.DataFrame, mask: np.ndarray | pd.Series, cut: str) -> pd.DataFrame:
+        kept = table[np.asarray(mask)]
+        cuts.append({"cut": cut, "objects": len(kept)})
+        if kept.empty:
+            raise TableError(
+                "the selection",
+                expected=f"objects left after the cut '{cut}'",
+                got=f"none of {len(table):,}",
+                do="check that both catalogues are of the same survey",
+            )
+        return kept
+
+    table = chen.assign(key=spectrum_key(chen["Plate"], chen["MJD"], chen["Fiber"]))
+    table = keep(table, np.ones(len(table), bool), "rows of the Chen+ 2019 table")
+    # a row that names the same spectrum again adds nothing; the first one counts
+    table = keep(table, ~table.duplicated("key"), "one row per spectrum")
+    # the label: a mass from at least one line (0 = not measured)
+    measured = (table[list(LABEL_COLUMNS)] > 0).to_numpy()
+    table = keep(table, measured.any(axis=1), "a mass from Hb, Ha, Mg II or C IV")
+    # the measured spectrum is the primary or one of the duplicates of a DR16Q object
+    catalogue = read_dr16q(dr16q, table["key"].to_numpy())
+    epochs = catalogue.epochs
+    epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
+    objects = catalogue.objects
+    sky = same_quasar(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
+    # a spectrum two objects claim stays with the first, or it could join two splits
+    epochs = epochs.drop_duplicates("key")
+    owner = epochs.set_index("key")["row"]
+    table = keep(table, table["key"].isin(owner.index), "spectrum among the DR16Q primary and duplicate spectra")
+    table = table.assign(row=owner.loc[table["key"]].to_numpy())
+    # two measured spectra of one object: the table's first one is its label
+    table = keep(table, ~table.duplicated("row"), "one label per DR16Q object")
+    table = table.set_index("row").join(objects.assign(sky=sky).drop(columns=["PLATE", "MJD", "FIBERID"]))
+    # the pipeline had no doubt about its redshift
+    table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
+    # C IV to Mg II in the spectrograph's range
+    low, high = REDSHIFT_RANGE
+    table = keep(table, (table["Z"] >= low) & (table["Z"] < high), f"{low} <= Z < {high}")
+    # visual and catalogue redshift agree, on both sides
+    difference = table["ZVI"] - table["Z"]
+    sigma = float(difference.std(ddof=0))
+    table = keep(table, difference.abs() <= REDSHIFT_SIGMAS * sigma, f"|ZVI - Z| within {REDSHIFT_SIGMAS:g} sd")
+    return Selection(*_tables(table, epochs), cuts)
+
+
+def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the selected rows the tables' columns and order."""
+    masses = table[list(LABEL_COLUMNS)].fillna(0.0)
+    first = (masses > 0).to_numpy().argmax(axis=1)
+    quasars = pd.DataFrame({"OBJECT": table["SDSS_NAME"], "ZVI": table["ZVI"]})
+    quasars[list(LABEL_COLUMNS)] = masses
+    quasars["LMBH"] = masses.to_numpy()[np.arange(len(table)), first]
+    quasars["LABEL_LINE"] = np.array(LABEL_LINES)[first]
+    quasars["QUASAR"] = table.groupby("sky")["SDSS_NAME"].transform("min")
+    named = zip(table["Plate"], table["MJD"], table["Fiber"], strict=True)
+    quasars["CHEN EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    for column in ("Z", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):
+        quasars[column] = table[column].astype(np.float64)
+    # DR16Q's names are unique; should they not be, later steps must still not mix two objects
+    repeated = quasars["OBJECT"].duplicated(keep=False)
+    if repeated.any():
+        name = quasars.loc[repeated, "OBJECT"].iloc[0]
+        raise TableError(
+            "DR16Q",
+            expected="one row per SDSS_NAME",
+            got=f"{name} {int((quasars['OBJECT'] == name).sum())} times",
+            do=FETCH,
+        )
+    epochs = epochs[epochs["row"].isin(quasars.index)].copy()
+    epochs["OBJECT"] = quasars["OBJECT"].loc[epochs["row"]].to_numpy()
+    named = zip(epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)
+    epochs["EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    epochs["LABEL_EPOCH"] = epochs["EPOCH"].to_numpy() == quasars["CHEN EPOCH"].loc[epochs["row"]].to_numpy()
+    epochs = epochs.drop(columns=["row", "key"]).sort_values(["OBJECT", "EPOCH"], ignore_index=True)
+    return quasars.set_index("OBJECT").sort_index(), epochs

@@ -1,0 +1,208 @@
+"""From the Parquet tables to training, validation and test sets, split by object."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quasar_mass.core.errors import TableError
+from quasar_mass.core.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
+from quasar_mass.tables import table_checks, tables
+from quasar_mass.tables.on_disk import OnDisk, Scratch
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A survey, in memory (`load`) or with its fluxes on disk (`stream`).
+
+    Attributes
+    ----------
+    quasars : DataFrame
+        One row per object, index OBJECT.
+    spectra : DataFrame
+        One row per spectrum, index (OBJECT, EPOCH), without the flux; with the object's LMBH, LABEL_LINE, N_EPOCHS
+        and SPLIT beside it.
+    flux : ndarray of float32, shape (n_spectra, grid.size), or OnDisk
+        Luminosity density in the tables' unit, row by row as in `spectra`.
+    grid : Grid
+        Its wavelengths.
+    about : dict
+        The metadata of spectra.parquet: survey kind, units, cosmology, counts at each cut, checksums.
+    """
+
+    quasars: pd.DataFrame
+    spectra: pd.DataFrame
+    flux: np.ndarray | OnDisk
+    grid: Grid
+    about: dict
+
+    @property
+    def kind(self) -> str:
+        """``"simulated"`` or ``"sdss"``."""
+        return self.about["kind"]
+
+    def part(self, split: str) -> tuple[np.ndarray, pd.Series]:
+        """One split's network input and labels.
+
+        Parameters
+        ----------
+        split : {"training", "validation", "test"}
+
+        Returns
+        -------
+        X : ndarray of float32, or OnDisk, shape (n, grid.size, 1)
+        y : Series of float32, index (OBJECT, EPOCH)
+            The label LMBH = log10(M_BH / M_Sun) of the object.
+        """
+        rows = (self.spectra["SPLIT"] == split).to_numpy()
+        flux = self.flux.only(rows) if isinstance(self.flux, OnDisk) else self.flux[rows][..., None]
+        return flux, self.spectra.loc[rows, "LMBH"].astype(np.float32)
+
+
+def load(survey: Survey) -> Dataset:
+    """Load a survey's two tables into memory.
+
+    Raises
+    ------
+    FileError, TableError
+        If a table is missing or damaged, the two are not of one build, or a value is not finite.
+    """
+    about = tables.check_pair(survey)
+    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
+    grid = tables.read_grid(about)
+    flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
+    filled = 0
+
+    def keep(block: np.ndarray) -> None:
+        nonlocal filled
+        flux[filled : filled + len(block)] = block
+        filled += len(block)
+
+    quasars, spectra = _read(survey, about, keep)
+    return Dataset(quasars, spectra, flux, grid, about)
+
+
+def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
+    """Load a survey's two tables but for the fluxes, which `EasyAI` reads batch by batch from a temporary file.
+
+    Training on it gives the same losses and weights as on what `load` gives, to the bit.
+
+    Parameters
+    ----------
+    survey : Survey
+    scratch : path, optional
+        Folder of the temporary file, 4 bytes per pixel, which goes with the data set. The tables' own, unless given.
+
+    Raises
+    ------
+    FileError, TableError
+        As `load`, and if the temporary file cannot be written.
+    """
+    about = tables.check_pair(survey)
+    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
+    grid = tables.read_grid(about)
+    file = Scratch(Path(scratch or survey.spectra.parent), grid.size)
+    quasars, spectra = _read(survey, about, file.append)
+    return Dataset(quasars, spectra, OnDisk(file, np.arange(len(spectra)), grid.size), grid, about)
+
+
+def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read both tables, which must be of the build that `about` names, and hand the fluxes over in blocks of rows."""
+    quasars = tables.read_quasars(survey.quasars)
+    rows = []
+    for frame, block in tables.iterate_spectra(survey.spectra):
+        if not np.isfinite(block).all():
+            bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
+            raise TableError(
+                f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again"
+            )
+        keep(block)
+        rows.append(frame)
+    if tables.check_pair(survey)["build"] != about["build"]:
+        raise TableError(
+            survey.spectra,
+            expected="one table from begin to end",
+            got="another in its place",
+            do="run again once no build is at work",
+        )
+    if not rows:
+        raise TableError(survey.spectra, expected="spectra", got="no row", do="build it again")
+    spectra = pd.concat(rows, ignore_index=True)
+    unknown = ~spectra["OBJECT"].isin(quasars.index)
+    if unknown.any():
+        name = spectra.loc[unknown, "OBJECT"].iloc[0]
+        raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
+    spectrum = spectra[["OBJECT", "EPOCH"]]
+    if spectrum.duplicated().any():
+        name = spectrum["EPOCH"][spectrum.duplicated()].iloc[0]
+        raise TableError(survey.spectra, expected="every spectrum once", got=f"{name} twice", do="build both again")
+    spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
+    return quasars, spectra.set_index(["OBJECT", "EPOCH"])
+
+
+def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED, quasars: pd.Series | None = None) -> pd.Series:
+    """Assign every object to training (70 %), validation (20 %) or test (10 %).
+
+    Objects are shuffled within strata of N_EPOCHS (1, 2, 3, 4-59, 60 and more), the strata laid end to end, and the
+    parts dealt out in a repeating shuffled pattern of ten: each stratum is shared out as evenly as whole objects
+    allow, and the totals are exact.
+
+    Parameters
+    ----------
+    n_epochs : Series of int, index OBJECT
+        Spectra per object. The result does not depend on the order of the rows.
+    seed : int
+        Of the shuffles.
+    quasars : Series of str, index OBJECT, optional
+        Equal for objects that are one quasar under several names: these are dealt out together, as one object.
+
+    Returns
+    -------
+    Series of str, index as given
+    """
+    if quasars is not None:
+        of_quasars = split_objects(n_epochs.groupby(quasars).sum(), seed)
+        return quasars.reindex(n_epochs.index).map(of_quasars).rename("SPLIT").astype("str")
+    random = np.random.default_rng(seed)
+    ordered = n_epochs.sort_index()
+    stratum = np.digitize(ordered.to_numpy(), EPOCH_BINS)
+    order = np.lexsort((random.permutation(len(ordered)), stratum))
+    pattern = random.permutation(np.repeat(SPLITS, SPLIT_TENTHS))
+    assigned = np.empty(len(ordered), dtype=object)
+    assigned[order] = np.resize(pattern, len(ordered))
+    return pd.Series(assigned, index=ordered.index, name="SPLIT", dtype="str").reindex(n_epochs.index)
+
+
+def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
+    """What a model trained on a survey must say of it, for `EasyAI.save`.
+
+    Parameters
+    ----------
+    about : dict
+        Metadata of spectra.parquet (`tables.read_about`).
+    quasars, spectra : DataFrame
+        As `Dataset` has them.
+    """
+    training = spectra[spectra["SPLIT"] == "training"]
+    noise = training["SN"].dropna()
+    tenths = dict(zip(SPLITS, SPLIT_TENTHS, strict=True))
+    return {
+        "kind": about["kind"],
+        "survey": about["survey"],
+        "tables": about["build"],
+        "grid": about["grid"],
+        "flux_unit": about["flux_unit"],
+        "cosmology": about["cosmology"],
+        "extinction_corrected": about["extinction_corrected"],
+        "label": "LMBH = log10(M_BH / M_Sun), single-epoch virial mass as the Chen+ 2019 table gives it",
+        "split": {"by": "object", "seed": about["split_seed"], "tenths": tenths},
+        "trained_on": {
+            "objects": int((quasars["SPLIT"] == "training").sum()),
+            "spectra": len(training),
+            "redshift": [float(training["Z"].min()), float(training["Z"].max())],
+            "sn": [float(noise.min()), float(noise.max())] if len(noise) else None,
+            "label": [float(training["LMBH"].min()), float(training["LMBH"].max())],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Intervals, flags and pooling, in NumPy alone."""

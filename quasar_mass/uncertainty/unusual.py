@@ -1,0 +1,146 @@
+"""What is odd about a spectrum, measured on the spectrum itself: noise, brightness, broad absorption, shape.
+
+All takes fluxes on the grid alone (no inverse variance, which the tables do not have), many spectra at a time.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from quasar_mass.core.survey import Grid
+from quasar_mass.spectra.spectrum import median
+
+LIGHT = 299_792.458  # km/s
+# erg/s/Angstrom per unit of the tables, for an isotropic source: 4 pi Mpc^2 1e-17 1e9 (`spectrum.to_rest_frame`)
+LUMINOSITY_UNIT = 4.0 * np.pi * 9.5214e40
+# The median of |a - b| of two normal deviates is 0.9539 of one's standard deviation. The grid's interpolation and the
+# coadd tie neighbouring pixels together, so pixels `LAG` apart are compared; interpolation still takes a fifth off.
+NORMAL, LAG, INTERPOLATED = 0.9539, 3, 0.82
+
+# --- broad absorption: after the balnicity index of Weymann et al. 1991 (ApJ 373, 23), as far as the window shows it --
+CIV = 1549.06  # Angstrom
+FASTEST, SLOWEST = -19_500.0, -3_000.0  # km/s: the window starts at 1445 Angstrom, 20,800 km/s to the blue of C IV
+DEEP, LEAST_WIDTH = 0.9, 2_000.0  # below this share of the continuum, over at least so many km/s at a stretch
+SMOOTH = 1_000.0  # km/s, running mean: broad troughs stay, noise falls
+SIGNIFICANT = 1.0  # standard deviations of the smoothed spectrum, by which it must lie below that share; chosen here
+# Nearly line-free windows (Angstrom) that a curve through the continuum passes, after Vanden Berk et al. 2001; none of
+# them is where C IV absorbs. Iron and the lines' wings lift them all a little, and the continuum with them.
+CONTINUUM = ((1685.0, 1715.0), (1975.0, 2050.0), (2150.0, 2230.0), (2650.0, 2690.0), (3010.0, 3080.0))
+
+# --- shape ------------------------------------------------------------------------------------------------------------
+COARSE = 2e-3  # dex averaged: 1,380 km/s, so that what remains is lines and continuum, hardly noise
+PIECE = 128  # spectra at a time: what is computed on the way stays in the cache
+MODEL_ERROR = 0.05  # of the flux: components that follow the training spectra better than this follow their noise
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What spectra show by themselves; each array of shape (n,), or (n, bins).
+
+    Attributes
+    ----------
+    signal_to_noise : ndarray
+        Median flux over the noise that neighbouring pixels show.
+    log_luminosity : ndarray
+        log10 of lambda L_lambda near 3000 Angstrom in erg/s, iron and all; NaN where the flux there is not positive.
+    absorption : ndarray
+        Broad absorption to the blue of C IV, km/s: the width of what lies below 90 % of the continuum, weighed by
+        depth, as in a balnicity index.
+    shape, shape_error : ndarray, shape (n, bins)
+        The spectrum in bins of `COARSE`, over its own median, and the noise of these bins.
+    """
+
+    signal_to_noise: np.ndarray
+    log_luminosity: np.ndarray
+    absorption: np.ndarray
+    shape: np.ndarray
+    shape_error: np.ndarray
+
+
+def bin_width(grid: Grid) -> int:
+    """Pixels of the grid in each bin of a spectrum's shape."""
+    return max(1, round(COARSE / grid.step))
+
+
+def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
+    """Measure spectra.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n, grid.size)
+        In the tables' unit.
+    redshift : ndarray, shape (n,)
+    grid : Grid
+    """
+    flux, redshift = np.asarray(flux, np.float32).reshape(len(flux), -1), np.asarray(redshift, float)
+    some = [slice(start, start + PIECE) for start in range(0, max(len(flux), 1), PIECE)]
+    parts = [_measure(flux[rows], redshift[rows], grid) for rows in some]
+    names = [field.name for field in fields(Measures)]
+    return Measures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
+    wavelength = grid.wavelength
+    lag = max(1, round(LAG * 1e-4 / grid.step))
+    group = bin_width(grid)
+    bins = grid.size // group
+    # noise follows the sky: in blocks of eight bins, from neighbouring pixels
+    steps = np.abs(flux[:, lag:] - flux[:, :-lag])[:, : (bins - 1) // 8 * 8 * group]
+    blocks = median(steps.reshape(len(flux), -1, 8 * group)) / NORMAL / INTERPOLATED
+    noise = np.maximum(median(blocks), np.finfo(np.float32).tiny)
+    middle = median(flux)
+    near = (wavelength > 2950.0) & (wavelength < 3050.0)
+    bright = median(flux[:, near]).astype(float)
+    power = np.log10(np.where(bright > 0, bright, np.nan))
+    shape = flux[:, : bins * group].reshape(len(flux), bins, group).mean(axis=2)
+    floor = np.maximum(median(shape)[:, None], (noise / np.sqrt(group))[:, None])
+    local = np.repeat(blocks, 8, axis=1)
+    local = np.pad(local, ((0, 0), (0, bins - local.shape[1])), mode="edge")
+    # an average of pixels that are not independent (coadd, interpolation): 1.4 times as noisy
+    error = 1.4 * local / np.sqrt(group)
+    return Measures(
+        signal_to_noise=(middle / noise).astype(float),
+        log_luminosity=power + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
+        absorption=_absorption(flux, grid),
+        shape=(shape / floor).astype(np.float32),
+        shape_error=(error / floor).astype(np.float32),
+    )
+
+
+def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
+    """Width of C IV's broad absorption weighed by depth, km/s; shape (n,)."""
+    log_wavelength, step = grid.log_wavelength, LIGHT * np.log(10.0) * grid.step
+    centres = np.array([np.log10(0.5 * (low + high)) for low, high in CONTINUUM])
+    levels = [median(flux[:, slice(*np.searchsorted(grid.wavelength, window))]).astype(float) for window in CONTINUUM]
+    known = np.min(levels, axis=0) > 0
+    log_levels = np.log10(np.where(known, np.array(levels), 1.0)).T
+    # a straight line in logarithms, drawn by the bluer windows: the trough lies beyond them
+    weights = np.sqrt(np.array([4.0, 3.0, 2.0, 1.0, 1.0]))
+    matrix = np.column_stack([np.ones(len(centres)), centres - centres[0]]) * weights[:, None]
+    slopes = (log_levels * weights) @ np.linalg.pinv(matrix).T
+    velocity = LIGHT * np.log(10.0) * (log_wavelength - np.log10(CIV))
+    near = slice(*np.searchsorted(velocity, (FASTEST, SLOWEST)))
+    width = max(1, round(SMOOTH / step))
+    continuum = 10.0 ** (slopes[:, :1] + slopes[:, 1:] * (log_wavelength[near] - centres[0]))
+    smoothed = _running_mean(flux[:, : near.stop + width].astype(float), width)[:, near] / continuum
+    pixels = flux[:, near].astype(float)
+    noise = median(np.abs(np.diff(pixels, axis=1))) / NORMAL / median(continuum)
+    noise *= 2.0 / np.sqrt(width)  # neighbouring pixels' differences show less than the noise, and tie means together
+    depth = 1.0 - smoothed / DEEP
+    below = depth > SIGNIFICANT * noise[:, None] / DEEP
+    # runs of pixels below: the length of the run that each pixel is in
+    index = np.arange(below.shape[1])
+    start = np.maximum.accumulate(np.where(below, 0, index + 1), axis=1)
+    reversed_below = below[:, ::-1]
+    stop = np.maximum.accumulate(np.where(reversed_below, 0, index + 1), axis=1)[:, ::-1]
+    run = below.shape[1] - stop - start
+    index_of = np.where(below & (run * step >= LEAST_WIDTH), depth, 0.0).sum(axis=1) * step
+    return np.where(known, index_of, 0.0)
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Means of `width` pixels around each, fewer at the ends; shape as given."""
+    total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
+    index = np.arange(values.shape[1])
+    low, high = np.maximum(index - width // 2, 0), np.minimum(index + (width + 1) // 2, values.shape[1])
+    return (total[:, high] - total[:, low]) / (high - low)

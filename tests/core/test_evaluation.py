@@ -1,0 +1,104 @@
+"""The scores against numbers worked out by hand, and the groups against their definitions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quasar_mass.core import evaluation
+
+
+def test_scores_by_hand():
+    # Residuals 0.1, -0.1, 0.3, 0.1: squares sum to 0.12; median 0.1, deviations 0, 0.2, 0.2, 0, their median 0.1.
+    # Labels 8, 8, 9, 9 have variance 0.25.
+    got = evaluation.scores([8, 8, 9, 9], [8.1, 7.9, 9.3, 9.1])
+    assert got["n"] == 4
+    assert got["rmse"] == pytest.approx(0.03**0.5)
+    assert got["robust_scatter"] == pytest.approx(0.14826)
+    assert got["bias"] == pytest.approx(0.1)
+    assert got["r2"] == pytest.approx(1 - 0.03 / 0.25)
+    assert got["label_sd"] == pytest.approx(0.5)
+
+
+def test_robust_scatter_is_a_standard_deviation_that_outliers_do_not_move():
+    residual = np.random.default_rng(0).normal(0, 0.2, 20_000)
+    residual[:200] = 5
+    label = np.full(residual.size, 8.5)
+    got = evaluation.scores(label, label + residual)
+    assert got["robust_scatter"] == pytest.approx(0.2, rel=0.03)
+    assert got["rmse"] > 0.5
+
+
+@pytest.mark.parametrize("label", [[8.56], [8.56, 8.56, 8.56]])
+def test_r2_needs_a_label_variance(label):
+    got = evaluation.scores(label, np.add(label, 0.2))
+    assert np.isnan(got["r2"])
+    assert got["rmse"] == pytest.approx(0.2)
+    assert got["label_sd"] == 0
+
+
+def test_no_labels_no_scores():
+    got = evaluation.scores([], [])
+    assert got.pop("n") == 0
+    assert all(np.isnan(value) for value in got.values())
+
+
+def test_unequal_lengths_are_an_error():
+    with pytest.raises(ValueError, match="got 2 for 3"):
+        evaluation.scores([1, 2, 3], [1, 2])
+
+
+@pytest.fixture
+def spectra() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows = []
+    for name, n_epochs, line in [
+        ("a", 1, "MgII"),
+        ("b", 2, "CIV"),
+        ("c", 3, "MgII"),
+        ("d", 59, "CIV"),
+        ("e", 60, "Hb"),
+    ]:
+        label = rng.normal(8.5, 0.4)
+        rows += [(name, label, label + rng.normal(0, 0.2), n_epochs, line, epoch == 0) for epoch in range(n_epochs)]
+    return pd.DataFrame(rows, columns=list(evaluation.COLUMNS)).sample(frac=1, random_state=0)
+
+
+def test_results_has_every_group_once(spectra):
+    got = evaluation.results(spectra)
+    assert got["n"].to_dict() == {
+        ("per spectrum", "all"): 125,
+        ("epoch", "label epoch"): 5,
+        ("epoch", "other epochs"): 120,
+        ("label line", "CIV"): 61,
+        ("label line", "Hb"): 60,
+        ("label line", "MgII"): 4,
+        ("per object (mean)", "all"): 5,
+        ("per object (mean)", "1"): 1,
+        ("per object (mean)", "2"): 1,
+        ("per object (mean)", "3-59"): 2,
+        ("per object (mean)", "60+"): 1,
+    }
+    assert list(got.columns) == list(evaluation.SCORES)
+
+
+def test_results_scores_each_group_by_itself(spectra):
+    got = evaluation.results(spectra)
+    other = spectra[~spectra["LABEL_EPOCH"]]
+    squared = np.mean((other["PREDICTED"] - other["LMBH"]) ** 2)
+    assert got.loc[("epoch", "other epochs"), "rmse"] == pytest.approx(squared**0.5)
+    # The variance is the group's own, not the whole table's.
+    assert got.loc[("epoch", "other epochs"), "r2"] == pytest.approx(1 - squared / np.var(other["LMBH"]))
+    means = [
+        rows["PREDICTED"].mean() - rows["LMBH"].iloc[0]
+        for name, rows in spectra.groupby("OBJECT")
+        if name in ("c", "d")
+    ]
+    assert got.loc[("per object (mean)", "3-59"), "bias"] == pytest.approx(np.mean(means))
+    assert got.loc[("per object (mean)", "3-59"), "rmse"] == pytest.approx(np.sqrt(np.mean(np.square(means))))
+
+
+def test_empty_groups_are_there_with_no_members(spectra):
+    got = evaluation.results(spectra[spectra["N_EPOCHS"] == 1])
+    assert got.loc[("epoch", "other epochs"), "n"] == 0
+    assert np.isnan(got.loc[("per object (mean)", "60+"), "rmse"])
+    assert len(evaluation.results(spectra.iloc[:0])) == 8

@@ -1,0 +1,225 @@
+"""Spectra from SPARCL, by a stand-in with the methods of its client: the files read as the archive's do."""
+
+import numpy as np
+import pytest
+import requests
+
+from quasar_mass.core.errors import FetchError, SurveyError
+from quasar_mass.core.survey import Survey
+from quasar_mass.fetch import manifest, sparcl
+from quasar_mass.fetch.addresses import specid
+from quasar_mass.spectra.spec_file import read_spectrum
+
+EPOCHS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
+FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.NEEDED, *sparcl.USEFUL, "plate", "exptime"}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "run2d", "number"),
+    [
+        ((10660, 58466, 431), "v5_13_0", -6444532452352045056),  # published by SPARCL
+        ((1338, 52765, 1), "26", 1506454396622366720),  # published by SPARCL
+        ((7666, 57339, 121), "v5_13_0", 8631182069211615232),
+    ],
+)
+def test_specid_is_sdss_s(epoch, run2d, number):
+    assert specid(*epoch, run2d) == number
+
+
+def a_record(epoch, run2d, dataset, number):
+    """As SPARCL gives it: the whole grid of the plate, padded where there are no data."""
+    pixel = 35500 + np.arange(4700)
+    ivar = np.full(4700, 4.0)
+    ivar[:30] = ivar[-20:] = ivar[2000:2003] = 0
+    return {
+        "sparcl_id": f"00000000-0000-0000-0000-{number:012d}",
+        "specid": specid(*epoch, run2d),
+        "data_release": dataset,
+        "_dr": dataset,
+        "wavelength": 10 ** (pixel / 1e4),
+        "flux": np.where(ivar > 0, 10 + np.sin(pixel / 50), np.nan),
+        "ivar": ivar,
+        "mask": np.where(ivar > 0, 1 << 23 if number == 1 else 0, 1 << 24),
+        "wave_sigma": np.full(4700, 1.1),
+        "model": np.full(4700, 10.0),
+        "sky": np.ones(4700),
+        "ra": 10.5,
+        "dec": -3.25,
+        "redshift": 1.625,
+        "redshift_err": 1e-4,
+        "redshift_warning": 0,
+        "spectype": "QSO",
+    }
+
+
+class Results:
+    def __init__(self, records):
+        self.records = records
+        self.ids = [record["sparcl_id"] for record in records]
+
+
+class StandIn:
+    """The methods of sparclclient 1.3 that are used, with its keyword arguments."""
+
+    all_datasets = {"BOSS-DR16", "SDSS-DR16", "DESI-DR1"}  # noqa: RUF012 - a property there
+
+    def __init__(self, records):
+        self.held, self.calls, self.failures = records, [], 0
+
+    def get_available_fields(self, *, dataset_list=None):
+        return FIELDS
+
+    def find(self, outfields=None, *, constraints={}, limit=500):  # noqa: B006 - as there
+        self.calls.append("find")
+        if self.failures:
+            self.failures -= 1
+            raise requests.exceptions.ReadTimeout("no answer")
+        assert all(type(number) is int for number in constraints["specid"])
+        wanted = set(constraints["specid"])
+        found = [r for r in self.held if r["specid"] in wanted and r["data_release"] in constraints["data_release"]]
+        assert len(found) <= limit
+        return Results([{name: record[name] for name in outfields} for record in found])
+
+    def retrieve(self, uuid_list, *, include="DEFAULT", dataset_list=None, limit=500):
+        self.calls.append("retrieve")
+        assert len(uuid_list) <= limit <= 24_000
+        assert set(include) <= FIELDS
+        found = [r for r in self.held if r["sparcl_id"] in uuid_list and r["data_release"] in dataset_list]
+        return Results([{name: r[name] for name in [*include, "_dr"]} for r in reversed(found)])
+
+
+@pytest.fixture
+def service():
+    return StandIn(
+        [
+            a_record(EPOCHS[0], "v5_13_0", "BOSS-DR16", 1),
+            a_record(EPOCHS[0], "v5_13_2", "BOSS-DR16", 9),
+            a_record(EPOCHS[1], "v5_13_2", "BOSS-DR16", 2),
+            a_record(EPOCHS[2], "104", "SDSS-DR16", 3),
+        ]
+    )
+
+
+@pytest.fixture
+def survey(tmp_path):
+    return Survey(tmp_path / "sky")
+
+
+def fetch(survey, service, epochs=EPOCHS):
+    waits = []
+    return sparcl.fetch_spectra(survey, epochs, service, quiet=True, wait=waits.append), waits
+
+
+def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, service):
+    report, _ = fetch(survey, service)
+    assert dict(report.states) == {"verified": 3, "missing": 1}
+    assert service.calls == ["find", "retrieve", "retrieve"]  # one data set after the other
+    rows = manifest.read(survey)
+    assert [rows[epoch].run2d for epoch in EPOCHS] == ["v5_13_0", "v5_13_2", "104", ""]
+    assert rows[EPOCHS[0]].reason == "from SPARCL, BOSS-DR16"
+    assert rows[EPOCHS[3]].reason == "SPARCL does not hold it: the archive may"
+    record = service.held[0]
+    spectrum = read_spectrum(survey.spectrum(*EPOCHS[0]))
+    assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == EPOCHS[0]
+    assert (spectrum.run2d, spectrum.spectral_class, spectrum.kind) == ("v5_13_0", "QSO", "sdss")
+    assert spectrum.redshift == 1.625
+    assert np.isnan(spectrum.ebv)  # not known, and not zero
+    assert (spectrum.pixel[0], spectrum.pixel[-1], len(spectrum.pixel)) == (35530, 40179, 4650)  # padding cut off
+    np.testing.assert_allclose(spectrum.flux, np.float32(record["flux"][30:-20]))
+    np.testing.assert_array_equal(spectrum.ivar, record["ivar"][30:-20])
+    np.testing.assert_array_equal(spectrum.and_mask, record["mask"][30:-20])
+
+
+def test_a_second_run_asks_only_for_what_is_missing(survey, service):
+    fetch(survey, service)
+    service.held.append(a_record(EPOCHS[3], "v5_13_0", "BOSS-DR16", 4))
+    before = survey.spectrum(*EPOCHS[0]).read_bytes()
+    report, _ = fetch(survey, service)
+    assert (report.brought, dict(report.states)) == (1, {"verified": 4})
+    assert survey.spectrum(*EPOCHS[0]).read_bytes() == before
+
+
+def test_files_that_are_there_are_checked_not_asked_for(survey, service):
+    fetch(survey, service)
+    manifest.paths(survey)[0].unlink()
+    service.calls.clear()
+    report, _ = fetch(survey, service, EPOCHS[:3])
+    assert (report.brought, dict(report.states)) == (0, {"verified": 3})
+    assert service.calls == []
+
+
+def test_from_the_command_line(tiny_survey, service, monkeypatch, capsys):
+    import get_Chen_data
+
+    monkeypatch.setattr(sparcl, "connect", lambda: service)
+    spectra = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
+    spectra[0].unlink()
+    spectra[1].unlink()
+    epoch = tuple(map(int, spectra[0].stem.split("-")[1:]))
+    service.held = [a_record(epoch, "v5_13_0", "BOSS-DR16", 1)]
+    command = ["fetch", "spectra", "--from", "sparcl", "--survey", str(tiny_survey.folder), "--quiet"]
+    assert get_Chen_data.main([*command, "--dry-run"]) == 0
+    assert "18 wanted, 18 to fetch" in capsys.readouterr().out
+    assert get_Chen_data.main(command) == 0
+    said = capsys.readouterr().out
+    assert "18 wanted: 17 verified, 1 missing" in said
+    assert "1 came in this run" in said
+    assert "without --from sparcl, the archive is asked" in said
+    assert f'next: python get_Chen_data.py fetch spectra --survey "{tiny_survey.folder}"' in said
+
+
+def test_time_outs_are_survived_with_patience_and_then_reported(survey, service):
+    service.failures = 2
+    report, waits = fetch(survey, service)
+    assert report.states["verified"] == 3
+    assert waits == [5.0, 10.0]
+    service.failures = 99
+    report, waits = fetch(survey, service, [*EPOCHS, (9001, 57001, 1)])
+    assert report.states["failed"] == 2
+    assert set(report.reasons) == {"SPARCL"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda record: record.update(flux=record["flux"][:-1]), "damaged: arrays of lengths"),
+        (lambda record: record.update(wavelength=record["wavelength"] * 1.00005), "damaged: wavelengths off"),
+        (lambda record: record.update(wavelength=-record["wavelength"]), "damaged: wavelengths off"),
+        (lambda record: record.update(wavelength=record["wavelength"][::-1]), "damaged: wavelengths with gaps"),
+        (lambda record: record.update(ivar=record["ivar"] * 0), "damaged: no pixel with data"),
+    ],
+)
+def test_record_that_contradicts_itself_is_refused_with_its_reason(survey, service, change, reason):
+    change(service.held[0])
+    del service.held[1]
+    report, _ = fetch(survey, service)
+    assert report.states["failed"] == 1
+    assert manifest.read(survey)[EPOCHS[0]].reason.startswith(reason)
+    assert not survey.spectrum(*EPOCHS[0]).exists()
+
+
+def test_an_answer_about_another_spectrum_is_refused(survey, service):
+    service.find = lambda **_: Results([{"sparcl_id": "x", "specid": 5, "data_release": "BOSS-DR16"}])
+    report, _ = fetch(survey, service)
+    assert report.states["failed"] == 4
+
+
+def test_a_simulated_survey_gets_nothing_from_the_sky(survey, service):
+    survey.folder.mkdir()
+    survey.card.write_text('{"kind": "simulated"}')
+    with pytest.raises(SurveyError, match="a survey of the sky"):
+        fetch(survey, service)
+
+
+def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sparcl.client", None)
+    with pytest.raises(FetchError, match=r"expected the package sparclclient, got none; run, on Python 3\.13"):
+        sparcl.connect()
+
+
+def test_server_without_sdss_data_is_said(survey, service):
+    service.all_datasets = {"DESI-DR1"}
+    with pytest.raises(FetchError, match="got DESI-DR1"):
+        fetch(survey, service)

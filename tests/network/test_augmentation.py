@@ -1,0 +1,137 @@
+"""Sources of batches: fresh noise of the claimed size, labels that stay true, the same draws from the same seed."""
+
+import numpy as np
+import pytest
+
+from quasar_mass.network import augmentation, easyai, network
+from quasar_mass.network.augmentation import Fresh, Joined, Varied
+from quasar_mass.network.batches import Arrays
+from quasar_mass.network.easyai import EasyAI
+
+PIXELS, GROUP = 301, 4
+
+
+def rng(seed=1):
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def fresh():
+    n, coarse = 400, PIXELS // GROUP
+    light = np.full((n, coarse), 3.0, np.float16)
+    return Fresh(light, np.full((n, coarse), 0.2, np.float16), np.linspace(8.0, 9.0, n), PIXELS, GROUP)
+
+
+@pytest.fixture
+def varied():
+    x = np.linspace(0.0, 1.0, PIXELS)
+    spectra = (1.0 + x + 0.05 * rng().standard_normal((300, PIXELS))).astype(np.float32)[..., np.newaxis]
+    return Varied(spectra, np.linspace(8.0, 9.0, 300))
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """Neither calibration errors nor another luminosity."""
+    monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
+    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.0)
+
+
+@pytest.mark.parametrize("name", ["fresh", "varied"])
+def test_the_same_seed_gives_the_same_spectra_and_another_gives_others(name, request):
+    source = request.getfixturevalue(name)
+    rows = np.arange(20)
+    first, label = source.take(rows, rng(5))
+    again, _ = source.take(rows, rng(5))
+    other, _ = source.take(rows, rng(6))
+    assert first.shape == (20, PIXELS, 1)
+    assert first.dtype == np.float32
+    assert label.dtype == np.float32
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
+    monkeypatch.setattr(augmentation, "NOISE_SHARE", 0.0)
+    spectra, mass = fresh.take(np.arange(400), rng())
+    groups = spectra[:, : PIXELS // GROUP * GROUP, 0].reshape(400, -1, GROUP)
+    assert np.all(groups == groups[:, :, :1])  # so that the network's average gives them back
+    assert groups[:, :, 0].std() == pytest.approx(0.2, rel=0.02)
+    assert groups[:, :, 0].mean() == pytest.approx(3.0, abs=0.01)
+    assert mass == pytest.approx(np.linspace(8.0, 9.0, 400), abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "level"), [("fresh", 3.0), ("varied", 1.5)])
+def test_a_quasar_made_brighter_is_made_heavier_by_half_of_it(name, level, request, monkeypatch):
+    monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
+    source = request.getfixturevalue(name)
+    spectra, mass = source.take(np.arange(len(source)), rng())
+    moved = np.log10(np.median(spectra[..., 0], axis=1) / level)
+    assert moved.std() == pytest.approx(augmentation.BRIGHTNESS, rel=0.1)
+    assert np.polyfit(moved, mass - np.linspace(8.0, 9.0, len(source)), 1)[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_variations_leave_labels_and_the_mean_spectrum_true(varied, still):
+    before = varied.spectra.copy()
+    spectra, label = varied.take(np.arange(300), rng())
+    assert np.array_equal(varied.spectra, before)  # the survey itself is not changed
+    assert np.array_equal(label, varied.label)
+    assert spectra.mean(axis=0) == pytest.approx(before.mean(axis=0), abs=0.06)
+    assert not np.array_equal(spectra, before)
+
+
+def test_added_noise_follows_the_spectrum_s_own(varied, still, monkeypatch):
+    monkeypatch.setattr(augmentation, "GAPS", 0.0)
+    added = (varied.take(np.arange(300), rng())[0] - varied.spectra).std()
+    assert added == pytest.approx(0.05 * augmentation.ADDED_NOISE / np.sqrt(3.0), rel=0.1)  # uniform shares
+
+
+def test_joined_sources_are_dealt_out_by_row(fresh, varied, still):
+    joined = Joined([fresh, varied])
+    assert len(joined) == 700
+    spectra, label = joined.take(np.array([1, 450, 2]), rng())
+    assert spectra.shape == (3, PIXELS, 1)
+    assert varied.label[50] in label
+    assert len({fresh.digest(), varied.digest(), joined.digest()}) == 3
+
+
+@pytest.mark.parametrize("name", ["fresh", "varied"])
+def test_settings_enter_the_digest(name, request, monkeypatch):
+    source = request.getfixturevalue(name)
+    before = source.digest()
+    monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.2)
+    assert source.digest() != before
+
+
+def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(varied, tmp_path, monkeypatch):
+    import keras
+
+    def tiny():
+        layers = [keras.layers.Conv1D(2, 20, strides=20), keras.layers.Flatten(), keras.layers.Dense(1)]
+        return EasyAI(layers, (PIXELS, 1), seed=3)
+
+    validation = varied.spectra[:40], varied.label[:40]
+    stages = [network.Stage("one", 1e-3, 3)]
+    straight = tiny()
+    straight.train(varied, validation, stages=stages, quiet=True)
+
+    broken = tiny()
+    with monkeypatch.context() as patch:
+        write = easyai.Checkpoints.write
+
+        def stop_in_the_second(self, model, rows, improved):
+            if len(rows) == 2:
+                raise KeyboardInterrupt
+            write(self, model, rows, improved)
+
+        patch.setattr(easyai.Checkpoints, "write", stop_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            broken.train(varied, validation, stages=stages, checkpoints=tmp_path, quiet=True)
+    broken.train(varied, validation, stages=stages, checkpoints=tmp_path, quiet=True)
+    for one, other in zip(straight.model.get_weights(), broken.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_arrays_are_a_source_too():
+    source = Arrays(np.ones((3, 5, 1), np.float32), np.zeros(3, np.float32))
+    assert [len(part) for part in source.take(slice(0, 2), rng())] == [2, 2]
+    assert len(source) == 3

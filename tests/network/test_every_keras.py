@@ -1,0 +1,211 @@
+"""A saved network opens in every Keras: here in Keras 3 with JAX and in Keras 2, each in a process of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quasar_mass.network import backend
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.keras_io import model_file, portable
+
+# Keras 3.15's own, under NumPy 2.4.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+HOME = Path(__file__).resolve().parent.parent.parent
+SHIPPED = sorted((HOME / "models" / "Best_models").glob("*.h5"))
+TOLERANCE = 1e-5  # dex
+PIXELS = 40
+# Opens every file in a folder with nothing but Keras, says how it is compiled, and writes down what it predicts.
+OPEN = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import {keras} as keras
+said = {{}}
+for path in sorted(Path(sys.argv[1]).glob(sys.argv[2])):
+    model = keras.models.load_model(path)
+    spectra = np.load(path.with_suffix(".npy"))
+    np.save(path.with_suffix(".{name}.npy"), np.asarray(model(spectra, training=False)))
+    said[path.stem] = [type(model.optimizer).__name__, float(model.optimizer.learning_rate)]
+    if path.stem == "network_small":
+        scores = model.evaluate(spectra, np.full(len(spectra), 8.0), verbose=0, return_dict=True)
+        said[path.stem].append(scores["rmse"])
+print(json.dumps(said))
+"""
+# Module to import, and which files. Keras 3 reads a configuration alike with every back end, and JAX compiles slowly.
+ELSEWHERE = {"jax": ("keras", "network_*.h5"), "tf_keras": ("tf_keras", "*.h5")}
+
+
+def every_layer(k) -> dict:
+    """A small stack around each layer that `portable` lists, for spectra of shape (PIXELS, 1)."""
+    one = {
+        "Activation": [k.Activation("softsign"), k.Activation("silu"), k.Activation("gelu")],
+        "ActivityRegularization": [k.ActivityRegularization(l1=1e-4)],
+        "AlphaDropout": [k.AlphaDropout(0.1)],
+        "AveragePooling1D": [k.AveragePooling1D(2)],
+        "BatchNormalization": [k.BatchNormalization(momentum=0.9)],
+        "Conv1D": [k.Conv1D(4, 3, strides=2, kernel_regularizer="l2", kernel_constraint="max_norm", activation="selu")],
+        "Cropping1D": [k.Cropping1D((1, 2))],
+        "DepthwiseConv1D": [k.DepthwiseConv1D(3, depth_multiplier=2, depthwise_initializer="he_uniform")],
+        "Dropout": [k.Dropout(0.2, seed=3)],
+        "ELU": [k.ELU(0.7)],
+        "GRU": [k.GRU(3, return_sequences=True), k.GRU(3, reset_after=False)],
+        "GaussianDropout": [k.GaussianDropout(0.1)],
+        "GaussianNoise": [k.GaussianNoise(0.1)],
+        "GlobalAveragePooling1D": [k.GlobalAveragePooling1D()],
+        "GlobalMaxPooling1D": [k.GlobalMaxPooling1D(keepdims=True)],
+        "LSTM": [k.LSTM(3, return_sequences=True, dropout=0.1, go_backwards=True), k.LSTM(3, unroll=True)],
+        "LayerNormalization": [k.LayerNormalization(axis=1)],
+        "MaxPooling1D": [k.MaxPooling1D(3, strides=2, padding="same")],
+        "Permute": [k.Permute((2, 1))],
+        "ReLU": [k.ReLU(0.45, negative_slope=0.1, threshold=0.3)],
+        "RepeatVector": [k.Flatten(), k.RepeatVector(2)],
+        "Rescaling": [k.Rescaling(2.5, offset=-0.3)],
+        "Reshape": [k.Reshape((-1, 4))],
+        "SeparableConv1D": [k.SeparableConv1D(4, 3, padding="same", dilation_rate=2)],
+        "SimpleRNN": [k.SimpleRNN(3, recurrent_initializer="orthogonal", kernel_initializer="lecun_normal")],
+        "SpatialDropout1D": [k.SpatialDropout1D(0.1)],
+        "UpSampling1D": [k.UpSampling1D(2)],
+        "ZeroPadding1D": [k.ZeroPadding1D((1, 2))],
+    }
+    # The network of a mass in small: all the kinds of layers that this project's networks are made of.
+    one["network_small"] = [
+        k.Rescaling(2.5),
+        k.GaussianNoise(0.1),
+        k.AveragePooling1D(2),
+        k.Activation("softsign"),
+        k.Conv1D(4, 3, strides=2, activation="relu"),
+        k.BatchNormalization(),
+        k.Activation("tanh"),
+        k.Dropout(0.2),
+        k.LSTM(5, return_sequences=True),
+        k.Reshape((-1,)),
+        k.Reshape((-1, 5)),
+        k.LSTM(3),
+    ]
+    return {name: [*layers, k.Flatten(), k.Dense(1, bias_initializer="ones")] for name, layers in one.items()}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[Path, dict]:
+    """The folder of saved networks with spectra beside them, and what each predicts here."""
+    keras = backend.import_keras()
+    folder = tmp_path_factory.mktemp("saved")
+    rng = np.random.default_rng(0)
+    wanted = {}
+
+    def write(name: str, ann: EasyAI) -> None:
+        assert model_file.read_keras_2(folder / f"{name}.h5") == model_file.OPENS, name
+        spectra = np.abs(rng.normal(0.4, 0.2, (16, *ann.model.input_shape[1:]))).astype(np.float32)
+        np.save(folder / f"{name}.npy", spectra)
+        assert EasyAI.load(folder / f"{name}.h5").model.get_config() == ann.model.get_config(), name
+        wanted[name] = np.asarray(ann.model(spectra, training=False)).reshape(-1)  # quicker, once, than `predict`
+
+    for path in SHIPPED:
+        ann = EasyAI.load(path)
+        ann.save(folder / f"network_again_{path.name}")
+        write(f"network_again_{path.stem}", ann)
+        (folder / f"network_{path.name}").write_bytes(path.read_bytes())
+        write(f"network_{path.stem}", ann)
+    for name, layers in every_layer(keras.layers).items():
+        ann = EasyAI(layers, (PIXELS, 1))
+        # Weights of a trained network: no zero biases, no moving averages of zero and one.
+        ann.model.set_weights([w + np.abs(rng.normal(0, 0.1, w.shape)) for w in ann.model.get_weights()])
+        ann.save(folder / f"{name}.h5")
+        write(name, ann)
+    return folder, wanted
+
+
+def run(code: str, *arguments, **environment) -> str:
+    """Run Python elsewhere and give what it prints."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def needs(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed: pip install -r requirements.txt")
+
+
+@pytest.fixture(scope="module", params=ELSEWHERE)
+def elsewhere(request, saved) -> tuple[dict, dict]:
+    """What another Keras says of each file, and what it predicts."""
+    module, files = ELSEWHERE[request.param]
+    needs(request.param)
+    backend = {"KERAS_BACKEND": "jax"} if request.param == "jax" else {}
+    said = json.loads(run(OPEN.format(keras=module, name=request.param), saved[0], files, **backend).splitlines()[-1])
+    return said, {name: np.load(saved[0] / f"{name}.{request.param}.npy").reshape(-1) for name in said}
+
+
+def test_two_networks_are_shipped():
+    assert len(SHIPPED) == 2
+
+
+def test_every_keras_predicts_the_same(saved, elsewhere):
+    wanted, (_, found) = saved[1], elsewhere
+    assert {f"network_{path.stem}" for path in SHIPPED} | {"network_small"} <= found.keys()
+    differences = {name: float(np.abs(values - wanted[name]).max()) for name, values in found.items()}
+    assert max(differences.values()) < TOLERANCE, differences
+    assert min(np.ptp(values) for values in wanted.values()) > 100 * TOLERANCE, "the comparison compares nothing"
+
+
+def test_every_keras_restores_optimizer_loss_and_metric(saved, elsewhere):
+    wanted, (said, _) = saved[1], elsewhere
+    for name, (optimizer, rate, *_) in said.items():
+        assert optimizer == "Nadam"
+        assert rate == pytest.approx(1e-5 if "Best" in name and "final" in name else 1e-3)
+    rmse = np.sqrt(np.mean((wanted["network_small"] - 8.0) ** 2))
+    assert said["network_small"][2:] == [pytest.approx(rmse, rel=1e-4)]
+
+
+def test_all_listed_layers_are_tried():
+    tried = {type(layer).__name__ for layers in every_layer(backend.import_keras().layers).values() for layer in layers}
+    assert tried | {"InputLayer"} == set(portable.LAYERS)
+
+
+def test_keras_2_takes_every_listed_argument():
+    needs("tf_keras")
+    code = """
+import inspect, json, sys
+import tf_keras as keras
+layers, parts = json.loads(sys.argv[1])
+def arguments(cls):
+    return {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters}
+always = {"name", "trainable", "dtype", "batch_input_shape"}
+unknown = {name: sorted(set(names) - arguments(getattr(keras.layers, name)) - always) for name, names in layers.items()}
+for name, names in parts.items():
+    places = [keras.initializers, keras.regularizers, keras.constraints]
+    cls = next(getattr(place, name) for place in places if hasattr(place, name))
+    unknown[name] = sorted(set(names) - arguments(cls))
+print(json.dumps({name: names for name, names in unknown.items() if names}))
+"""
+    lists = [{name: sorted(names) for name, names in table.items()} for table in (portable.LAYERS, portable.PARTS)]
+    assert json.loads(run(code, json.dumps(lists)).splitlines()[-1]) == {}
+
+
+def test_easyai_predicts_and_saves_with_jax(saved, tmp_path):
+    needs("jax")
+    folder, wanted = saved
+    code = """
+import sys
+import numpy as np
+from quasar_mass.network.backend import versions
+from quasar_mass.network.easyai import EasyAI
+ann = EasyAI.load(sys.argv[1] + ".h5")
+np.save(sys.argv[2] + ".npy", ann.predict(np.load(sys.argv[1] + ".npy")))
+ann.save(sys.argv[2] + ".h5")
+assert "jax" in versions(), versions()
+"""
+    run(code, folder / "network_small", tmp_path / "there", KERAS_BACKEND="jax")
+    assert np.load(tmp_path / "there.npy") == pytest.approx(wanted["network_small"], abs=TOLERANCE)
+    back = EasyAI.load(tmp_path / "there.h5")
+    assert back.predict(np.load(folder / "network_small.npy")) == pytest.approx(wanted["network_small"], abs=TOLERANCE)

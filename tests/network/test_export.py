@@ -1,0 +1,175 @@
+"""Exports: `.keras` and ONNX predict the same masses, carry the description, and are refused where they would not."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quasar_analysis
+from quasar_mass.core.errors import ModelError
+from quasar_mass.network import backend, export
+from quasar_mass.network.easyai import EasyAI
+
+# Keras 3.15's own, under NumPy 2.4.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+HOME = Path(__file__).resolve().parent.parent.parent
+ABOUT = {"kind": "simulated", "label": "log10(M_BH / M_Sun)", "note": "é"}
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in export.PACKAGES),
+    reason="onnx, onnxruntime or tf2onnx is not installed: pip install -r requirements.txt",
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A network of all the kinds of layers that this project's networks are made of."""
+    k = backend.import_keras().layers
+    layers = [
+        k.Rescaling(2.5),
+        k.GaussianNoise(0.1),
+        k.AveragePooling1D(2),
+        k.Activation("softsign"),
+        k.Conv1D(4, 3, strides=2, activation="relu"),
+        k.BatchNormalization(),
+        k.Dropout(0.2),
+        k.LSTM(5, return_sequences=True),
+        k.LSTM(3),
+        k.Dense(4, activation="tanh"),
+        k.Dense(1),
+    ]
+    ann = EasyAI(layers, (40, 1))
+    rng = np.random.default_rng(0)
+    # Weights of a trained network: no zero biases, no moving averages of zero and one.
+    ann.model.set_weights([w + np.abs(rng.normal(0, 0.1, w.shape)) for w in ann.model.get_weights()])
+    path = tmp_path_factory.mktemp("model") / "model.h5"
+    ann.save(path, ABOUT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ann(path):
+    return EasyAI.load(path)
+
+
+SPECTRA = np.abs(np.random.default_rng(1).normal(0.4, 0.2, (7, 40, 1))).astype(np.float32)
+
+
+@needs_onnx
+def test_onnx_predicts_the_same_and_says_what_it_is(ann, tmp_path):
+    import onnxruntime
+
+    assert export.export(ann, tmp_path / "model.onnx") < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [(value.name, value.shape) for value in session.get_inputs()] == [("spectra", ["n", 40, 1])]
+    found = session.run(["prediction"], {"spectra": SPECTRA})[0]
+    assert found.reshape(-1) == pytest.approx(ann.predict(SPECTRA), abs=1e-5)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["quasar_mass"]) == ann.about
+    assert ann.about.items() >= ABOUT.items()
+
+
+def test_keras_opens_the_other_format(ann, tmp_path):
+    assert export.export(ann, tmp_path / "model.keras") == 0
+    model = backend.import_keras().models.load_model(tmp_path / "model.keras")
+    assert model.compiled
+    assert model.predict(SPECTRA, verbose=0).reshape(-1) == pytest.approx(ann.predict(SPECTRA), abs=1e-5)
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        assert json.loads(archive.read("quasar_mass.json")) == ann.about
+
+
+@pytest.mark.parametrize("ending", [".keras", pytest.param(".onnx", marks=needs_onnx)])
+def test_the_same_network_gives_the_same_bytes(path, ann, tmp_path, ending):
+    # loaded anew, since Keras numbers and places its objects on through a process
+    for name, model in (("a", ann), ("b", EasyAI.load(path))):
+        export.export(model, tmp_path / f"{name}{ending}")
+    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".keras", pytest.param(".onnx", marks=needs_onnx)])
+@pytest.mark.parametrize("wrong", [1.0, np.nan])
+def test_a_file_that_predicts_something_else_is_not_left(ann, tmp_path, monkeypatch, ending, wrong):
+    predict = getattr(export, f"_predict_{ending[1:]}")
+    monkeypatch.setattr(export, f"_predict_{ending[1:]}", lambda *given: predict(*given) + wrong)
+    (tmp_path / f"model{ending}").write_text("the old one")
+    with pytest.raises(ModelError, match="no file was written"):
+        export.export(ann, tmp_path / f"model{ending}")
+    assert [file.name for file in tmp_path.iterdir()] == [f"model{ending}"]
+    assert (tmp_path / f"model{ending}").read_text() == "the old one"
+
+
+@needs_onnx
+@pytest.mark.parametrize("layer", ["GRU", "Bidirectional", "LayerNormalization"])
+def test_onnx_of_a_users_own_layers(tmp_path, layer):
+    k = backend.import_keras().layers
+    middle = {
+        "GRU": lambda: [k.GRU(3, return_sequences=True), k.SimpleRNN(2)],
+        "Bidirectional": lambda: [k.Bidirectional(k.LSTM(3)), k.LeakyReLU()],
+        "LayerNormalization": lambda: [k.LayerNormalization(), k.SeparableConv1D(2, 3, activation="elu"), k.Flatten()],
+    }[layer]()
+    ann = EasyAI([*middle, k.Dense(1)], (None if layer != "LayerNormalization" else 40, 1))
+    assert export.export(ann, tmp_path / "model.onnx") < 1e-5
+
+
+@needs_onnx
+def test_a_layer_that_onnx_does_not_have(tmp_path, capfd, caplog):
+    k = backend.import_keras().layers
+    ann = EasyAI([k.Flatten(), k.Dense(3, activation="gelu"), k.Dense(1)], (40, 1))
+    with pytest.raises(ModelError, match=r"layers that ONNX has.*Erfc.*export to \.keras") as caught:
+        export.export(ann, tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+def test_made_up_spectra_are_bright_and_faint():
+    spectra = export.plausible_spectra((40, 1))
+    assert spectra.shape == (export.N_SPECTRA, 40, 1)
+    assert spectra.dtype == np.float32
+    assert 0.2 < np.median(spectra) < 0.8
+    assert np.ptp(np.median(spectra, axis=(1, 2))) > 0.4
+    assert export.plausible_spectra((None, 1)).shape == (export.N_SPECTRA, export.PIXELS, 1)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+def test_the_command(path, tmp_path, capsys):
+    arguments = ["export", "--model", str(path), "--output", str(tmp_path / "a.keras")]
+    assert quasar_analysis.main(arguments) == 0
+    assert "predicts what" in capsys.readouterr().out
+    assert quasar_analysis.main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_unknown_ending(path, tmp_path, capsys):
+    assert quasar_analysis.main(["export", "--model", str(path), "--output", str(tmp_path / "a.pb")]) == 1
+    assert "expected a name ending in .keras or .onnx, got '.pb'" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_with_the_command_that_installs_them(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, "PACKAGES", ("onnx_of_another_world", "numpy"))
+    assert quasar_analysis.main(["export", "--model", str(path), "--output", str(tmp_path / "a.onnx")]) == 1
+    error = capsys.readouterr().err
+    assert "got no onnx_of_another_world; run: python -m pip install onnx_of_another_world numpy." in error
+    assert error.count("\n") == 1
+
+
+@needs_onnx
+def test_onnx_needs_tensorflow(ann, tmp_path, monkeypatch):
+    keras = backend.import_keras()
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ModelError, match="KERAS_BACKEND=tensorflow"):
+        export.export(ann, tmp_path / "a.onnx")
+
+
+@needs_onnx
+def test_the_shipped_model_exported_from_a_shell(tmp_path):
+    command = [sys.executable, "quasar_analysis.py", "export", "--output", str(tmp_path / "a.onnx")]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "made-up spectra" in done.stdout
+    assert (tmp_path / "a.onnx").stat().st_size < 5e6

@@ -1,0 +1,77 @@
+"""Which of the measured masses a simulated table has, and what is true behind them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quasar_mass import virial
+from quasar_mass.simulation import labels
+from quasar_mass.simulation.quasar import quasars
+
+MEASURED = {"MgII": 8.604, "CIV": 8.396}
+
+
+@pytest.fixture(scope="module")
+def quasar():
+    return quasars.draw(np.random.default_rng(1), 1.7)
+
+
+def publish(quasar, seed=1, measured=MEASURED, **options):
+    return labels.publish(np.random.default_rng(seed), quasar, measured, **{"redshift": 1.7} | options)
+
+
+def test_masses_are_the_measured_ones_as_the_table_rounds_them(quasar):
+    found = [publish(quasar, seed) for seed in range(200)]
+    assert {one.masses["MgII"] for one in found} == {0.0, 8.6}
+    assert {one.masses["CIV"] for one in found} == {0.0, 8.4}
+    assert all(one.masses["MgII"] or one.masses["CIV"] for one in found)
+
+
+@pytest.mark.parametrize("missing", ["MgII", "CIV"])
+def test_what_the_fit_did_not_find_is_not_published(quasar, missing):
+    other = {"MgII": "CIV", "CIV": "MgII"}[missing]
+    found = [publish(quasar, seed, MEASURED | {missing: np.nan}) for seed in range(50)]
+    assert all(one.masses[missing] == 0.0 for one in found)
+    assert any(one.masses[other] > 0.0 for one in found)
+
+
+def test_an_absurd_fit_is_no_mass(quasar):
+    assert publish(quasar, measured={"MgII": 14.0, "CIV": 2.0}).masses == dict.fromkeys(labels.LINES, 0.0)
+
+
+def test_a_fit_that_took_iron_for_the_line_is_not_published():
+    table = pd.DataFrame(
+        {
+            "LMBH_MgII": [8.5, 9.9, np.nan],
+            "LMBH_CIV": [8.4, 8.3, 8.2],
+            "FLAGS": ["Mg II absorbed", "Mg II very wide; C IV absorbed", ""],
+        }
+    )
+    masses = pd.DataFrame(labels.trusted(table))
+    assert masses["CIV"].tolist() == [8.4, 8.3, 8.2]
+    assert masses["MgII"].isna().tolist() == [False, True, True]
+
+
+def test_lines_outside_the_spectrum_have_no_mass(quasar):
+    assert publish(quasar, redshift=1.5).masses == {"Hb": 0.0, "Ha": 0.0, "MgII": 8.6, "CIV": 0.0}
+    near = publish(quasar, redshift=0.35).masses
+    assert near["Hb"] > 0.0
+    assert near["Ha"] > 0.0
+    assert publish(quasar, redshift=0.35, labelled=False).masses == dict.fromkeys(labels.LINES, 0.0)
+
+
+def test_true_masses_are_the_relation_s_for_the_true_widths(quasar):
+    truth = labels.true_masses(quasar)
+    assert truth["MgII"] == pytest.approx(virial.mass("MgII", quasar.log_l3000, quasar.fwhm["MgII"]))
+    assert truth["CIV"] == pytest.approx(virial.mass("CIV", quasar.log_l1350, quasar.fwhm["CIV"]))
+
+
+def test_the_expected_mass_is_the_mean_truth_behind_many_labels():
+    """Against drawing: labels of perfect measurements, many times."""
+    for seed in range(3):
+        quasar = quasars.draw(np.random.default_rng(seed), 1.75)
+        truth = labels.true_masses(quasar)
+        drawn = [publish(quasar, n, truth, redshift=1.75).true_mass for n in range(2000)]
+        expected = labels.expected_mass(quasar, 1.75)
+        assert expected == pytest.approx(np.mean(drawn), abs=4.0 * np.std(drawn) / np.sqrt(2000) + 1e-9)
+    assert labels.expected_mass(quasar, 1.5) == pytest.approx(truth["MgII"])

@@ -1,0 +1,441 @@
+"""The two catalogues and the selection."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.tables import catalogs
+from quasar_mass.tables.build import selection
+
+NEEDED = ("SDSS", "Plate", "MJD", "Fiber", "ZVI", "logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
+
+
+@pytest.fixture(scope="module")
+def chen_rows(make) -> list[dict]:
+    random = np.random.default_rng(5)
+    rows = []
+    for number in range(40):
+        rows.append(
+            {
+                "SDSS": make.object_name(number),
+                "Plate": 10000 + number if number % 3 == 0 else 3688 + number,
+                "MJD": 55273 + 3 * number,
+                "Fiber": 1 + 25 * number,
+                "ZVI": round(float(random.uniform(0.01, 4.9)), 4),
+                "zMgII": None if number % 4 else 1.5,
+                "logMBH-Hb": 0.0 if number % 5 else 8.25,
+                "logMBH-Ha-2": 0.0 if number % 7 else 9.99,
+                "logMBH-MgII-2": round(float(random.uniform(7, 10.5)), 2),
+                "logMBH-CIV-2": None if number % 6 == 0 else round(float(random.uniform(7, 10.5)), 2),
+            }
+        )
+    return rows
+
+
+@pytest.fixture
+def chen(make, chen_rows, tmp_path):
+    def write(change=lambda text: text, encoding="utf-8", **options):
+        path = tmp_path / "apjsab41fet1_mrt.txt"
+        path.write_bytes(change(make.chen_text(chen_rows, **options)).encode(encoding))
+        return path
+
+    return write
+
+
+def assert_same_as_astropy(frame, path):
+    oracle = Table.read(path, format="ascii.mrt")
+    assert list(frame) == list(NEEDED)
+    assert len(frame) == len(oracle)
+    for name in NEEDED:
+        expected = oracle[name]
+        if name in ("SDSS", "Plate", "MJD", "Fiber"):
+            assert frame[name].tolist() == expected.tolist()
+        else:
+            np.testing.assert_array_equal(frame[name], np.ma.filled(expected.astype(float), np.nan))
+
+
+def test_chen_table_reads_as_astropy_reads_it(chen):
+    path = chen()
+    frame = catalogs.read_chen(path)
+    assert_same_as_astropy(frame, path)
+    assert frame["Plate"].dtype == frame["MJD"].dtype == frame["Fiber"].dtype == np.int64
+    assert frame["Plate"].max() > 9999
+    assert frame["logMBH-CIV-2"].isna().sum() == 7
+
+
+DAMAGE = {
+    "byte-order mark": lambda text: "\ufeff" + text,
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "trailing blanks": lambda text: text.replace("\n", "   \n"),
+    "stripped lines": lambda text: "\n".join(line.rstrip() for line in text.split("\n")),
+    "no final newline": lambda text: text.rstrip("\n"),
+    "blank lines at the end": lambda text: text + "\n\n",
+    "all at once": lambda text: "\ufeff" + "\r\n".join(line.rstrip() for line in text.rstrip().split("\n")),
+    "non-ASCII author": lambda text: text.replace("A. Author", "Ångström, Ö."),
+    "more rules among the notes": lambda text: text.replace("    A second", "-" * 80 + "\n    A second"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_chen_table_survives(chen, damage):
+    clean = catalogs.read_chen(chen())
+    damaged = catalogs.read_chen(chen(DAMAGE[damage]))
+    assert damaged.equals(clean)
+
+
+def test_chen_label_spelled_otherwise_at_the_same_bytes_is_accepted(chen, make):
+    layout = tuple((*row[:4], row[4].replace("logMBH", "log(MBH)"), row[5]) for row in make.chen_layout)
+    clean = catalogs.read_chen(chen())
+    path = chen(lambda text: text.replace("logMBH", "log(MBH)"))
+    assert "log(MBH)-CIV-2" in path.read_text()
+    assert layout != make.chen_layout
+    assert catalogs.read_chen(path).equals(clean)
+
+
+def test_chen_single_byte_column_in_the_header_is_understood(chen):
+    path = chen(
+        lambda text: text.replace("  91- 94 F4.2", "      89 A1     ---    Flag           A flag\n  91- 94 F4.2")
+    )
+    assert len(catalogs.read_chen(path)) == 40
+
+
+def test_chen_columns_at_other_bytes_are_refused(chen):
+    path = chen(lambda text: text.replace(" 113-117 F5.2", " 112-116 F5.2"))
+    with pytest.raises(TableError, match=r"logMBH-MgII-2 declared at bytes 113-117, got logMBH-MgII-2 112-116"):
+        catalogs.read_chen(path)
+
+
+@pytest.mark.parametrize(("old", "label"), [("55273", "MJD"), ("3689", "Plate"), (" 9.99", "logMBH-Ha-2")])
+def test_chen_garbage_in_a_number_names_its_line(chen, old, label):
+    new = "x" * len(old.strip())
+    path = chen(lambda text: text.replace(old.strip(), new, 1))
+    number = next(n for n, line in enumerate(path.read_text().split("\n"), start=1) if new in line)
+    with pytest.raises(FileError, match=rf"line {number}: expected {label} ") as caught:
+        catalogs.read_chen(path)
+    assert new in caught.value.got
+
+
+def test_chen_number_line_is_right_after_blank_lines(chen):
+    path = chen(lambda text: text.replace("\n00:", "\n").replace("\n000002", "\n\n\n000002").replace("55279", "5x279"))
+    number = next(n for n, line in enumerate(path.read_text().split("\n"), start=1) if "5x279" in line)
+    with pytest.raises(FileError, match=rf"line {number}:"):
+        catalogs.read_chen(path)
+
+
+def test_chen_truncated_within_a_row_names_its_line(chen):
+    path = chen(lambda text: text[: text.rindex("000039.00") + 22])  # the last plate loses digits, the rest is gone
+    last = len(path.read_text().split("\n"))
+    with pytest.raises(FileError, match=f"line {last}: expected a whole last line"):
+        catalogs.read_chen(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n\n", b"SDSS,Plate,MJD\na,1,2\n", b"<!DOCTYPE html><html></html>", bytes(range(256)) * 40, b"-" * 80],
+)
+def test_what_is_no_machine_readable_table_is_refused(tmp_path, content):
+    path = tmp_path / "table.txt"
+    path.write_bytes(content)
+    with pytest.raises(FileError):
+        catalogs.read_chen(path)
+
+
+def test_chen_header_without_rows_is_refused(chen, chen_rows):
+    path = chen(lambda text: text[: text.index(chen_rows[0]["SDSS"])])
+    with pytest.raises(FileError, match="data rows"):
+        catalogs.read_chen(path)
+
+
+def test_missing_catalogues_are_named(tmp_path):
+    with pytest.raises(FileError, match=r"nowhere\.txt.*no such file"):
+        catalogs.read_chen(tmp_path / "nowhere.txt")
+    with pytest.raises(FileError, match=r"nowhere\.fits.*no such file"):
+        catalogs.read_dr16q(tmp_path / "nowhere.fits", np.array([1]))
+
+
+def test_spectrum_keys_are_equal_only_for_equal_spectra():
+    plate, mjd, fiberid = np.meshgrid([266, 3510, 16384, 99999], [51000, 55000, 60000, 65535], [1, 640, 1000])
+    keys = catalogs.spectrum_key(plate.astype(np.int32), mjd.astype(np.int32), fiberid.astype(np.int16))
+    assert keys.dtype == np.int64
+    assert len(np.unique(keys)) == plate.size
+
+
+# --- DR16Q ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dr16q_rows(make):
+    """Ten objects; 2 has one duplicate, 4 all 74 slots, 6 a hole, 7 a primary of SDSS-I."""
+    full = tuple((7000 + slot, 57000, slot + 1) for slot in range(74))
+    duplicates = {2: ((5000, 56500, 7),), 4: full, 6: ((0, 0, 0), (6001, 56600, 9), (-1, -1, -1))}
+    return [
+        make.dr16q_row(
+            number,
+            spectrum=(300 if number == 7 else 4000 + number, 56000, number + 1),
+            duplicates=duplicates.get(number, ()),
+        )
+        for number in range(10)
+    ]
+
+
+def keys_of(*spectra):
+    return catalogs.spectrum_key(*(np.array(part) for part in zip(*spectra, strict=True)))
+
+
+def epochs_of(catalogue) -> set:
+    names = catalogue.objects["SDSS_NAME"].tolist()
+    return {(names[row], plate, mjd, fiber) for row, plate, mjd, fiber in catalogue.epochs.itertuples(index=False)}
+
+
+def expected_epochs(rows, numbers) -> set:
+    """By plain Python from what was written."""
+    return {
+        (rows[number]["SDSS_NAME"], *map(int, spectrum))
+        for number in numbers
+        for spectrum in (
+            (rows[number]["PLATE"], rows[number]["MJD"], rows[number]["FIBERID"]),
+            *rows[number]["duplicates"],
+        )
+        if spectrum[0] > 0
+    }
+
+
+def test_dr16q_object_is_found_by_primary_or_by_duplicate(make, dr16q_rows, tmp_path):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
+    found = catalogs.read_dr16q(path, keys_of((4001, 56000, 2), (5000, 56500, 7), (9999, 56000, 1)))
+    assert epochs_of(found) == expected_epochs(dr16q_rows, (1, 2))
+    assert found.n_rows == 10
+    assert found.objects["EBV"].to_numpy() == pytest.approx(0.02, rel=1e-6)
+    assert found.objects["RA"].tolist() == [1.0, 2.0]
+    assert all(found.objects[name].dtype.isnative for name in ("Z", "RA", "ZWARNING"))
+
+
+@pytest.mark.parametrize("wanted", [(4004, 56000, 5), (7000, 57000, 1), (7073, 57000, 74)])
+def test_dr16q_object_with_all_74_slots_used_keeps_all_its_75_spectra(make, dr16q_rows, tmp_path, wanted):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
+    found = catalogs.read_dr16q(path, keys_of(wanted))
+    assert len(found.epochs) == 75
+    assert epochs_of(found) == expected_epochs(dr16q_rows, (4,))
+
+
+@pytest.mark.parametrize("fill", [-1, 0])
+def test_dr16q_unused_slots_are_no_spectra(make, dr16q_rows, tmp_path, fill):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows, fill=fill)
+    found = catalogs.read_dr16q(path, keys_of((4006, 56000, 7), (0, 0, 0), (-1, -1, -1)))
+    assert epochs_of(found) == expected_epochs(dr16q_rows, (6,))
+    assert len(found.epochs) == 2
+
+
+def test_dr16q_spectrum_named_twice_counts_once(make, tmp_path):
+    again = make.dr16q_row(
+        1, spectrum=(4000, 56000, 1), duplicates=((4000, 56000, 1), (4001, 56000, 1), (4001, 56000, 1))
+    )
+    found = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", [again]), keys_of((4000, 56000, 1)))
+    assert len(found.epochs) == 2
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 11])
+def test_dr16q_is_the_same_whatever_the_pieces_it_is_read_in(make, dr16q_rows, tmp_path, monkeypatch, chunk):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
+    wanted = keys_of(*((4000 + n, 56000, n + 1) for n in (0, 2, 3, 4, 9)))
+    monkeypatch.setattr(catalogs, "_CHUNK", chunk)
+    found = catalogs.read_dr16q(path, wanted)
+    assert epochs_of(found) == expected_epochs(dr16q_rows, (0, 2, 3, 4, 9))
+    assert found.objects["RA"].tolist() == [0.0, 2.0, 3.0, 4.0, 9.0]
+
+
+def test_dr16q_with_lower_case_columns_reads_the_same(make, dr16q_rows, tmp_path):
+    wanted = keys_of((4004, 56000, 5))
+    upper = catalogs.read_dr16q(make.dr16q(tmp_path / "upper.fits", dr16q_rows), wanted)
+    lower = catalogs.read_dr16q(make.dr16q(tmp_path / "lower.fits", dr16q_rows, lower=True), wanted)
+    assert lower.objects.equals(upper.objects)
+    assert lower.epochs.equals(upper.epochs)
+
+
+@pytest.mark.parametrize("name", ["Z", "PLATE_DUPLICATE", "EXTINCTION", "SDSS_NAME"])
+def test_dr16q_without_a_needed_column_names_it(make, dr16q_rows, tmp_path, name):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows, drop=(name,))
+    with pytest.raises(TableError, match=rf"no {name}\b"):
+        catalogs.read_dr16q(path, np.array([1]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.3, 0.5, 0.8])
+def test_truncated_dr16q_is_refused(make, dr16q_rows, tmp_path, share):
+    path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        with pytest.raises(FileError):
+            catalogs.read_dr16q(path, np.array([1]))
+    assert leaked == []
+
+
+def test_what_is_no_dr16q_is_refused(make, tmp_path):
+    text = tmp_path / "text.fits"
+    text.write_text("this is not FITS\n" * 500)
+    with pytest.raises(FileError):
+        catalogs.read_dr16q(text, np.array([1]))
+    one_hdu = make.spec(tmp_path / "one.fits", hdus=1)
+    with pytest.raises(FileError, match="binary table in HDU 1"):
+        catalogs.read_dr16q(one_hdu, np.array([1]))
+
+
+# --- the selection ----------------------------------------------------------------------------------------------------
+
+
+class Sky:
+    """Hand-made rows of both catalogues."""
+
+    def __init__(self, make):
+        self.make, self.chen, self.dr16q = make, [], []
+
+    def add(
+        self, number, *, spectrum=None, measured=None, zvi=None, z=1.6, duplicates=(), listed=True, masses=None, **more
+    ):
+        spectrum = spectrum or (4000 + number, 56000, number)
+        if listed:
+            self.dr16q.append(self.make.dr16q_row(number, spectrum=spectrum, z=z, duplicates=duplicates, **more))
+        self.measure(number, measured or spectrum, z if zvi is None else zvi, masses)
+
+    def measure(self, number, spectrum, zvi, masses=None):
+        row = dict(zip(("Plate", "MJD", "Fiber"), spectrum, strict=True))
+        masses = {"logMBH-MgII-2": 8.0 + number / 100} if masses is None else masses
+        self.chen.append({"SDSS": self.make.object_name(number), "ZVI": zvi} | row | masses)
+
+    def select(self, folder):
+        (folder / "chen.txt").write_text(self.make.chen_text(self.chen))
+        table = catalogs.read_chen(folder / "chen.txt")
+        return selection.select(table, self.make.dr16q(folder / "q.fits", self.dr16q))
+
+
+@pytest.fixture
+def sky(make):
+    """Twenty-four ordinary quasars, numbers 1-24, whose ZVI - Z is +-0.001."""
+    sky = Sky(make)
+    for number in range(1, 25):
+        sky.add(number, zvi=1.6 + 0.001 * (-1) ** number)
+    return sky
+
+
+def test_each_cut_leaves_what_it_should(sky, make, tmp_path):
+    sky.measure(1, (4001, 56000, 1), 1.6, {"logMBH-MgII-2": 9.9})  # the same spectrum again
+    sky.add(30, masses={})  # no mass
+    sky.add(31, listed=False)  # not in DR16Q
+    sky.measure(2, (4002, 56001, 2), 1.6, {"logMBH-MgII-2": 9.9})  # right plate and fiber, another night
+    sky.add(32, duplicates=((8000, 57000, 5),))
+    sky.measure(32, (8000, 57000, 5), 1.6, {"logMBH-MgII-2": 9.9})  # a second spectrum of object 32
+    sky.add(33, ZWARNING=4)
+    sky.add(34, z=1.2)  # lower end: in
+    sky.add(35, z=1.8)  # upper end: out
+    sky.add(36, z=1.19999)
+    sky.add(37, z=1.79999)
+    sky.add(38, zvi=1.8)  # too far off on one side
+    sky.add(39, zvi=1.4)  # and on the other
+    selection = sky.select(tmp_path)
+    assert [(cut["cut"], cut["objects"]) for cut in selection.cuts] == [
+        ("rows of the Chen+ 2019 table", 37),
+        ("one row per spectrum", 36),
+        ("a mass from Hb, Ha, Mg II or C IV", 35),
+        ("spectrum among the DR16Q primary and duplicate spectra", 33),
+        ("one label per DR16Q object", 32),
+        ("ZWARNING = 0", 31),
+        ("1.2 <= Z < 1.8", 29),
+        ("|ZVI - Z| within 3 sd", 27),
+    ]
+    left = {make.object_name(number) for number in (*range(1, 25), 32, 34, 37)}
+    assert set(selection.quasars.index) == left
+    assert selection.quasars.index.is_monotonic_increasing
+    assert selection.quasars.loc[make.object_name(1), "LMBH"] == 8.01  # the first row counts
+    assert selection.quasars.loc[make.object_name(32), "LMBH"] == 8.32
+
+
+@pytest.mark.parametrize("sign", [+1, -1])
+def test_redshift_cut_has_two_sides(sky, make, tmp_path, sign):
+    sky.add(40, zvi=1.6 + 0.1 * sign)
+    assert make.object_name(40) not in sky.select(tmp_path).quasars.index
+
+
+@pytest.mark.parametrize(
+    ("masses", "label", "line"),
+    [
+        ((8.1, 8.2, 8.3, 8.4), 8.1, "Hb"),
+        ((0, 8.2, 8.3, 8.4), 8.2, "Ha"),
+        ((0, 0, 8.3, 8.4), 8.3, "MgII"),
+        ((0, 0, 0, 8.4), 8.4, "CIV"),
+        ((8.1, 0, 0, 8.4), 8.1, "Hb"),
+        ((None, None, 0, 8.4), 8.4, "CIV"),
+        ((None, 8.2, None, 8.4), 8.2, "Ha"),
+    ],
+)
+def test_label_is_the_first_mass_that_was_measured(sky, make, tmp_path, masses, label, line):
+    names = ("logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
+    sky.add(50, masses=dict(zip(names, masses, strict=True)))
+    row = sky.select(tmp_path).quasars.loc[make.object_name(50)]
+    assert (row["LMBH"], row["LABEL_LINE"]) == (label, line)
+    assert [row[name] for name in names] == [mass or 0.0 for mass in masses]
+
+
+def test_measured_on_a_duplicate_marks_that_spectrum(sky, make, tmp_path):
+    sky.add(51, duplicates=((8000, 57000, 5), (10001, 58000, 999)), measured=(10001, 58000, 999))
+    selection = sky.select(tmp_path)
+    mine = selection.epochs[selection.epochs["OBJECT"] == make.object_name(51)]
+    assert mine["EPOCH"].tolist() == ["10001-58000-0999", "4051-56000-0051", "8000-57000-0005"]
+    assert mine["LABEL_EPOCH"].tolist() == [True, False, False]
+    assert selection.quasars.loc[make.object_name(51), "CHEN EPOCH"] == "10001-58000-0999"
+    assert mine[["plate", "mjd", "fiberid"]].iloc[0].tolist() == [10001, 58000, 999]
+
+
+def test_spectrum_claimed_by_two_objects_goes_to_one_only(sky, make, tmp_path):
+    sky.add(60, duplicates=((8000, 57000, 5),))
+    sky.add(61, duplicates=((8000, 57000, 5), (8001, 57000, 5)))
+    selection = sky.select(tmp_path)
+    assert not selection.epochs["EPOCH"].duplicated().any()
+    shared = selection.epochs.set_index("EPOCH").loc["8000-57000-0005"]
+    assert shared["OBJECT"] == make.object_name(60)
+    assert make.object_name(61) in selection.quasars.index
+    assert len(selection.epochs) == 24 + 2 + 2
+
+
+def test_quasars_carry_what_the_catalogue_knows(sky, make, tmp_path):
+    sky.add(
+        70, z=1.61, EXTINCTION=np.array([9, 0.3303, 9, 9, 9.0]), BAL_PROB=0.75, SN_MEDIAN_ALL=3.25, RA=12.5, DEC=-7.5
+    )
+    sky.add(71, EXTINCTION=np.zeros(5))
+    quasars = sky.select(tmp_path).quasars
+    row = quasars.loc[make.object_name(70)]
+    assert row["EBV"] == pytest.approx(0.1, rel=1e-6)
+    assert [row[name] for name in ("Z", "BAL_PROB", "SN_MEDIAN_ALL", "RA", "DEC")] == [1.61, 0.75, 3.25, 12.5, -7.5]
+    assert np.isnan(quasars.loc[make.object_name(71), "EBV"])  # no photometry, not no dust
+
+
+def test_order_of_the_catalogues_does_not_matter(sky, tmp_path):
+    first = sky.select(tmp_path)
+    sky.chen.reverse()
+    sky.dr16q.reverse()
+    second = sky.select(tmp_path)
+    assert second.quasars.equals(first.quasars)
+    assert second.epochs.equals(first.epochs)
+
+
+def test_a_cut_that_leaves_nothing_is_said(sky, tmp_path):
+    for row in sky.dr16q:
+        row["ZWARNING"] = 1
+    with pytest.raises(TableError, match="ZWARNING = 0"):
+        sky.select(tmp_path)
+
+
+def test_catalogues_of_two_surveys_are_told(sky, tmp_path):
+    for row in sky.dr16q:
+        row["PLATE"] += 1
+    with pytest.raises(TableError, match="spectrum among the DR16Q"):
+        sky.select(tmp_path)
+
+
+def test_a_name_twice_in_dr16q_is_refused(sky, make, tmp_path):
+    sky.dr16q[3]["SDSS_NAME"] = sky.dr16q[4]["SDSS_NAME"]
+    with pytest.raises(TableError, match=r"one row per SDSS_NAME, got .* 2 times"):
+        sky.select(tmp_path)

@@ -1,0 +1,290 @@
+"""The reference's own Parquet files into the tables of this project."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quasar_mass.core.errors import FileError, SurveyError, TableError
+from quasar_mass.core.survey import Survey
+from quasar_mass.tables import dataset, tables
+from quasar_mass.tables.build import convert as module
+from quasar_mass.tables.build.convert import convert
+
+STEP = 5e-5
+N_OBJECTS = 12
+
+
+def object_name(number):
+    return f"{number:06d}.00+000000.0"
+
+
+def spectra_of(number):
+    return [f"{4000 + number}-56000-{copy + 1:04d}" for copy in range({3: 4, 5: 3, 7: 2}.get(number, 1))]
+
+
+@pytest.fixture
+def survey(tmp_path):
+    return Survey(tmp_path / "sky")
+
+
+@pytest.fixture
+def reference_quasars(tmp_path):
+    """As the published file is: bytes in the index, nine columns."""
+    numbers = range(N_OBJECTS)
+    civ = [number % 4 == 1 for number in numbers]
+    mass = np.round(8 + np.arange(N_OBJECTS) / 10, 2)
+    frame = pd.DataFrame(
+        {
+            "ZVI": 1.6,
+            "logMBH-Hb": 0.0,
+            "logMBH-Ha-2": 0.0,
+            "logMBH-MgII-2": np.where(civ, 0.0, mass),
+            "logMBH-CIV-2": np.where(civ, mass, 9.5),
+            "LMBH": mass,
+            "CHEN EPOCH": [spectra_of(number)[-1] for number in numbers],
+            "Z": 1.5 + np.arange(N_OBJECTS) / 100,
+            "N_EPOCHS": [len(spectra_of(number)) for number in numbers],
+        },
+        index=pd.Index([object_name(number).encode() for number in numbers], name="OBJECT"),
+    )
+
+    def write(path=tmp_path / "quasars.parquet", change=lambda frame: frame):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        change(frame.copy()).to_parquet(path)
+        return path
+
+    return write
+
+
+def wide_frame(step=STEP, low=3.1599, high=3.5301):
+    """Eighteen spectra on a grid that is a little off ours, as the published one is."""
+    grid = np.arange(low, high, step)
+    rows = [(object_name(number).encode(), epoch) for number in range(N_OBJECTS) for epoch in spectra_of(number)]
+    random = np.random.default_rng(2)
+    flux = random.normal(500, 100, (len(rows), len(grid)))
+    index = pd.MultiIndex.from_tuples(rows, names=["OBJECT", "EPOCH"])
+    return pd.DataFrame(flux, index=index, columns=[str(value) for value in grid])
+
+
+@pytest.fixture(scope="module")
+def wide_file(tmp_path_factory):
+    """The wide table as fastparquet writes it, where it is installed."""
+    path = tmp_path_factory.mktemp("wide") / "spectra.parquet"
+    frame = wide_frame()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas deprecates this engine, with which the published file was written
+        frame.to_parquet(path, engine="fastparquet" if find_spec("fastparquet") else "pyarrow", compression=None)
+    return path, frame
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(module, "_ROWS", 7)  # more blocks than one, the last not full
+
+
+def test_quasars_become_a_table_with_text_names_label_lines_and_splits(reference_quasars, survey):
+    said = convert(reference_quasars(), survey, quiet=True)
+    assert said.startswith("12 quasars (sdss)")
+    quasars = tables.read_quasars(survey.quasars)
+    assert quasars.index.tolist() == [object_name(number) for number in range(N_OBJECTS)]
+    assert quasars["LABEL_LINE"].tolist() == ["CIV" if number % 4 == 1 else "MgII" for number in range(N_OBJECTS)]
+    assert quasars["LMBH"].tolist() == np.round(8 + np.arange(N_OBJECTS) / 10, 2).tolist()
+    assert quasars["CHEN EPOCH"].iloc[3] == "4003-56000-0004"
+    assert quasars["RA"].isna().all()
+    assert set(quasars["SPLIT"]) <= {"training", "validation", "test"}
+    assert tables.read_about(survey.quasars)["kind"] == "sdss"
+
+
+def test_wide_spectra_become_a_table_with_the_same_fluxes(reference_quasars, wide_file, survey):
+    path, frame = wide_file
+    before = path.read_bytes()
+    convert(reference_quasars(), survey, quiet=True)
+    said = convert(path, survey, quiet=True)
+    assert said.startswith("18 spectra (sdss, step 5e-05)")
+    assert path.read_bytes() == before
+    data = dataset.load(survey)
+    assert data.grid.size == 7401
+    assert data.flux.shape == (18, 7401)
+    found = np.array([float(name) for name in frame.columns])
+    ours = 3.16 + 5e-5 * np.arange(7401)
+    for (name, epoch), flux in zip(data.spectra.index, data.flux, strict=True):
+        expected = np.interp(ours, found, frame.loc[(name.encode(), epoch)].to_numpy())
+        np.testing.assert_allclose(flux, expected, rtol=1e-6)
+        row = data.spectra.loc[(name, epoch)]
+        number = int(name[:6])
+        assert row["LABEL_EPOCH"] == (epoch == spectra_of(number)[-1])
+        assert row["Z"] == pytest.approx(1.5 + number / 100)
+        assert np.isnan(row["SN"])
+        assert row["FLAGS"] == "no extinction known"
+    about = tables.read_about(survey.spectra)
+    assert about["extinction_corrected"] is False
+    assert about["kind"] == "sdss"
+
+
+def test_files_in_place_are_kept_as_reference(reference_quasars, wide_file, survey):
+    reference_quasars(survey.quasars)
+    survey.spectra.write_bytes(wide_file[0].read_bytes())
+    originals = [survey.quasars.read_bytes(), survey.spectra.read_bytes()]
+    convert(survey.quasars, survey, quiet=True)
+    convert(survey.spectra, survey, quiet=True)
+    kept = [survey.quasars.with_name(f"{name}_reference.parquet") for name in ("quasars", "spectra")]
+    assert [path.read_bytes() for path in kept] == originals
+    assert len(dataset.load(survey).flux) == 18
+    assert not any("partial" in path.name for path in survey.quasars.parent.iterdir())
+    # a second download does not overwrite the first
+    reference_quasars(survey.quasars)
+    with pytest.raises(FileError, match=r"quasars_reference\.parquet: expected this name to be free"):
+        convert(survey.quasars, survey, quiet=True)
+
+
+def test_a_failed_conversion_in_place_leaves_the_download_where_it_was(reference_quasars, survey):
+    convert(reference_quasars(), survey, quiet=True)
+    frame = wide_frame(step=1e-3)
+    frame.iloc[9, 5] = np.nan
+    frame.to_parquet(survey.spectra)
+    original = survey.spectra.read_bytes()
+    with pytest.raises(TableError):
+        convert(survey.spectra, survey, quiet=True)
+    assert survey.spectra.read_bytes() == original
+    assert sorted(entry.name for entry in survey.quasars.parent.iterdir()) == ["quasars.parquet", "spectra.parquet"]
+
+
+def test_spectra_without_a_label_are_rejected_by_name(reference_quasars, wide_file, survey):
+    convert(reference_quasars(change=lambda frame: frame.drop(index=[object_name(3).encode()])), survey, quiet=True)
+    said = convert(wide_file[0], survey, quiet=True)
+    assert said.startswith("14 spectra")
+    assert "4 without a label" in said
+    rejects = tables.read_rejects(survey.rejects)
+    assert set(rejects["OBJECT"]) == {object_name(3)}
+    assert rejects["EPOCH"].tolist() == spectra_of(3)
+    assert object_name(3) not in dataset.load(survey).spectra.index.get_level_values("OBJECT")
+
+
+def assert_one_sentence(error, *words):
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    for word in ("expected", "got", *words):
+        assert word in text
+
+
+def test_spectra_before_quasars_are_refused(wide_file, survey):
+    with pytest.raises(SurveyError) as error:
+        convert(wide_file[0], survey, quiet=True)
+    assert_one_sentence(error, "convert the reference's quasars.parquet first")
+    assert not survey.spectra.exists()
+
+
+def test_nothing_is_converted_into_a_simulation(reference_quasars, survey):
+    survey.folder.mkdir()
+    survey.card.write_text('{"kind": "simulated"}')
+    with pytest.raises(SurveyError) as error:
+        convert(reference_quasars(), survey, quiet=True)
+    assert_one_sentence(error, "simulated")
+    assert not survey.quasars.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text\n" * 50, b"PAR1cut"])
+def test_what_is_no_parquet_is_refused(tmp_path, survey, content):
+    path = tmp_path / "spectra.parquet"
+    path.write_bytes(content)
+    with pytest.raises(FileError) as error:
+        convert(path, survey, quiet=True)
+    assert_one_sentence(error, "spectra.parquet")
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path, survey):
+    with pytest.raises(FileError) as error:
+        convert(tmp_path / "none.parquet", survey, quiet=True)
+    assert_one_sentence(error, "no such file")
+    foreign = tmp_path / "foreign.parquet"
+    pd.DataFrame({"a": [1], "3.2": [1.0]}).to_parquet(foreign)
+    with pytest.raises(TableError) as error:
+        convert(foreign, survey, quiet=True)
+    assert_one_sentence(error, "2 columns", "LMBH")
+
+
+def test_tables_of_this_project_are_not_converted_again(reference_quasars, survey):
+    convert(reference_quasars(), survey, quiet=True)
+    with pytest.raises(TableError) as error:
+        convert(survey.quasars, survey, quiet=True)
+    assert_one_sentence(error, "a table of this project already")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: pd.concat([frame, frame.iloc[:1]]),
+        lambda frame: frame.assign(LMBH=np.nan),
+        lambda frame: frame.assign(N_EPOCHS=0),
+        lambda frame: frame.reset_index(drop=True),
+    ],
+)
+def test_contradicting_quasars_are_refused(reference_quasars, survey, change):
+    with pytest.raises(TableError) as error:
+        convert(reference_quasars(change=change), survey, quiet=True)
+    assert_one_sentence(error, "quasars.parquet")
+    assert not survey.quasars.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "nan", "short", "uneven", "no epochs"])
+def test_damaged_wide_files_are_refused_and_leave_no_table(reference_quasars, wide_file, survey, tmp_path, damage):
+    convert(reference_quasars(), survey, quiet=True)
+    path = tmp_path / "wide.parquet"
+    frame = wide_frame(step=1e-3)
+    if damage == "truncated":
+        content = wide_file[0].read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        if damage == "nan":
+            frame.iloc[9, 5] = np.nan
+        elif damage == "short":
+            frame = frame.iloc[:, :-20]
+        elif damage == "uneven":
+            frame = frame.drop(columns=frame.columns[100:110])
+        else:
+            frame = frame.droplevel("EPOCH")
+        frame.to_parquet(path)
+    with pytest.raises((FileError, TableError)) as error:
+        convert(path, survey, quiet=True)
+    assert_one_sentence(error, "wide.parquet")
+    if damage == "nan":
+        assert_one_sentence(error, frame.index[9][1])
+    assert sorted(entry.name for entry in survey.quasars.parent.iterdir()) == ["quasars.parquet"]
+
+
+def test_wide_file_of_other_objects_is_refused(reference_quasars, survey, tmp_path):
+    convert(reference_quasars(), survey, quiet=True)
+    frame = wide_frame(step=1e-3)
+    frame.index = frame.index.set_levels([f"other {n}".encode() for n in range(N_OBJECTS)], level="OBJECT")
+    frame.to_parquet(tmp_path / "wide.parquet")
+    with pytest.raises((TableError, SurveyError)) as error:
+        convert(tmp_path / "wide.parquet", survey, quiet=True)
+    assert_one_sentence(error)
+    assert not survey.spectra.exists()
+
+
+def test_quasars_converted_anew_with_other_labels_do_not_match_old_spectra(
+    reference_quasars, wide_file, survey, tmp_path
+):
+    convert(reference_quasars(), survey, quiet=True)
+    convert(wide_file[0], survey, quiet=True)
+    other = reference_quasars(tmp_path / "other.parquet", lambda frame: frame.assign(LMBH=frame["LMBH"] + 1))
+    convert(other, survey, quiet=True)
+    with pytest.raises(TableError, match="the same build"):
+        dataset.load(survey)
+
+
+def test_the_published_labels_convert(real_data, survey):
+    said = convert(real_data / "labels" / "quasars.parquet", survey, quiet=True)
+    assert said.startswith("30,920 quasars (sdss)")
+    quasars = tables.read_quasars(survey.quasars)
+    assert all(isinstance(name, str) and len(name) == 18 for name in quasars.index)
+    assert quasars.index.is_unique
+    assert quasars["LABEL_LINE"].value_counts().to_dict() == {"MgII": 23_379, "CIV": 7_541}
+    assert quasars["SPLIT"].value_counts().to_dict() == {"training": 21_644, "validation": 6_184, "test": 3_092}
+    assert quasars["N_EPOCHS"].sum() == 41_464
+    assert quasars["LMBH"].mean() == pytest.approx(8.560, abs=5e-4)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quasar_mass import virial
+from quasar_mass.core.survey import LABEL_LINES
+
+
+@pytest.mark.parametrize(
+    ("line", "luminosity", "fwhm", "expected"),
+    [
+        # a + 0.5 * (log L - 44) + 2 * log10(FWHM), worked by hand: 2 log10(1000) = 6, 2 log10(4000) = 7.204
+        ("MgII", 44.0, 1000.0, 6.82),
+        ("MgII", 45.0, 4000.0, 8.524),
+        ("CIV", 45.6, 1000.0, 7.57),
+        ("Hb", 46.0, 10_000.0, 9.91),
+        ("Ha", 44.0, 1000.0, 6.96),
+    ],
+)
+def test_masses_agree_with_numbers_worked_by_hand(line, luminosity, fwhm, expected):
+    assert virial.mass(line, luminosity, fwhm) == pytest.approx(expected, abs=5e-4)
+
+
+def test_hydrogen_beta_is_the_pair_of_vestergaard_and_peterson():
+    # log M = 6.91 + 0.5 log(L / 1e44) + 2 log(FWHM / 1000 km/s), their equation 5
+    assert virial.mass("Hb", 45.0, 1000.0) == pytest.approx(6.91 + 0.5)
+
+
+@given(
+    line=st.sampled_from(sorted(virial.CALIBRATIONS)),
+    luminosity=st.floats(42.0, 48.0),
+    fwhm=st.floats(500.0, 30_000.0),
+)
+def test_width_of_a_mass_gives_the_mass_back(line, luminosity, fwhm):
+    mass = virial.mass(line, luminosity, fwhm)
+    assert virial.fwhm(line, mass, luminosity) == pytest.approx(fwhm, rel=1e-9)
+
+
+def test_arrays_broadcast():
+    masses = virial.mass("CIV", np.full((3, 1), 45.0), np.array([2000.0, 4000.0]))
+    assert masses.shape == (3, 2)
+    assert np.diff(masses, axis=1) == pytest.approx(2 * np.log10(2))  # twice the width, four times the mass
+
+
+def test_every_label_line_has_a_calibration_and_no_other():
+    assert sorted(virial.CALIBRATIONS) == sorted(LABEL_LINES)
+
+
+def test_an_unknown_line_is_named():
+    with pytest.raises(ValueError, match="expected one of Hb, Ha, MgII, CIV, got 'OIII'"):
+        virial.mass("OIII", 45.0, 4000.0)
