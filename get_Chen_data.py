@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quasar_mass.cli import cli
+from quasar_mass.cli import common
 from quasar_mass.core.parallel import cores
 from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
 
@@ -82,12 +82,12 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
     from quasar_mass.core import locks
     from quasar_mass.simulation.simulated_survey import simulate
-    from quasar_mass.tables import tables
+    from quasar_mass.tables import survey_tables
 
     if not survey.about().get("complete"):
         simulate(survey, jobs=cores(), quiet=quiet)
     paths = (survey.spectra, survey.quasars, survey.rejects)
-    about = [tables.read_about(path) for path in paths if path.exists()]
+    about = [survey_tables.read_about(path) for path in paths if path.exists()]
     built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
     if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
         _build(survey, step=step, jobs=cores(), quiet=quiet)
@@ -98,12 +98,12 @@ def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
     """Fetch catalogues and spectra."""
     from quasar_mass.fetch.run import fetch
 
-    fetch("all", survey, mirror=mirror and cli.mirror(mirror), quiet=quiet)
+    fetch("all", survey, mirror=mirror and common.mirror(mirror), quiet=quiet)
 
 
 def _build(survey: Survey, **options: object) -> None:
     """Build and print the cut-by-cut table of counts."""
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
 
     report = build(survey, **options)
     print(f"{'cut':<60} {'objects':>9} {'spectra':>9}")
@@ -117,7 +117,7 @@ def _build(survey: Survey, **options: object) -> None:
 def status(options) -> None:
     """Say what a survey has, what it lacks, and what to type next."""
     from quasar_mass.fetch import plan
-    from quasar_mass.tables import tables
+    from quasar_mass.tables import survey_tables
 
     survey = options.survey
     about = survey.about()
@@ -139,7 +139,7 @@ def status(options) -> None:
     inputs = survey.chen.exists() and survey.dr16q.exists()
     where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
     tables_there = survey.spectra.exists() and survey.quasars.exists()
-    about_tables = [tables.read_about(path) for path in (survey.spectra, survey.quasars) if tables_there]
+    about_tables = [survey_tables.read_about(path) for path in (survey.spectra, survey.quasars) if tables_there]
     if tables_there and about_tables[0]["build"] != about_tables[1]["build"]:
         print("  the two tables are not of one build: one of them is to be made again")
         again = "build" if inputs else "convert FILE"
@@ -237,7 +237,7 @@ def convert(options) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    top, add = cli.parser(__doc__.splitlines()[0])
+    top, add = common.parser(__doc__.splitlines()[0])
     me = "python get_Chen_data.py"
     add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
 
@@ -249,9 +249,9 @@ def main(arguments: list[str] | None = None) -> int:
         survey=Survey(SIMULATED_FOLDER),
     )
     size = f"quasars (default {DEMO_OBJECTS:,})"
-    verb.add_argument("--objects", type=cli.positive, default=DEMO_OBJECTS, metavar="N", help=size)
+    verb.add_argument("--objects", type=common.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
-    cli.add_workers(verb, cores())
+    common.add_workers(verb, cores())
     beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
     verb.add_argument("--check", action="store_true", help=beside)
 
@@ -269,10 +269,10 @@ def main(arguments: list[str] | None = None) -> int:
         " selected quasars (9 GB); or catalogs and spectra",
     )
     verb.add_argument(
-        "--mirror", type=cli.mirror, metavar="URL", help="scheme and host to take instead of the public ones"
+        "--mirror", type=common.mirror, metavar="URL", help="scheme and host to take instead of the public ones"
     )
     verb.add_argument(
-        "--jobs", type=cli.connections, default=8, metavar="N", help="connections (default 8, at most 32)"
+        "--jobs", type=common.connections, default=8, metavar="N", help="connections (default 8, at most 32)"
     )
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
     verb.add_argument(
@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="catalogues and spectrum files to the Parquet tables",
         example=f"{me} build --jobs 4",
     )
-    cli.add_workers(verb, cores())
+    common.add_workers(verb, cores())
     verb.add_argument(
         "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
     )
@@ -310,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
         survey=Survey(REAL_FOLDER),
     )
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
-    return cli.run(top, arguments)
+    return common.run(top, arguments)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quasar_mass.cli import cli
+from quasar_mass.cli import common
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from quasar_mass.network.easyai import EasyAI
-    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict.predictor import Quoter
 
 
 def results(
@@ -51,7 +51,7 @@ def evaluate(options) -> None:
     """Score a model on the test objects of a survey."""
     import json
 
-    from quasar_mass.predict import usage
+    from quasar_mass.predict import compatibility
     from quasar_mass.report import assessment
     from quasar_mass.tables.dataset import load
 
@@ -59,7 +59,7 @@ def evaluate(options) -> None:
     data = load(options.survey)
     paths = _models(options)
     quoter = _quoter(paths, options)
-    usage.check_fit(quoter.ensemble.first, data.about, options.survey.spectra)
+    compatibility.check_fit(quoter.ensemble.first, data.about, options.survey.spectra)
     found = assessment.assess(quoter, data, options.survey)
     name = ", ".join(map(str, paths))
     if options.json:
@@ -76,7 +76,7 @@ def evaluate(options) -> None:
         print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
     if quoter.calibration is None:
         print(f"\nno intervals: {_CALIBRATE}")
-    print(f"\n{usage.caution(quoter.ensemble.first, data.kind)}")
+    print(f"\n{compatibility.caution(quoter.ensemble.first, data.kind)}")
 
 
 _CALIBRATE = (
@@ -87,9 +87,9 @@ _CALIBRATE = (
 def _models(options) -> list[Path]:
     """The model files that were named, or the shipped one; ModelError for one that is not there."""
     from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict import usage
+    from quasar_mass.predict import compatibility
 
-    paths = [Path(path) for path in options.model or [usage.default_model()]]
+    paths = [Path(path) for path in options.model or [compatibility.default_model()]]
     for path in paths:
         if not path.is_file():
             raise ModelError(
@@ -99,7 +99,7 @@ def _models(options) -> list[Path]:
 
 
 def _quoter(paths: list[Path], options) -> "Quoter":
-    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict.predictor import Quoter
 
     chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
     return Quoter.load(paths, **chosen)
@@ -107,28 +107,28 @@ def _quoter(paths: list[Path], options) -> "Quoter":
 
 def predict(options) -> None:
     """Predict the masses of spec files, of a table's spectra, or of all spectra of a survey."""
-    from quasar_mass.predict import wanted
-    from quasar_mass.tables import table_files
+    from quasar_mass.predict import inputs
+    from quasar_mass.tables import formats
 
-    output = table_files.check_output(options.output) if options.output else None
-    files, whole_tables = wanted.gather(options.files, options.survey)
+    output = formats.check_output(options.output) if options.output else None
+    files, whole_tables = inputs.gather(options.files, options.survey)
     paths = _models(options)
-    from quasar_mass.predict import prediction, usage
+    from quasar_mass.predict import compatibility, mass_table
 
     quoter = _quoter(paths, options)
     asked = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
     if options.files:
-        parts = [prediction.predict_table(path, quoter, **asked) for path in whole_tables]
-        parts += [prediction.predict_files(files, quoter, **asked)] if files else []
-        table = prediction.together(parts)
+        parts = [mass_table.predict_table(path, quoter, **asked) for path in whole_tables]
+        parts += [mass_table.predict_files(files, quoter, **asked)] if files else []
+        table = mass_table.together(parts)
     else:
-        table = prediction.predict_survey(options.survey, quoter, **asked)
+        table = mass_table.predict_survey(options.survey, quoter, **asked)
     refused = int(table["LMBH"].isna().sum())
     kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
     about = {"model": ", ".join(path.name for path in paths), "modkind": quoter.kind, "survkind": kinds}
     about |= {"confid": quoter.confidence, "line": quoter.line}
     if output:
-        prediction.write(table, output, about)
+        mass_table.write(table, output, about)
         what = "objects" if options.per_object else "spectra"
         print(f"{len(table):,} rows in {output}: masses of {len(table) - refused:,} {what}, {refused:,} without one")
     else:
@@ -146,14 +146,14 @@ def predict(options) -> None:
             "--total adds the virial method's own scatter"
         )
     for kind in kinds.split(" and "):
-        print(usage.caution(quoter.ensemble.first, kind))
+        print(compatibility.caution(quoter.ensemble.first, kind))
 
 
 def explain(options) -> None:
     """Show what a network looks at, and how its masses follow width and luminosity."""
-    from quasar_mass.report import explanation
+    from quasar_mass.report import explain_files
 
-    print(explanation.explain(options, _models(options)))
+    print(explain_files.explain(options, _models(options)))
 
 
 def report(options) -> None:
@@ -185,11 +185,11 @@ def export(options) -> None:
 
 def virial(options) -> None:
     """Measure lines and virial masses of spec files in the classical way."""
-    from quasar_mass.predict.wanted import expand
-    from quasar_mass.tables import table_files
+    from quasar_mass.predict.inputs import expand
+    from quasar_mass.tables import formats
     from quasar_mass.virial import files as virial_files
 
-    output = table_files.check_output(options.output) if options.output else None
+    output = formats.check_output(options.output) if options.output else None
     table = virial_files.measure_files(expand(options.files), quiet=options.quiet)
     without = int(table["LMBH"].isna().sum())
     if output:
@@ -213,7 +213,9 @@ def _add_models(verb) -> None:
         nargs="+",
         help="a .h5, or several, whose mean is taken (default: the shipped one, else the demonstration's)",
     )
-    verb.add_argument("--confidence", type=cli.share, default=0.9, metavar="P", help="of the intervals (default: 0.9)")
+    verb.add_argument(
+        "--confidence", type=common.share, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
+    )
     verb.add_argument(
         "--line",
         choices=("any", "MgII", "CIV"),
@@ -224,7 +226,7 @@ def _add_models(verb) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    top, add = cli.parser(__doc__.splitlines()[0])
+    top, add = common.parser(__doc__.splitlines()[0])
     me = "python quasar_analysis.py"
 
     verb = add("evaluate", evaluate, help="score a model on a survey's test objects", example=f"{me} evaluate --json")
@@ -248,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     _add_models(verb)
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
-    cli.add_workers(verb)
+    common.add_workers(verb)
     verb.add_argument(
         "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
     )
@@ -265,7 +267,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument(
         "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
     )
-    verb.add_argument("--spectra", type=cli.positive, default=200, metavar="N", help="at most so many (default: 200)")
+    verb.add_argument(
+        "--spectra", type=common.positive, default=200, metavar="N", help="at most so many (default: 200)"
+    )
     verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
     verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
 
@@ -297,7 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
     verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
-    return cli.run(top, arguments)
+    return common.run(top, arguments)
 
 
 if __name__ == "__main__":

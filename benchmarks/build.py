@@ -1,4 +1,4 @@
-"""How fast `build` is, beside the reference's way and beside merely reading the files, on the same files.
+"""How fast `pipeline` is, beside the reference's way and beside merely reading the files, on the same files.
 
 The files are those of a small simulated survey, made for the purpose, and in the page cache. Every contestant is a
 process of its own; what Python needs to start and to import is left out for all of them.
@@ -57,7 +57,7 @@ OURS = """
 import sys, time
 if __name__ == "__main__":  # the other processes import this file too, as they do the command's, which is as short
     from astropy.cosmology import Planck15
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
     from quasar_mass.spectra.spectrum import extinction_curve
     from quasar_mass.core.survey import Survey
     extinction_curve()

@@ -73,10 +73,10 @@ def python(code: str, *arguments: object) -> list[float]:
     return [float(word) for word in subprocess.check_output(command, cwd=HOME, text=True).split()]
 
 
-def wget(urls: Path, to: Path) -> list[float]:
+def wget(url_list: Path, to: Path) -> list[float]:
     """Seconds that wget takes, and those until its files are on the disk."""
     begin = time.perf_counter()
-    subprocess.run(["wget", "-q", "-i", urls, "-P", to], check=True)
+    subprocess.run(["wget", "-q", "-i", url_list, "-P", to], check=True)
     there = time.perf_counter()
     os.sync()
     return [there - begin, time.perf_counter() - begin]
@@ -86,18 +86,18 @@ def contest() -> None:
     """Print files per second of every contestant: the medians of some rounds, one after the other in every round."""
     from archive_server import many_spectra
 
-    from quasar_mass.fetch import addresses
+    from quasar_mass.fetch import urls
 
     epochs, _ = many_spectra(MANY, 1)
     with server(MANY) as url, tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        urls, few, many = here / "urls.txt", here / "few.json", here / "many.json"
-        public = (addresses.spectrum(*epoch, "v5_13_0") for epoch in epochs[:FEW])
-        urls.write_text("".join(f"{addresses.mirrored(address, url)}\n" for address in public))
+        url_list, few, many = here / "urls.txt", here / "few.json", here / "many.json"
+        public = (urls.spectrum(*epoch, "v5_13_0") for epoch in epochs[:FEW])
+        url_list.write_text("".join(f"{urls.mirrored(address, url)}\n" for address in public))
         few.write_text(json.dumps(epochs[:FEW]))
         many.write_text(json.dumps(epochs))
         contestants = {
-            "plain loop: urllib, one file after the other": (FEW, lambda to: python(LOOP, urls, to)),
+            "plain loop: urllib, one file after the other": (FEW, lambda to: python(LOOP, url_list, to)),
             "`wget -i`": (FEW, lambda to: wget(urls, to)),
             "`fetch spectra --jobs 1`": (FEW, lambda to: python(OURS, url, to, few, 1)),
             "`fetch spectra` (`--jobs 8`)": (MANY, lambda to: python(OURS, url, to, many, 8)),

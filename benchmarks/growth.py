@@ -31,7 +31,7 @@ BUILD = (
 import resource, sys, time
 if __name__ == "__main__":
     from astropy.cosmology import Planck15
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
     from quasar_mass.spectra.spectrum import extinction_curve
     from quasar_mass.core.survey import Survey
     extinction_curve()
@@ -63,7 +63,7 @@ PREDICT = (
 import resource, sys, time
 if __name__ == "__main__":
     from quasar_mass import prediction
-    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict.predictor import Quoter
     from quasar_mass.core.survey import Survey
     quoter = Quoter.load([sys.argv[2]])
     begin = time.perf_counter()

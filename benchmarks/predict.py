@@ -16,7 +16,7 @@ FILES = """
 import sys, time
 from pathlib import Path
 from quasar_mass import prediction, spectrum
-from quasar_mass.predict.quoting import Quoter
+from quasar_mass.predict.predictor import Quoter
 quoter = Quoter.load([sys.argv[2]])
 paths = sorted((Path(sys.argv[1]) / "spectra").glob("*/*.fits"))
 prediction.predict_files(paths[:50], quoter, quiet=True)
@@ -30,7 +30,7 @@ import sys, time
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
 from quasar_mass import prediction
-from quasar_mass.predict.quoting import Quoter
+from quasar_mass.predict.predictor import Quoter
 quoter = Quoter.load([sys.argv[2]])
 found = pq.read_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet")
 path = Path(sys.argv[1]) / "copies.parquet"

@@ -1,7 +1,7 @@
 """Many predictions in one process: whether it needs more memory, or gets slower, the longer it runs.
 
 Prints Markdown. The spectra are those of the tests' golden sample again and again, in one table that a single call of
-`prediction.predict_table` reads, with intervals and flags; all masses are kept, as for a table to be written. The
+`mass_table.predict_table` reads, with intervals and flags; all masses are kept, as for a table to be written. The
 memory is what the system counts as resident, looked at ten times a second.
 """
 
@@ -69,15 +69,15 @@ def repeated(path: Path, spectra: int) -> None:
 
 def soak(spectra: int) -> Soak:
     """Predict so many spectra in this process."""
-    from quasar_mass.predict import prediction
-    from quasar_mass.predict.quoting import Quoter
-    from quasar_mass.predict.usage import SHIPPED_MODEL
+    from quasar_mass.predict import mass_table
+    from quasar_mass.predict.compatibility import SHIPPED_MODEL
+    from quasar_mass.predict.predictor import Quoter
 
     quoter = Quoter.load(SHIPPED_MODEL)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectra.parquet"
         repeated(path, WARM_UP)
-        prediction.predict_table(path, quoter, quiet=True)
+        mass_table.predict_table(path, quoter, quiet=True)
         repeated(path, spectra)
         seen, done = [], threading.Event()
 
@@ -89,7 +89,7 @@ def soak(spectra: int) -> Soak:
         began = time.monotonic()
         watching.start()
         try:
-            table = prediction.predict_table(path, quoter, quiet=True)
+            table = mass_table.predict_table(path, quoter, quiet=True)
         finally:
             done.set()
             watching.join()

@@ -17,12 +17,12 @@ from pathlib import Path
 from contest import HOME, cores
 
 from quasar_mass.core.survey import Survey
-from quasar_mass.network import network
+from quasar_mass.network import architecture
 
 SURVEYS = {"published": HOME / "data" / "simulated-published", "ours": HOME / "data" / "simulated-full"}
 PUBLISHED_BATCH = 32
 # this project's layers, on labels alone: few training epochs are enough
-OURS = [replace(stage, training_epochs=n) for stage, n in zip(network.STAGES, (2, 1), strict=True)]
+OURS = [replace(stage, training_epochs=n) for stage, n in zip(architecture.STAGES, (2, 1), strict=True)]
 OUR_BATCH = 64
 
 
@@ -53,8 +53,8 @@ def train(recipe: str, survey: Survey) -> dict:
     data = dataset.load(survey)
     training, validation = data.part("training"), data.part("validation")
     layers, stages, batch_size = {
-        "published": (network.published_layers, network.STAGES, PUBLISHED_BATCH),
-        "ours": (network.layers, OURS, OUR_BATCH),
+        "published": (architecture.published_layers, architecture.STAGES, PUBLISHED_BATCH),
+        "ours": (architecture.layers, OURS, OUR_BATCH),
     }[recipe]
     ann = EasyAI(layers(data.grid.step), input_shape=(data.grid.size, 1), seed=42)
     feeding = time_to_deal(training, batch_size)

@@ -22,26 +22,26 @@ def simulate() -> None:
     """Make `spectra.parquet`: a real table of a survey, with fewer rows."""
     from quasar_mass.core.survey import Survey
     from quasar_mass.simulation.simulated_survey import simulate
-    from quasar_mass.tables import tables
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables import survey_tables
+    from quasar_mass.tables.build.pipeline import build
 
     with tempfile.TemporaryDirectory() as folder:
         survey = Survey(Path(folder) / "survey")
         simulate(survey, objects=OBJECTS, seed=SEED, quiet=True)
         build(survey, quiet=True)
-        about = tables.read_about(survey.spectra)
-        frame, flux = next(tables.iterate_spectra(survey.spectra, TAKEN))
+        about = survey_tables.read_about(survey.spectra)
+        frame, flux = next(survey_tables.iterate_spectra(survey.spectra, TAKEN))
     batch = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame}
-    tables.write_spectra(SPECTRA, [batch | {"flux": flux}], tables.read_grid(about), lambda: about)
+    survey_tables.write_spectra(SPECTRA, [batch | {"flux": flux}], survey_tables.read_grid(about), lambda: about)
 
 
 def predicted(model: Path):
     """What a model file says of the sample: its name (`Ensemble.name`) and the table of masses."""
-    from quasar_mass.predict import prediction
-    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict import mass_table
+    from quasar_mass.predict.predictor import Quoter
 
     quoter = Quoter.load(model)
-    return quoter.ensemble.name, prediction.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
+    return quoter.ensemble.name, mass_table.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
 
 
 def expected():
@@ -56,7 +56,7 @@ def expected():
 def main() -> int:
     """Write the masses anew."""
     sys.path.insert(0, str(HERE.parent.parent))
-    from quasar_mass.predict.usage import SHIPPED_MODEL
+    from quasar_mass.predict.compatibility import SHIPPED_MODEL
 
     if not SPECTRA.exists():
         simulate()

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pandas as pd
 
-from quasar_mass.report import report_page as html
+from quasar_mass.report import page as html
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
 

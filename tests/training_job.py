@@ -10,10 +10,10 @@ def main(arguments: list[str]) -> int:
     from get_Chen_data import get_Chen_data
     from quasar_mass.core.errors import QuasarMassError
     from quasar_mass.core.survey import Survey
-    from quasar_mass.network import backend, network
+    from quasar_mass.network import architecture, backend
     from quasar_mass.network.easyai import EasyAI
-    from quasar_mass.predict import calibration
-    from quasar_mass.tables import dataset, tables
+    from quasar_mass.predict import calibrate
+    from quasar_mass.tables import dataset, survey_tables
 
     survey, work = Survey(arguments[0]), Path(arguments[1])
     folder = work / "checkpoints"
@@ -22,12 +22,12 @@ def main(arguments: list[str]) -> int:
         layers = backend.import_keras().layers
         hidden = [layers.AveragePooling1D(8), layers.Flatten(), layers.Dropout(0.1), layers.Dense(6, "tanh")]
         ann = EasyAI([*hidden, layers.Dense(1)], (X_train.shape[1], 1), seed=3)
-        about = dataset.describe(tables.read_about(survey.spectra), quasars, spectra)
-        for stage, name in zip(network.STAGES, ("intermediate", "final"), strict=True):
+        about = dataset.describe(survey_tables.read_about(survey.spectra), quasars, spectra)
+        for stage, name in zip(architecture.STAGES, ("intermediate", "final"), strict=True):
             stage = replace(stage, training_epochs=3)
             ann.train((X_train, y_train), (X_val, y_val), stages=[stage], checkpoints=folder, batch_size=4)
             ann.save(work / f"{name}.h5", about=about)
-        calibration.calibrate_file([work / "final.h5"], survey, quiet=True)
+        calibrate.calibrate_file([work / "final.h5"], survey, quiet=True)
     except (QuasarMassError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

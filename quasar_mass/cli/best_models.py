@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quasar_mass.cli import cli
+from quasar_mass.cli import common
 from quasar_mass.core.files import in_turn, write_text
 from quasar_mass.core.survey import Survey
-from quasar_mass.network import network
+from quasar_mass.network import architecture
 
 if TYPE_CHECKING:
     from quasar_mass.network.augmentation import Fresh
@@ -62,7 +62,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     from quasar_mass.tables import dataset
 
     data = dataset.load(survey)
-    group = network.pixels_per_average(data.grid.step)
+    group = architecture.pixels_per_average(data.grid.step)
     fresh = library(work / "library", size=library_size, seed=LIBRARY_SEED, group=group, quiet=True)
     validation = data.part("validation")
     training = data.part("training")
@@ -71,9 +71,9 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
         "final": Joined([Varied(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
-    ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
+    ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
     found = {}
-    for stage, training_epochs in zip(network.STAGES, epochs, strict=True):
+    for stage, training_epochs in zip(architecture.STAGES, epochs, strict=True):
         ann.train(
             sources[stage.name],
             validation,
@@ -127,9 +127,9 @@ def run(options) -> None:
     """Train all seeds, ship the best on validation, and print how it compares."""
     from quasar_mass.core.errors import SurveyError
     from quasar_mass.core.parallel import ordered_map
-    from quasar_mass.predict.calibration import calibrate_file
+    from quasar_mass.predict.calibrate import calibrate_file
     from quasar_mass.simulation.library import library
-    from quasar_mass.tables import tables
+    from quasar_mass.tables import survey_tables
 
     survey, work, models = options.survey, Path(options.work), Path(options.models)
     if len(set(options.seeds)) < len(options.seeds):  # two trainings would write the same files
@@ -153,7 +153,7 @@ def run(options) -> None:
             got=f"kind {survey.kind}",
             do="train on the sky with: make train SURVEY=data",
         )
-    group = network.pixels_per_average(tables.read_grid(tables.read_about(survey.spectra)).step)
+    group = architecture.pixels_per_average(survey_tables.read_grid(survey_tables.read_about(survey.spectra)).step)
     library(work / "library", size=options.library, seed=LIBRARY_SEED, group=group, jobs=os.cpu_count() or 1)
     epochs = (options.pretraining_epochs, options.final_epochs)
     tasks = [(survey, work, seed, options.library, epochs, options.quiet) for seed in options.seeds]
@@ -180,7 +180,7 @@ def run(options) -> None:
 
 def calibrate(options) -> None:
     """Put intervals, flags and pooling into model files; whole or not at all."""
-    from quasar_mass.predict.calibration import calibrate_file
+    from quasar_mass.predict.calibrate import calibrate_file
 
     paths = [Path(path) for path in options.model]
     found = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
@@ -196,15 +196,15 @@ def calibrate(options) -> None:
 def pooling(options) -> None:
     """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
     from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict.quoting import Quoter
-    from quasar_mass.report import many_epochs
+    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.report import pooling_benchmark
 
     quoter = Quoter.load(options.model)
     if quoter.calibration is None:
         raise ModelError(
             options.model[0], expected="a calibrated model", got="none of that", do="run the verb calibrate first"
         )
-    table = many_epochs.measure(quoter, options.objects, quiet=options.quiet)
+    table = pooling_benchmark.measure(quoter, options.objects, quiet=options.quiet)
     print(f"{options.model[0]}: spectra of fresh quasars (simulated), pooled; RMSE in dex")
     print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
 
@@ -217,11 +217,11 @@ def published(options) -> None:
     from quasar_mass.tables import dataset
 
     data = dataset.load(options.survey)
-    ann = EasyAI(network.published_layers(data.grid.step), input_shape=(data.grid.size, 1), seed=SEEDS[0])
+    ann = EasyAI(architecture.published_layers(data.grid.step), input_shape=(data.grid.size, 1), seed=SEEDS[0])
     ann.train(
         data.part("training"),
         data.part("validation"),
-        stages=network.STAGES,
+        stages=architecture.STAGES,
         checkpoints=Path(options.work) / "checkpoints",
         quiet=options.quiet,
     )
@@ -323,7 +323,7 @@ def fit_masses(survey: Survey, epochs, spectra):
     import numpy as np
 
     from quasar_mass import virial
-    from quasar_mass.spectra.spec_file import read_spectrum
+    from quasar_mass.spectra.sdss import read_spectrum
 
     masses = []
     names, redshift = list(epochs), spectra["Z"].to_numpy()
@@ -346,7 +346,7 @@ def _seed(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    top, add = cli.parser(__doc__.splitlines()[0])
+    top, add = common.parser(__doc__.splitlines()[0])
     verbs = [
         add("train", run, help="train and compare the shipped models", example="make best-models"),
         add("published", published, help="train the published recipe, for comparison", example="make published"),
@@ -368,11 +368,11 @@ def main(arguments: list[str] | None = None) -> int:
         example="python -m quasar_mass.cli.best_models pooling --model models/Best_models/Best_ANN_final_stage.h5",
     )
     verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="calibrated, or several")
-    verb.add_argument("--objects", type=cli.positive, default=150, metavar="N", help="of each kind (default: 150)")
+    verb.add_argument("--objects", type=common.positive, default=150, metavar="N", help="of each kind (default: 150)")
     for verb in calibrating:
         verb.add_argument(
             "--fresh",
-            type=cli.natural,
+            type=common.natural,
             default=400,
             metavar="N",
             help="quasars simulated to learn pooling (400)",
@@ -383,11 +383,11 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs[0]
     verb.add_argument("--models", default="models/Best_models", metavar="DIR", help="where the two best models go")
     verb.add_argument("--seeds", type=_seed, nargs="+", default=SEEDS, metavar="S", help="one training each")
-    verb.add_argument("--library", type=cli.positive, default=LIBRARY, metavar="N", help="quasars to pre-train on")
-    verb.add_argument("--pretraining-epochs", type=cli.positive, default=PRETRAINING_EPOCHS, metavar="N")
-    verb.add_argument("--final-epochs", type=cli.positive, default=FINAL_EPOCHS, metavar="N")
-    verb.add_argument("--jobs", type=cli.positive, default=len(SEEDS), metavar="N", help="seeds at a time (all)")
-    return cli.run(top, arguments)
+    verb.add_argument("--library", type=common.positive, default=LIBRARY, metavar="N", help="quasars to pre-train on")
+    verb.add_argument("--pretraining-epochs", type=common.positive, default=PRETRAINING_EPOCHS, metavar="N")
+    verb.add_argument("--final-epochs", type=common.positive, default=FINAL_EPOCHS, metavar="N")
+    verb.add_argument("--jobs", type=common.positive, default=len(SEEDS), metavar="N", help="seeds at a time (all)")
+    return common.run(top, arguments)
 
 
 if __name__ == "__main__":

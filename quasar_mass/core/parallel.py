@@ -12,7 +12,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from quasar_mass.core.errors import ClusterError, SurveyError
-from quasar_mass.core.interrupts import held_back
+from quasar_mass.core.signals import held_back
 
 
 def ordered_map(function: Callable, tasks: list[tuple], jobs: int | str, needs: Iterable[Path] = ()) -> Iterator:

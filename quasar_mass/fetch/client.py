@@ -20,8 +20,8 @@ import urllib3.exceptions
 
 from quasar_mass import __version__
 from quasar_mass.core.errors import FetchError
-from quasar_mass.fetch.addresses import MOST_CONNECTIONS, mirrored
-from quasar_mass.fetch.answers import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
+from quasar_mass.fetch.responses import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
+from quasar_mass.fetch.urls import MOST_CONNECTIONS, mirrored
 
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5

@@ -16,7 +16,7 @@ from pathlib import Path
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import whole
 from quasar_mass.core.survey import Survey, is_spectrum
-from quasar_mass.fetch.addresses import REDUCTIONS
+from quasar_mass.fetch.urls import REDUCTIONS
 
 Epoch = tuple[int, int, int]  # plate, mjd, fiberid
 

@@ -9,18 +9,18 @@ from urllib.parse import urlsplit
 
 from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import addresses
-from quasar_mass.fetch.answers import Temporary
-from quasar_mass.fetch.big_files import bring, partial
+from quasar_mass.fetch import urls
+from quasar_mass.fetch.catalog_files import bring, partial
 from quasar_mass.fetch.client import Client, forget
-from quasar_mass.tables import tables
+from quasar_mass.fetch.responses import Temporary
+from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import reference
 from quasar_mass.tables.build.convert import convert_here
 
 PAGE_LIMIT = 5_000_000  # bytes of one page of a listing: ten files take some 30 kB
 MOST_PAGES = 50
 LARGEST = 20_000_000_000  # bytes of a table, far beyond 2.4 GB
-LISTING = f"https://osf.io/{addresses.OSF_PROJECT}/"  # for people
+LISTING = f"https://osf.io/{urls.OSF_PROJECT}/"  # for people
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
     _refuse_built(survey)
     entries = listing(client)
     lines = []
-    for name, table in zip(addresses.OSF_TABLES, (survey.quasars, survey.spectra), strict=True):
+    for name, table in zip(urls.OSF_TABLES, (survey.quasars, survey.spectra), strict=True):
         if name not in entries:
             got = ", ".join(sorted(entries)) or "no file"
             do = f"look at {LISTING}, get the file by hand, and run: python get_Chen_data.py convert FILE"
-            raise FetchError(addresses.OSF_LISTING, expected=f"{name} in the project", got=got, do=do)
+            raise FetchError(urls.OSF_LISTING, expected=f"{name} in the project", got=got, do=do)
         entry = entries[name]
         path = reference.kept_name(table)
         if _verified(path, entry):
@@ -68,7 +68,7 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
         else:
             _bring(path, entry, client, quiet)
             lines.append(f"{name}: {path} ({entry.size / 1e6:,.1f} MB), fetched, verified by its checksum")
-        if table.exists() and tables.read_about(table).get("inputs", {}).get(path.name) == _digests(path)[0]:
+        if table.exists() and survey_tables.read_about(table).get("inputs", {}).get(path.name) == _digests(path)[0]:
             lines.append(f"{name}: converted already to {table}")
         else:
             lines.append(convert_here(path, survey, quiet=quiet))
@@ -84,7 +84,7 @@ def listing(client: Client) -> dict[str, Entry]:
         If the listing cannot be had, or names what no listing should.
     """
     entries: dict[str, Entry] = {}
-    waiting, seen = [addresses.OSF_LISTING], set()
+    waiting, seen = [urls.OSF_LISTING], set()
     while waiting:
         page = waiting.pop()
         if page in seen or len(seen) >= MOST_PAGES:
@@ -139,7 +139,7 @@ def _entry(page: str, attributes: dict, address: object) -> Entry:
 
 def _bring(path: Path, entry: Entry, client: Client, quiet: bool) -> None:
     if not (entry.sha256 or entry.md5):
-        raise _strange(addresses.OSF_LISTING, f"a checksum for {entry.name}", "none")
+        raise _strange(urls.OSF_LISTING, f"a checksum for {entry.name}", "none")
 
     def accept(part: Path) -> None:
         if not _verified(part, entry):
@@ -173,7 +173,7 @@ def _refuse_built(survey: Survey) -> None:
         do = "name the folder of the real survey, for example --survey data"
         raise SurveyError(survey.folder, expected="a survey of the sky", got="a simulated one", do=do)
     for table in (survey.quasars, survey.spectra):
-        if table.exists() and not tables.read_about(table).get("origin", "").startswith("converted"):
+        if table.exists() and not survey_tables.read_about(table).get("origin", "").startswith("converted"):
             do = "move it away, or choose another --survey"
             raise SurveyError(table, expected="no table built from the catalogues", got="one", do=do)
 

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 from quasar_mass.core.survey import REAL_FOLDER, Survey
-from quasar_mass.fetch import addresses
-from quasar_mass.fetch.addresses import SPECTRUM_SIZE
+from quasar_mass.fetch import urls
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, STATES, VERIFIED, Epoch, read
 from quasar_mass.fetch.spectra import Report, settled
+from quasar_mass.fetch.urls import SPECTRUM_SIZE
 
 ME = "python get_Chen_data.py"
 SHOWN = 3  # addresses of spectra at either end of a plan
@@ -65,7 +65,7 @@ def report(survey: Survey, done: Report, left: Path | None) -> list[str]:
         f"         {done.brought:,} came in this run, {done.size / 1e6:,.1f} MB",
     ]
     if done.fallback:
-        first, second = addresses.BOSS_REDUCTIONS
+        first, second = urls.BOSS_REDUCTIONS
         lines.append(f"         {done.fallback:,} are of reduction {second}, since {first} has none")
     if left:
         lines.append(f"         what is not there, and why: {left}")
@@ -82,16 +82,16 @@ def plan(what: str, survey: Survey, epochs: list[Epoch] | None, mirror: str | No
 
     def line(name: str, there: Path, size: int, address: str) -> None:
         state = "there already" if there.exists() else f"about {size / 1e6:,.0f} MB"
-        lines.append(f"{name}: {state}\n  from {addresses.mirrored(address, mirror)}\n  to   {there}")
+        lines.append(f"{name}: {state}\n  from {urls.mirrored(address, mirror)}\n  to   {there}")
 
     if what in ("catalogs", "all"):
-        line("Chen+ 2019 table", survey.chen, addresses.CHEN_SIZE, addresses.CHEN)
-        line("DR16Q catalogue", survey.dr16q, addresses.DR16Q_SIZE, addresses.DR16Q)
+        line("Chen+ 2019 table", survey.chen, urls.CHEN_SIZE, urls.CHEN)
+        line("DR16Q catalogue", survey.dr16q, urls.DR16Q_SIZE, urls.DR16Q)
     if what == "tables":
         folder = survey.quasars.parent
-        listing = addresses.mirrored(addresses.OSF_LISTING, mirror)
+        listing = urls.mirrored(urls.OSF_LISTING, mirror)
         lines.append(
-            f"the reference's {' and '.join(addresses.OSF_TABLES)}: about {addresses.OSF_SIZE / 1e6:,.0f} MB\n"
+            f"the reference's {' and '.join(urls.OSF_TABLES)}: about {urls.OSF_SIZE / 1e6:,.0f} MB\n"
             f"  from the addresses that {listing} lists\n  to   {folder}"
         )
     if what in ("spectra", "all"):
@@ -101,8 +101,8 @@ def plan(what: str, survey: Survey, epochs: list[Epoch] | None, mirror: str | No
 
 def _spectra_lines(survey: Survey, epochs: list[Epoch] | None, mirror: str | None, source: str) -> list[str]:
     if epochs is None:
-        size = addresses.SPECTRA * SPECTRUM_SIZE / 1e9
-        some = f"about {addresses.SPECTRA:,} files, {size:,.1f} GB (exactly: once the catalogues are there)"
+        size = urls.SPECTRA * SPECTRUM_SIZE / 1e9
+        some = f"about {urls.SPECTRA:,} files, {size:,.1f} GB (exactly: once the catalogues are there)"
         example = _address((7666, 57339, 121), mirror)
         return [f"spec-lite files: {some}\n  from addresses like {example}\n  to   {survey.folder / 'spectra'}"]
     known = read(survey)
@@ -114,11 +114,11 @@ def _spectra_lines(survey: Survey, epochs: list[Epoch] | None, mirror: str | Non
         return [*lines, "  from SPARCL, by their specid"]
     shown = todo if len(todo) <= 2 * SHOWN else [*todo[:SHOWN], None, *todo[-SHOWN:]]
     lines += ["  ..." if epoch is None else f"  from {_address(epoch, mirror)}" for epoch in shown]
-    others = {run2d for epoch in todo for run2d in addresses.reductions(epoch[0])[1:]}
+    others = {run2d for epoch in todo for run2d in urls.reductions(epoch[0])[1:]}
     if others:
         lines.append(f"  where that has none: the same under {', '.join(sorted(others))}")
     return lines
 
 
 def _address(epoch: Epoch, mirror: str | None) -> str:
-    return addresses.mirrored(addresses.spectrum(*epoch, addresses.reductions(epoch[0])[0]), mirror)
+    return urls.mirrored(urls.spectrum(*epoch, urls.reductions(epoch[0])[0]), mirror)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import kind, plan
-from quasar_mass.fetch.answers import Policy
-from quasar_mass.fetch.big_files import fetch_catalogs, require_space
+from quasar_mass.fetch import plan, provenance
+from quasar_mass.fetch.catalog_files import fetch_catalogs, require_space
 from quasar_mass.fetch.client import PATIENT, Client
-from quasar_mass.fetch.content import says_simulated
 from quasar_mass.fetch.manifest import Epoch, read
 from quasar_mass.fetch.osf import fetch_tables
+from quasar_mass.fetch.responses import Policy
 from quasar_mass.fetch.spectra import Report, fetch_spectra, raise_if_failed, settled, write_list
+from quasar_mass.fetch.verify import says_simulated
 from quasar_mass.tables.build.selection import select
 from quasar_mass.tables.catalogs import read_chen
 
@@ -66,7 +66,7 @@ def fetch(
     LockError
         If another process writes in the survey.
     """
-    kind.refuse_simulation(survey)
+    provenance.refuse_simulation(survey)
     if what == "spectra":
         _require_catalogues(survey)
     again = plan.command(what, survey, mirror, source)
@@ -89,7 +89,7 @@ def fetch(
         if what in ("spectra", "all"):
             epochs = selected(survey)
             if says_simulated(survey.dr16q):  # also where it was put there by hand
-                kind.settle(survey, True, mirror)
+                provenance.settle(survey, True, mirror)
             _require_space(survey, epochs)
             report = bring(survey, epochs, client, recheck=recheck, quiet=quiet)
             for line in plan.report(survey, report, write_list(survey, read(survey).values())):
@@ -100,7 +100,7 @@ def fetch(
 
 def dry_run(what: str, survey: Survey, *, mirror: str | None = None, source: str = ARCHIVE) -> list[str]:
     """What `fetch` would do, in lines; asks no server and writes nothing."""
-    kind.refuse_simulation(survey)
+    provenance.refuse_simulation(survey)
     there = survey.chen.exists() and survey.dr16q.exists()
     epochs = selected(survey) if there and what in ("spectra", "all") else None
     return plan.plan(what, survey, epochs, mirror, source)

@@ -15,12 +15,12 @@ import requests
 
 from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import addresses
-from quasar_mass.fetch.answers import Temporary
-from quasar_mass.fetch.content import check_spectrum
+from quasar_mass.fetch import urls
 from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Epoch, Manifest, Row
+from quasar_mass.fetch.responses import Temporary
 from quasar_mass.fetch.spectra import Report, already, gather, save, to_do
-from quasar_mass.spectra.fitsbytes import card
+from quasar_mass.fetch.verify import check_spectrum
+from quasar_mass.spectra.fits_bytes import card
 from quasar_mass.spectra.spec_lite import grid_cards, spec_lite
 
 BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
@@ -150,8 +150,8 @@ class _Service:
         """Of those that SPARCL holds, the reduction and the record."""
         names = {}  # specid to epoch and RUN2D
         for epoch in epochs:
-            for run2d in addresses.reductions(epoch[0]):
-                names[addresses.specid(*epoch, run2d)] = epoch, run2d
+            for run2d in urls.reductions(epoch[0]):
+                names[urls.specid(*epoch, run2d)] = epoch, run2d
         most = len(names) * len(self.datasets)
         constraints = {"specid": list(names), "data_release": self.datasets}
         fields = ["sparcl_id", "specid", "data_release"]
@@ -161,7 +161,7 @@ class _Service:
             if int(one["specid"]) not in names or one["data_release"] not in self.datasets:
                 raise _failed("the spectra asked for", f"specid {one['specid']} of {one['data_release']}")
             epoch, run2d = names[int(one["specid"])]
-            rank = addresses.reductions(epoch[0]).index(run2d), self.datasets.index(one["data_release"])
+            rank = urls.reductions(epoch[0]).index(run2d), self.datasets.index(one["data_release"])
             chosen[epoch] = min(chosen.get(epoch, (rank, run2d, one)), (rank, run2d, one), key=lambda entry: entry[0])
         records = {}
         for dataset in self.datasets:

@@ -12,12 +12,12 @@ from pathlib import Path
 from quasar_mass.core.errors import FetchError, SpectrumError
 from quasar_mass.core.files import progress, whole
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import addresses
-from quasar_mass.fetch.answers import Temporary
+from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client
-from quasar_mass.fetch.content import SPECTRUM_LIMIT, check_spectrum
-from quasar_mass.fetch.crew import crew
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED, Epoch, Manifest, Row
+from quasar_mass.fetch.responses import Temporary
+from quasar_mass.fetch.threads import crew
+from quasar_mass.fetch.verify import SPECTRUM_LIMIT, check_spectrum
 
 IN_A_ROW = 25  # files failing one after another that mean that the server, not the files, is the trouble
 ADOPTED = "was there already"
@@ -131,7 +131,7 @@ def gather(
         states=Counter(row.state for row in final),
         brought=brought,
         size=size,
-        fallback=sum(row.state == VERIFIED and row.run2d == addresses.BOSS_REDUCTIONS[1] for row in final),
+        fallback=sum(row.state == VERIFIED and row.run2d == urls.BOSS_REDUCTIONS[1] for row in final),
         reasons=Counter(row.reason.partition(":")[0] for row in final if row.state == FAILED),
         gave_up=in_a_row >= patience,
     )
@@ -179,15 +179,15 @@ def already(survey: Survey, row: Row, simulated: bool) -> Row | None:
         run2d = spec.run2d or _old_run2d(path)
     except (Temporary, SpectrumError):
         return None
-    if run2d not in addresses.reductions(row.plate) or spec.simulated != simulated:
+    if run2d not in urls.reductions(row.plate) or spec.simulated != simulated:
         return None
-    url = addresses.spectrum(*row.epoch, run2d)
+    url = urls.spectrum(*row.epoch, run2d)
     return Row(*row.epoch, run2d, url, len(content), digest, VERIFIED, ADOPTED)
 
 
 def _old_run2d(path: Path) -> str:
     """RUN2D of the SDSS-I/II reductions, which stands in HDU 2 alone."""
-    from quasar_mass.spectra.spec_file import read_spectrum  # not at the top: astropy, for the few old files alone
+    from quasar_mass.spectra.sdss import read_spectrum  # not at the top: astropy, for the few old files alone
 
     return read_spectrum(path).run2d
 
@@ -208,10 +208,10 @@ def _checker(epoch: Epoch, url: str, simulated: bool) -> Callable[[bytes], None]
 
 def _bring(survey: Survey, row: Row, client: Client, simulated: bool) -> Row:
     """Fetch one file from the first reduction that has it."""
-    first, *others = addresses.reductions(row.plate)
+    first, *others = urls.reductions(row.plate)
     asked = Row(*row.epoch)
     for run2d in (first, *others):
-        url = addresses.spectrum(*row.epoch, run2d)
+        url = urls.spectrum(*row.epoch, run2d)
         asked = replace(asked, run2d=run2d, url=url)
 
         try:
@@ -222,7 +222,7 @@ def _bring(survey: Survey, row: Row, client: Client, simulated: bool) -> Row:
             # another reduction is no answer to trouble with this one: it would replace it for good
             return replace(asked, state=FAILED, reason=error.reason)
         save(survey.spectrum(*row.epoch), content)
-        note = "" if run2d == first or row.plate < addresses.BOSS_FROM else f"{first} has none"
+        note = "" if run2d == first or row.plate < urls.BOSS_FROM else f"{first} has none"
         digest = hashlib.sha256(content).hexdigest()
         return replace(asked, bytes=len(content), sha256=digest, state=VERIFIED, reason=note)
     tried = ", ".join((first, *others))

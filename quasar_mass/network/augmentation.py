@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quasar_mass.network.batches import digest
-from quasar_mass.tables.on_disk import OnDisk
+from quasar_mass.tables.scratch_array import OnDisk
 
 # All of these are chosen here: wide enough to cover what the instrument is known to do, without evidence beyond that.
 NOISE_SHARE = 0.6  # share of fresh spectra that get another noise than their quasar's night and brightness gave them

@@ -10,7 +10,7 @@ import numpy as np
 from quasar_mass.core.errors import ModelError, TableError
 from quasar_mass.core.parallel import cores
 from quasar_mass.network.backend import import_keras
-from quasar_mass.tables.on_disk import OnDisk
+from quasar_mass.tables.scratch_array import OnDisk
 
 
 class Arrays:

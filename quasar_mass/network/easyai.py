@@ -17,7 +17,7 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.errors import ModelError
-from quasar_mass.network import backend, network
+from quasar_mass.network import architecture, backend
 from quasar_mass.network.batches import Arrays, batches, checked_pair, checked_spectra, digest, forward
 from quasar_mass.network.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.network.devices import Spread
@@ -97,9 +97,9 @@ class EasyAI:
         training,
         validation: tuple,
         *,
-        stages: Sequence = network.STAGES,
+        stages: Sequence = architecture.STAGES,
         checkpoints: str | os.PathLike | None = None,
-        batch_size: int = network.BATCH_SIZE,
+        batch_size: int = architecture.BATCH_SIZE,
         devices: int = 1,
         choose: bool = True,
         quiet: bool = False,

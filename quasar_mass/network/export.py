@@ -67,7 +67,7 @@ def export(model: "EasyAI", path: str | os.PathLike) -> float:
     ----------
     model : EasyAI
     path : path
-        Ends in `.keras` or `.onnx`. An ONNX file takes float32 `spectra` of shape (n, pixels, 1) and gives `prediction`
+        Ends in `.keras` or `.onnx`. An ONNX file takes float32 `spectra` of shape (n, pixels, 1) and gives `mass_table`
         of shape (n, 1), log10(M_BH / M_Sun).
 
     Returns

@@ -8,12 +8,12 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict.quoting import Quoter
-from quasar_mass.predict.seeing import Seen, Stacks, averaged, epochs_of
-from quasar_mass.report import comparison, covering
+from quasar_mass.predict.inference import Seen, Stacks, averaged, epochs_of
+from quasar_mass.predict.predictor import Quoter
+from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
-from quasar_mass.uncertainty.limits import BAL_PROBABILITY, CATALOGUED
 from quasar_mass.uncertainty.pooling import METHODS
+from quasar_mass.uncertainty.training_domain import BAL_PROBABILITY, CATALOGUED
 
 POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, np.inf)}
 NO_FLAG, ANY_FLAG = "no flag", "any flag"
@@ -39,7 +39,7 @@ class Assessment:
     scores : DataFrame
         `evaluation.results`.
     coverage : DataFrame or None
-        `covering.coverage`; None without a calibration, as the next three.
+        `coverage_tables.coverage`; None without a calibration, as the next three.
     by_line : DataFrame or None
         The same where the interval is told the line of the label, a row for each line and one for S/N from 10.
     curve : DataFrame or None
@@ -104,7 +104,7 @@ def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
     return Assessment(
         rows,
         scores,
-        covering.coverage(rows, rows["LMBH_LOW"].to_numpy(), rows["LMBH_HIGH"].to_numpy(), _masses(rows)),
+        coverage_tables.coverage(rows, rows["LMBH_LOW"].to_numpy(), rows["LMBH_HIGH"].to_numpy(), _masses(rows)),
         _by_line(quoter, rows, seen),
         _curve(quoter, rows, seen),
         _pooled(quoter, rows, seen, spectra[..., 0]),
@@ -126,19 +126,19 @@ def _by_line(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
         low, high = quoter.calibration.bounds(seen, quoter.confidence, line)
         mine = (rows["LABEL_LINE"] == line).to_numpy()
         chosen = {("told the line", line): mine}
-        bright = mine & (rows["SN"].to_numpy(float) >= covering.WIDTH_FROM)
-        chosen["told the line", f"{line}, S/N {covering.WIDTH_FROM:g} and more"] = bright
-        tables.append(covering.coverage(rows, low, high, _masses(rows), chosen))
+        bright = mine & (rows["SN"].to_numpy(float) >= coverage_tables.WIDTH_FROM)
+        chosen["told the line", f"{line}, S/N {coverage_tables.WIDTH_FROM:g} and more"] = bright
+        tables.append(coverage_tables.coverage(rows, low, high, _masses(rows), chosen))
     return pd.concat(tables) if tables else pd.DataFrame()
 
 
 def _curve(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
     inside = {}
     label = rows["LMBH"].to_numpy(float)
-    for confidence in covering.CONFIDENCES:
+    for confidence in coverage_tables.CONFIDENCES:
         low, high = quoter.calibration.bounds(seen, confidence, quoter.line)
         inside[confidence] = (label >= low) & (label <= high)
-    return covering.curve(inside, rows["OBJECT"].to_numpy())
+    return coverage_tables.curve(inside, rows["OBJECT"].to_numpy())
 
 
 def _pooled(quoter: Quoter, rows: pd.DataFrame, seen: Seen, flux: np.ndarray) -> pd.DataFrame:
@@ -202,7 +202,7 @@ def _flag_table(rows: pd.DataFrame) -> pd.DataFrame:
         row["rmse_error"] = comparison.bootstrap_rmse(rows["OBJECT"].to_numpy()[chosen], residual)
         if "LMBH_LOW" in rows:
             inside = (label >= rows["LMBH_LOW"]) & (label <= rows["LMBH_HIGH"])
-            row["coverage"] = covering.conformal.coverage(inside[chosen], rows["OBJECT"][chosen])[0]
+            row["coverage"] = coverage_tables.conformal.coverage(inside[chosen], rows["OBJECT"][chosen])[0]
             row["width"] = float((rows["LMBH_HIGH"] - rows["LMBH_LOW"])[chosen].mean())
         found[name] = row
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("flag")

@@ -1,4 +1,4 @@
-"""The report: one page about a model on a survey, with its figures; what is in it, not how it looks (`report_page`)."""
+"""The report: one page about a model on a survey, with its figures; what is in it, not how it looks (`page`)."""
 
 import base64
 from pathlib import Path
@@ -9,14 +9,14 @@ import pandas as pd
 from quasar_mass.core import evaluation
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict import usage
-from quasar_mass.predict.quoting import Quoter
-from quasar_mass.report import baselines, comparison, explain, figures
-from quasar_mass.report import figures_quality as quality
-from quasar_mass.report import report_page as html
+from quasar_mass.predict import compatibility
+from quasar_mass.predict.predictor import Quoter
+from quasar_mass.report import attribution, baselines, comparison, figures
+from quasar_mass.report import page as html
+from quasar_mass.report import quality_figures as quality
 from quasar_mass.report.assessment import Assessment, assess
 from quasar_mass.tables.dataset import Dataset
-from quasar_mass.uncertainty.uncertainty import SYSTEMATIC
+from quasar_mass.uncertainty.calibration import SYSTEMATIC
 
 WORST = 10  # spectra drawn
 ATTRIBUTED = 100  # spectra explained
@@ -53,7 +53,7 @@ def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet:
     ModelError, TableError
         If model and survey do not fit, or there are no test objects.
     """
-    usage.check_fit(quoter.ensemble.first, data.about, survey.spectra)
+    compatibility.check_fit(quoter.ensemble.first, data.about, survey.spectra)
     kind, plots = data.kind, folder / "figures"
     steps = iter(progress(range(5), total=5, what="report", unit="parts", quiet=quiet))
     found = assess(quoter, data, survey)
@@ -205,16 +205,16 @@ def _reasons(quoter: Quoter, data: Dataset, kind: str, plots: Path) -> str:
     flux = spectra[first][:, :, 0]
     flux = flux[np.unique(np.linspace(0, len(flux) - 1, min(ATTRIBUTED, len(flux))).round().astype(int))]
     model = quoter.ensemble.first
-    reasons = explain.integrated_gradients(model, flux, explain.typical_shape(flux))
-    bins, parts = explain.grouped(reasons.parts, data.grid)
+    reasons = attribution.integrated_gradients(model, flux, attribution.typical_shape(flux))
+    bins, parts = attribution.grouped(reasons.parts, data.grid)
     mean = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
     figure = quality.attribution(data.grid.wavelength, mean, bins, parts, f"{len(flux):,} test spectra", kind)
     content = _pictures(
         {"attribution": (figure, "Median spectrum, and what each part of it adds to the masses.")}, plots
     )
-    content.append(html.table(explain.shares(reasons, data.grid)))
+    content.append(html.table(attribution.shares(reasons, data.grid)))
     if quoter.kind == "simulated":
-        content.append(html.table(explain.slopes(model, data.grid, number=30)))
+        content.append(html.table(attribution.slopes(model, data.grid, number=30)))
     note = (
         "Integrated gradients from a typical spectrum as bright; below, how masses follow one thing alone (simulated)."
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass import virial
-from quasar_mass.simulation.quasar.quasars import Quasar
+from quasar_mass.simulation.quasar.intrinsic import Quasar
 
 LINES = ("Hb", "Ha", "MgII", "CIV")  # in the order in which the first mass is taken as the label
 CIV_FROM = 1.566  # redshift from which C IV masses exist (measured: none below, 96 % above)

@@ -19,7 +19,7 @@ from quasar_mass.core.files import progress, whole
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
-from quasar_mass.simulation.spectrograph import instrument
+from quasar_mass.simulation.spectrograph import recording
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, to_rest_frame
 
 PART = 2000  # quasars per file: half a minute's work
@@ -152,7 +152,7 @@ def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tup
     sigma = to_rest_frame(replace(spectrum, flux=deviation), redshift, grid, ebv=ebv).flux
     fraction = float((grid.start + np.log10(1.0 + redshift)) / PIXEL % 1.0)  # of a pixel, between the two grids
     interpolation = np.append(np.ones(group), 0.0) * (1.0 - fraction) + np.append(0.0, np.ones(group)) * fraction
-    weights = np.convolve(instrument.CORRELATION / np.linalg.norm(instrument.CORRELATION), interpolation / group)
+    weights = np.convolve(recording.CORRELATION / np.linalg.norm(recording.CORRELATION), interpolation / group)
     whole_groups = grid.size // group * group
     grouped = (values[:whole_groups].reshape(-1, group) for values in (light, sigma))
     return (next(grouped).mean(axis=1), np.sqrt(np.mean(next(grouped) ** 2, axis=1)) * np.linalg.norm(weights))

@@ -14,9 +14,9 @@ from quasar_mass.core.files import whole
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
-from quasar_mass.simulation.quasar import quasars
-from quasar_mass.simulation.quasar.light import magnitudes, received_light, variation, variations
-from quasar_mass.simulation.spectrograph import instrument, specfile
+from quasar_mass.simulation.quasar import intrinsic
+from quasar_mass.simulation.quasar.received_flux import magnitudes, received_light, variation, variations
+from quasar_mass.simulation.spectrograph import recording, spec_file
 from quasar_mass.spectra.spectrum import Spectrum, colour_excess
 
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
@@ -48,7 +48,7 @@ class Record:
     """
 
     target: Target
-    quasar: quasars.Quasar
+    quasar: intrinsic.Quasar
     label: labels.Label
     primary: int
     measured: int
@@ -83,22 +83,22 @@ def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
     return simulate_targets(survey, seed, [target])[0]
 
 
-def draw_quasar(seed: int, target: Target, variety: float = 1.0) -> quasars.Quasar:
-    """Draw the quasar behind a catalogue's entry, at its true redshift; `variety` as of `quasars.draw`."""
+def draw_quasar(seed: int, target: Target, variety: float = 1.0) -> intrinsic.Quasar:
+    """Draw the quasar behind a catalogue's entry, at its true redshift; `variety` as of `intrinsic.draw`."""
     rng = np.random.default_rng([seed, target.index])
-    quasar = quasars.draw(rng, target.z, variety)
+    quasar = intrinsic.draw(rng, target.z, variety)
     return replace(quasar, redshift=true_redshift(rng, target.z, quasar.wind))
 
 
 def epoch_exposure(
     seed: int,
-    quasar: quasars.Quasar,
+    quasar: intrinsic.Quasar,
     target: Target,
     n: int,
     *,
     light: np.ndarray | None = None,
     change: np.ndarray | None = None,
-) -> instrument.Exposure:
+) -> recording.Exposure:
     """Expose one epoch of an object: from the quasar to all but the noise of the pixels.
 
     Parameters
@@ -127,10 +127,10 @@ def epoch_exposure(
     if change is None:
         change = variations(seed, target, quasar.redshift)[n]
     plate, mjd, fiberid = target.epochs[n]
-    where = instrument.conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
+    where = recording.conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
     rng = np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 1])
     varied = light * variation(change, quasar.redshift)
-    return instrument.expose(rng, varied, where, lambda_eff=LAMBDA_EFF[target.monitored])
+    return recording.expose(rng, varied, where, lambda_eff=LAMBDA_EFF[target.monitored])
 
 
 def epoch_noise(seed: int, target: Target, n: int) -> np.random.Generator:
@@ -138,7 +138,7 @@ def epoch_noise(seed: int, target: Target, n: int) -> np.random.Generator:
     return np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 2])
 
 
-def library_exposure(seed: int, target: Target) -> tuple[quasars.Quasar, instrument.Exposure, Spectrum]:
+def library_exposure(seed: int, target: Target) -> tuple[intrinsic.Quasar, recording.Exposure, Spectrum]:
     """Expose the first epoch of an object of more than usual variety, for a library whose noise is drawn later.
 
     Returns
@@ -150,14 +150,14 @@ def library_exposure(seed: int, target: Target) -> tuple[quasars.Quasar, instrum
     spectrum : Spectrum
         The same without noise: its flux is the exposure's light, its ivar the true one, 0 in lost pixels.
     """
-    quasar = draw_quasar(seed, target, quasars.VARIED)
+    quasar = draw_quasar(seed, target, intrinsic.VARIED)
     exposure = epoch_exposure(seed, quasar, target, 0)
     told = np.where(exposure.ivar > 0.0, 1.0 / exposure.variance, 0.0)
     return quasar, exposure, _spectrum(exposure, exposure.light, told, target, target.epochs[0], target.ebv)
 
 
 def spectrum_of(
-    observation: instrument.Observation, target: Target, epoch: tuple[int, int, int], ebv: float | None = None
+    observation: recording.Observation, target: Target, epoch: tuple[int, int, int], ebv: float | None = None
 ) -> Spectrum:
     """Give an observation as it would be read back from its file, rounded as the file rounds it.
 
@@ -177,7 +177,7 @@ def spectrum_of(
 
 
 def _spectrum(
-    recorded: instrument.Observation | instrument.Exposure,
+    recorded: recording.Observation | recording.Exposure,
     flux: np.ndarray,
     ivar: np.ndarray,
     target: Target,
@@ -195,7 +195,7 @@ def _spectrum(
         fiberid=fiberid,
         redshift=float(np.float32(target.z)),
         ebv=float(colour_excess(float(np.float32(EXTINCTION[1] * ebv)))),
-        run2d=specfile.RUN2D,
+        run2d=spec_file.RUN2D,
         spectral_class="QSO",
         kind="simulated",
     )
@@ -211,8 +211,8 @@ class _Observed:
     """An object after its observation, before its masses are measured; attributes as of `Record`."""
 
     target: Target
-    quasar: quasars.Quasar
-    observations: tuple[instrument.Observation, ...]
+    quasar: intrinsic.Quasar
+    observations: tuple[recording.Observation, ...]
     primary: int
     measured: int
     magnitudes: np.ndarray
@@ -256,7 +256,7 @@ def _write(survey: Survey, one: _Observed) -> None:
     """Write the spectra of an object that are not there yet, or not as they should be: a loss of power can do that."""
     for n, (epoch, observation) in enumerate(zip(one.target.epochs, one.observations, strict=True)):
         path = survey.spectrum(*epoch)
-        content = specfile.spec_lite(epoch, observation, _row(one.target, one.magnitudes, one.primary == n))
+        content = spec_file.spec_lite(epoch, observation, _row(one.target, one.magnitudes, one.primary == n))
         if not (path.is_file() and path.read_bytes() == content):
             with whole(path, lasting=False) as temporary:
                 temporary.write_bytes(content)
@@ -269,7 +269,7 @@ def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
         "RA": target.ra,
         "DEC": target.dec,
         "Z": target.z,
-        "Z_ERR": REDSHIFT_ERROR / quasars.LIGHT * (1.0 + target.z),
+        "Z_ERR": REDSHIFT_ERROR / intrinsic.LIGHT * (1.0 + target.z),
         "ZWARNING": target.zwarning,
         "LAMBDA_EFF": LAMBDA_EFF[target.monitored],
         "THING_ID": thing_id(target),

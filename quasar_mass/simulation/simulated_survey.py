@@ -1,9 +1,9 @@
 """A simulated survey: the files that a survey would publish, of quasars that do not exist.
 
-Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`quasars`, with
-`lines`, `profiles` and `absorption`); a telescope after BOSS records them (`instrument`, with `sky`, `calibration` and
-`masks`), epoch after epoch of a varying source (`light`, `observing`); and for the objects of a made-up survey
-(`population`) the line fit of `virial` measures masses on them (`labels`). `published` and `specfile` write what Chen+
+Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`intrinsic`, with
+`lines`, `profiles` and `absorption`); a telescope after BOSS records them (`recording`, with `sky`, `flux_calibration` and
+`masks`), epoch after epoch of a varying source (`received_flux`, `observing`); and for the objects of a made-up survey
+(`population`) the line fit of `virial` measures masses on them (`labels`). `published_catalogs` and `sdss` write what Chen+
 2019, DR16Q and the SDSS archive publish, in their formats; `check` compares all that with real data, and `library`
 gives noise-free spectra to pre-train on. What it cannot do is tell how well a network does on the sky.
 """
@@ -79,7 +79,7 @@ def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
     if (done := _already_there(survey, recipe)) is not None:  # another process may have finished it
         return done
 
-    from quasar_mass.simulation import population, published  # not at the top: --help needs no numpy
+    from quasar_mass.simulation import population, published_catalogs  # not at the top: --help needs no numpy
 
     seed = recipe["seed"]
     targets = population.targets(recipe["objects"], seed)
@@ -88,9 +88,9 @@ def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
     _write_card(survey, about)  # first, so that a folder cut short never passes for the sky
     made = _records(survey, seed, targets, jobs)
     records = list(progress(made, total=len(targets), what="Simulate", unit="quasars", quiet=quiet))
-    published.write_masses(survey, records)
-    published.write_quasars(survey, records)
-    published.write_truth(survey, records, seed=seed)
+    published_catalogs.write_masses(survey, records)
+    published_catalogs.write_quasars(survey, records)
+    published_catalogs.write_truth(survey, records, seed=seed)
     if hasattr(os, "sync"):
         os.sync()  # once for all spectra, before the card vouches for them
     about["complete"] = True

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from quasar_mass.spectra import fitsbytes
-from quasar_mass.spectra.fitsbytes import card
+from quasar_mass.spectra import fits_bytes
+from quasar_mass.spectra.fits_bytes import card
 
 LINES = (  # HDU 3: name and vacuum wavelength (A) of the 32 lines of the pipeline's list, as in the published files
     ("Ly_alpha", 1215.67), ("N_V 1240", 1240.81), ("C_IV 1549", 1549.48), ("He_II 1640", 1640.42),
@@ -22,7 +22,7 @@ LINES = (  # HDU 3: name and vacuum wavelength (A) of the 32 lines of the pipeli
     ("[N_II] 6583", 6585.269), ("[S_II] 6716", 6718.294), ("[S_II] 6730", 6732.678), ("[Ar_III] 7135", 7137.757),
 )  # fmt: skip
 _COADD = tuple(
-    fitsbytes.Column(name, form)
+    fits_bytes.Column(name, form)
     for name, form in zip(
         ("FLUX", "LOGLAM", "IVAR", "AND_MASK", "OR_MASK", "WDISP", "SKY", "MODEL"), "EEEJJEEE", strict=True
     )
@@ -57,7 +57,7 @@ def spec_lite(
     row : dict
         What HDU 2 says, by column name, beside what the pixels and the epoch say themselves; other columns hold zeros.
     cards : list of bytes
-        Cards of HDU 0, from `fitsbytes.card`, beside those of every file.
+        Cards of HDU 0, from `fits_bytes.card`, beside those of every file.
     redshift : float
         That HDU 3 gives for all lines.
     blocks : int
@@ -71,7 +71,7 @@ def spec_lite(
     ]
     return b"".join(
         (
-            fitsbytes.header(first + cards, blocks=blocks),
+            fits_bytes.header(first + cards, blocks=blocks),
             *_coadd(pixels),
             *_object(epoch, pixels, row),
             *_lines(epoch, redshift),
@@ -102,12 +102,12 @@ def _coadd(pixels: Pixels) -> tuple[bytes, bytes]:
     table["WDISP"] = pixels.wdisp
     table["SKY"] = pixels.sky
     table["MODEL"] = pixels.model
-    return _coadd_header(size), fitsbytes.fill(table.tobytes())
+    return _coadd_header(size), fits_bytes.fill(table.tobytes())
 
 
 @functools.cache
 def _coadd_header(size: int) -> bytes:
-    return fitsbytes.header(fitsbytes.binary_table(_COADD, _COADD_TYPE.itemsize, size))
+    return fits_bytes.header(fits_bytes.binary_table(_COADD, _COADD_TYPE.itemsize, size))
 
 
 def _object(epoch: tuple, pixels: Pixels, row: dict) -> tuple[bytes, bytes]:
@@ -131,23 +131,23 @@ def _object(epoch: tuple, pixels: Pixels, row: dict) -> tuple[bytes, bytes]:
         "SPECOBJID": ((plate << 50) | (fiberid << 38) | ((mjd - 50_000) << 24) | (1300 << 10)) - (1 << 63),
         "TAI": np.full(5, 86_400.0 * mjd),
     }
-    table = np.zeros(1, fitsbytes.row_type("spall"))
+    table = np.zeros(1, fits_bytes.row_type("spall"))
     for name, value in (known | row).items():
         table[name] = value
-    return fitsbytes.table_header("spall", 1), fitsbytes.fill(table.tobytes())
+    return fits_bytes.table_header("spall", 1), fits_bytes.fill(table.tobytes())
 
 
 def _lines(epoch: tuple, redshift: float) -> tuple[bytes, bytes]:
     table = _lines_table().copy()
     table["PLATE"], table["MJD"], table["FIBERID"] = epoch
     table["LINEZ"] = redshift
-    return fitsbytes.table_header("spzline", len(LINES)), fitsbytes.fill(table.tobytes())
+    return fits_bytes.table_header("spzline", len(LINES)), fits_bytes.fill(table.tobytes())
 
 
 @functools.cache
 def _lines_table() -> np.ndarray:
     """HDU 3 without measurements: errors of -1 mark what was not measured."""
-    table = np.zeros(len(LINES), fitsbytes.row_type("spzline"))
+    table = np.zeros(len(LINES), fits_bytes.row_type("spzline"))
     table["LINENAME"], table["LINEWAVE"] = zip(*LINES, strict=True)
     for name in ("LINEZ_ERR", "LINESIGMA_ERR", "LINEAREA_ERR", "LINEEW_ERR", "LINECONTLEVEL_ERR"):
         table[name] = -1.0

@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import is_spectrum
-from quasar_mass.spectra import fits_sizes
+from quasar_mass.spectra import fits_headers
 from quasar_mass.spectra.spectrum import colour_excess
 
 # The labels this project needs and the bytes they are known to stand at, 1-based and inclusive.
@@ -216,7 +216,7 @@ def read_dr16q(path: Path, wanted: np.ndarray) -> Catalogue:
     try:
         with open(path, "rb") as file:  # not by astropy, which leaves it open where it fails
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                fits_sizes.check(content)
+                fits_headers.check(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
                 with fits.open(file, memmap=True) as hdus:

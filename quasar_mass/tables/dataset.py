@@ -9,8 +9,8 @@ import pandas as pd
 
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
-from quasar_mass.tables import table_checks, tables
-from quasar_mass.tables.on_disk import OnDisk, Scratch
+from quasar_mass.tables import checks, survey_tables
+from quasar_mass.tables.scratch_array import OnDisk, Scratch
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def load(survey: Survey) -> Dataset:
     FileError, TableError
         If a table is missing or damaged, the two are not of one build, or a value is not finite.
     """
-    about = tables.check_pair(survey)
-    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
-    grid = tables.read_grid(about)
-    flux = np.empty((tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
+    about = survey_tables.check_pair(survey)
+    checks.needed(survey.spectra, about, checks.TRAINING)
+    grid = survey_tables.read_grid(about)
+    flux = np.empty((survey_tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
     filled = 0
 
     def keep(block: np.ndarray) -> None:
@@ -100,9 +100,9 @@ def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
     FileError, TableError
         As `load`, and if the temporary file cannot be written.
     """
-    about = tables.check_pair(survey)
-    table_checks.needed(survey.spectra, about, table_checks.TRAINING)
-    grid = tables.read_grid(about)
+    about = survey_tables.check_pair(survey)
+    checks.needed(survey.spectra, about, checks.TRAINING)
+    grid = survey_tables.read_grid(about)
     file = Scratch(Path(scratch or survey.spectra.parent), grid.size)
     quasars, spectra = _read(survey, about, file.append)
     return Dataset(quasars, spectra, OnDisk(file, np.arange(len(spectra)), grid.size), grid, about)
@@ -110,9 +110,9 @@ def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
 
 def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read both tables, which must be of the build that `about` names, and hand the fluxes over in blocks of rows."""
-    quasars = tables.read_quasars(survey.quasars)
+    quasars = survey_tables.read_quasars(survey.quasars)
     rows = []
-    for frame, block in tables.iterate_spectra(survey.spectra):
+    for frame, block in survey_tables.iterate_spectra(survey.spectra):
         if not np.isfinite(block).all():
             bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
             raise TableError(
@@ -120,7 +120,7 @@ def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tu
             )
         keep(block)
         rows.append(frame)
-    if tables.check_pair(survey)["build"] != about["build"]:
+    if survey_tables.check_pair(survey)["build"] != about["build"]:
         raise TableError(
             survey.spectra,
             expected="one table from begin to end",
@@ -181,7 +181,7 @@ def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
     Parameters
     ----------
     about : dict
-        Metadata of spectra.parquet (`tables.read_about`).
+        Metadata of spectra.parquet (`survey_tables.read_about`).
     quasars, spectra : DataFrame
         As `Dataset` has them.
     """

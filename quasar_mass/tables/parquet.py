@@ -53,7 +53,7 @@ def description(path: Path, schema: pa.Schema) -> bytes | None:
 
 
 def read_schema(path: Path, hint: str) -> pa.Schema:
-    """Columns and metadata of a table, one file or a folder of parts; errors as of `tables.read_about`."""
+    """Columns and metadata of a table, one file or a folder of parts; errors as of `survey_tables.read_about`."""
     parts = files(Path(path))
     if not parts:
         got = "an empty folder" if Path(path).is_dir() else "no such file"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from quasar_mass.uncertainty.spread import Spread
+from quasar_mass.uncertainty.mixture_density import Spread
 
 METHODS = ("mean", "weighted", "stacked", "learned")
 LEAST_SN = 0.3  # below it a spectrum counts as one of this signal-to-noise ratio: the power law ends somewhere

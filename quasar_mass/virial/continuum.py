@@ -6,8 +6,8 @@ import numpy as np
 
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial import iron
-from quasar_mass.virial.fit import Fit, Priors, least_squares
-from quasar_mass.virial.rest import bin_centres
+from quasar_mass.virial.optimizer import Fit, Priors, least_squares
+from quasar_mass.virial.rest_frames import bin_centres
 
 PIVOT = 2100.0  # Angstrom: amid the windows, so that level and slope are told apart
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.files import in_letters, progress
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.tables import table_files
+from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
 _BATCH = 480  # spectra in memory at a time
@@ -106,4 +106,4 @@ def write(table: pd.DataFrame, path: Path) -> None:
     """
     kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
     about = {"survkind": kinds, "method": "single-epoch virial masses"}
-    table_files.write(table, path, FILE_COLUMNS, about)
+    formats.write(table, path, FILE_COLUMNS, about)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.fit import Priors
 from quasar_mass.virial.iron import LIGHT
-from quasar_mass.virial.rest import BIN, bin_centres
+from quasar_mass.virial.optimizer import Priors
+from quasar_mass.virial.rest_frames import BIN, bin_centres
 
 # Velocities in this module are in units of 1000 km/s. One bin, a box, adds its variance to a Gaussian's.
 _BIN_VARIANCE = (BIN * 1e-4 * np.log(10.0) * LIGHT * 1e-3) ** 2 / 12.0

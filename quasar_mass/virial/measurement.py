@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.iron import LIGHT
+from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
 from quasar_mass.virial.relation import mass
-from quasar_mass.virial.rest import RestFrames, bin_centres, rest_frames
-from quasar_mass.virial.solve import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
+from quasar_mass.virial.rest_frames import RestFrames, bin_centres, rest_frames
 
 _CHUNK = 48  # spectra fitted at once: their arrays stay in the processor's cache
 

@@ -12,7 +12,7 @@ import pytest
 from killing import hearing
 
 import quasar_analysis
-from quasar_mass.cli import cli
+from quasar_mass.cli import common
 
 HOME = Path(__file__).resolve().parent.parent.parent
 VERBS = {
@@ -287,10 +287,10 @@ def test_an_end_that_python_throws_away_is_asked_for_again(capsys, number, statu
         reached.append("the end")
 
     reached = []
-    top, add = cli.parser("test")
+    top, add = common.parser("test")
     add("work", work, help="works", example="work")
     try:
-        assert cli.run(top, ["work", "--survey", "nowhere"]) == status
+        assert common.run(top, ["work", "--survey", "nowhere"]) == status
     finally:
         signal.signal(signal.SIGINT, before)
     assert reached == ["behind the call"]

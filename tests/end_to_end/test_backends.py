@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from quasar_mass import backend, easyai, model_file, network
-from quasar_mass.network.network import Stage
+from quasar_mass.network.architecture import Stage
 folder = Path(sys.argv[1])
 keras = backend.import_keras()
 k = keras.layers

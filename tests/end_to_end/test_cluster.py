@@ -21,13 +21,13 @@ from quasar_mass.core import cluster
 from quasar_mass.core.errors import ClusterError, ModelError, SurveyError
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict import prediction
+from quasar_mass.predict import mass_table
 from quasar_mass.simulation import simulated_survey
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.tables import dataset, tables
-from quasar_mass.tables.build import build as building
-from quasar_mass.tables.build import parts
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.build import partitions
+from quasar_mass.tables.build import pipeline as building
+from quasar_mass.tables.build.pipeline import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -108,7 +108,7 @@ def names_of_workers(address: str) -> list[str]:
 def small(monkeypatch):
     """Shares so small that a tiny survey makes many."""
     monkeypatch.setattr(building, "_CLUSTER_CHUNK", 2)
-    monkeypatch.setattr(parts, "PART_ROWS", 5)
+    monkeypatch.setattr(partitions, "PART_ROWS", 5)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -134,7 +134,7 @@ def test_a_build_on_a_cluster_has_the_rows_of_the_local_one_in_parts(tiny_survey
     assert found.schema.metadata[b"quasar_mass"] == whole.schema.metadata[b"quasar_mass"]
     assert len(pd.read_parquet(tiny_survey.spectra)) == 17
     # and as this one does: evaluate, predict and train stand on this
-    assert tables.count_spectra(tiny_survey.spectra) == 17
+    assert survey_tables.count_spectra(tiny_survey.spectra) == 17
     np.testing.assert_array_equal(
         dataset.load(tiny_survey).flux, np.stack(whole.column("flux").to_numpy(zero_copy_only=False))
     )
@@ -174,8 +174,8 @@ def test_a_survey_simulated_on_a_cluster_is_the_same_bytes(address, tmp_path, mo
 def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, small, tmp_path, monkeypatch):
     from quasar_mass.network import backend
     from quasar_mass.network.easyai import EasyAI
-    from quasar_mass.predict.calibration import calibrate_file
-    from quasar_mass.predict.quoting import Quoter
+    from quasar_mass.predict.calibrate import calibrate_file
+    from quasar_mass.predict.predictor import Quoter
 
     build(tiny_survey, step=STEP, quiet=True)
     data = dataset.load(tiny_survey)
@@ -188,15 +188,15 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     files = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
     readable = files[3].read_bytes()
     files[3].write_bytes(b"not a spectrum")
-    monkeypatch.setattr(prediction, "BATCH", 7)
+    monkeypatch.setattr(mass_table, "BATCH", 7)
 
     def masses(predict, where, per_object: bool, **options) -> bytes:
         table = predict(where, quoter, per_object=per_object, quiet=True, **options)
-        prediction.write(table, tmp_path / "masses.ecsv", {})
+        mass_table.write(table, tmp_path / "masses.ecsv", {})
         return (tmp_path / "masses.ecsv").read_bytes()
 
-    of_survey = (prediction.predict_survey, tiny_survey)
-    of_files = (prediction.predict_files, files)
+    of_survey = (mass_table.predict_survey, tiny_survey)
+    of_files = (mass_table.predict_files, files)
     asked = [(*of_survey, False), (*of_survey, True), (*of_files, False)]
     here = [masses(*one) for one in asked]
     assert b"unreadable" in here[2]
@@ -206,7 +206,7 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     assert [masses(*one, jobs=address) for one in asked[:2]] == here[:2]
     assert masses(*asked[0]) == here[0]
     with pytest.raises(ModelError, match="network of this process alone"):
-        prediction.predict_files(files, EasyAI.load(tmp_path / "network.h5"), jobs=address, quiet=True)
+        mass_table.predict_files(files, EasyAI.load(tmp_path / "network.h5"), jobs=address, quiet=True)
 
 
 def shell(*arguments, where: Path = HOME) -> str:

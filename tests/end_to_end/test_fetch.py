@@ -20,7 +20,7 @@ from killing import hearing
 import get_Chen_data
 import quasar_analysis
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch.answers import Policy
+from quasar_mass.fetch.responses import Policy
 from quasar_mass.fetch.run import fetch
 
 HOME = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from quasar_mass.tables.tables import REFERENCE_COLUMNS
+from quasar_mass.tables.survey_tables import REFERENCE_COLUMNS
 
 HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 80

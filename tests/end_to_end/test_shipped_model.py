@@ -6,9 +6,9 @@ import pytest
 from quasar_mass import virial
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict import prediction
+from quasar_mass.predict import mass_table
 from quasar_mass.report import comparison
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import PIXEL, luminosity_distance, transmission
 from quasar_mass.virial.files import measure_files
 
@@ -20,7 +20,7 @@ WINDOWS = {"C IV": (1480.0, 1600.0, 1547.0), "C III]": (1830.0, 1985.0, 1906.0),
 
 @pytest.fixture(scope="module")
 def shipped():
-    return EasyAI.load(prediction.SHIPPED_MODEL)
+    return EasyAI.load(mass_table.SHIPPED_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_the_file_says_what_it_was_trained_on(shipped):
     assert shipped.about["kind"] == "simulated"
     assert "true Mg II masses" in shipped.about["targets"]["intermediate"]
     assert "labels" in shipped.about["targets"]["final"]
-    card = (prediction.SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
+    card = (mass_table.SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
     assert "simulated" in card.splitlines()[0]
     assert "make train SURVEY=data" in card.splitlines()[0]
 
@@ -102,7 +102,7 @@ def test_real_spectra_get_masses_near_those_of_the_line_fit(shipped, real_data):
     files = [real_data / "sdss" / name.split("-")[0] / f"spec-{name}.fits" for name in names]
     if not all(file.exists() for file in files):
         pytest.skip("needs three real spectra that cover the window")
-    predicted = prediction.predict_files(files, shipped, quiet=True)["LMBH"].to_numpy()
+    predicted = mass_table.predict_files(files, shipped, quiet=True)["LMBH"].to_numpy()
     fitted = measure_files(files, quiet=True)["LMBH"].to_numpy()
     assert np.all(np.abs(predicted - fitted) < 0.8)  # the scatter of single-epoch masses, twice
 
@@ -122,7 +122,7 @@ def patched(spectrum, composite):
 
 
 def test_real_profiles_of_other_redshifts_get_masses_like_those_of_the_line_fit(shipped, composite, real_data):
-    files = prediction.expand([real_data / "sdss"])
+    files = mass_table.expand([real_data / "sdss"])
     fitted = measure_files(files, quiet=True)
     usable = fitted["Z"].between(0.95, 2.62) & (fitted["SN"] > 3.5) & fitted["LMBH_MgII"].notna()
     usable &= ~fitted["FLAGS"].str.contains("very wide")

@@ -10,13 +10,13 @@ from archive_server import Archive
 
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import addresses, big_files
-from quasar_mass.fetch.answers import Policy
-from quasar_mass.fetch.big_files import bring, check_chen, check_dr16q, fetch_catalogs
+from quasar_mass.fetch import catalog_files, urls
+from quasar_mass.fetch.catalog_files import bring, check_chen, check_dr16q, fetch_catalogs
 from quasar_mass.fetch.client import Client
-from quasar_mass.fetch.content import git_blob
 from quasar_mass.fetch.osf import fetch_tables, listing
-from quasar_mass.tables import tables
+from quasar_mass.fetch.responses import Policy
+from quasar_mass.fetch.verify import git_blob
+from quasar_mass.tables import survey_tables
 
 HASTY = Policy(tries=4, backoff=0.002, silence=2.0, progress=10_000)
 ADDRESS = "https://data.sdss.org/big.fits"
@@ -121,7 +121,7 @@ def test_what_is_not_accepted_is_not_kept(target):
 
 
 def test_full_disk_is_said_before_anything_is_fetched(target, monkeypatch):
-    monkeypatch.setattr(big_files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(catalog_files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with Archive({"/big.fits": BODY}) as archive, pytest.raises(SurveyError, match="GB of free disk"):
         get(archive, target)
     assert not archive.asked
@@ -133,10 +133,10 @@ def test_full_disk_is_said_before_anything_is_fetched(target, monkeypatch):
 @pytest.fixture
 def published(tiny_survey, monkeypatch):
     """Where the tiny survey's catalogues are served, as if they were the published ones."""
-    monkeypatch.setattr(addresses, "CHEN_ROWS", 12)
-    monkeypatch.setattr(addresses, "DR16Q_ROWS", 12)
-    monkeypatch.setattr(addresses, "DR16Q_SIZE", 1000)
-    return {path_of(addresses.CHEN): tiny_survey.chen, path_of(addresses.DR16Q): tiny_survey.dr16q}
+    monkeypatch.setattr(urls, "CHEN_ROWS", 12)
+    monkeypatch.setattr(urls, "DR16Q_ROWS", 12)
+    monkeypatch.setattr(urls, "DR16Q_SIZE", 1000)
+    return {path_of(urls.CHEN): tiny_survey.chen, path_of(urls.DR16Q): tiny_survey.dr16q}
 
 
 def catalogs(archive, survey):
@@ -152,7 +152,7 @@ def test_catalogues_are_brought_once_and_say_what_they_proved_to_be(published, t
         assert "fetched, verified: whole" in dr16q
         assert survey.chen.read_bytes() == tiny_survey.chen.read_bytes()
         assert survey.dr16q.read_bytes() == tiny_survey.dr16q.read_bytes()
-        monkeypatch.setattr(addresses, "CHEN_BLOB", git_blob(survey.chen.read_bytes()))
+        monkeypatch.setattr(urls, "CHEN_BLOB", git_blob(survey.chen.read_bytes()))
         survey.chen.write_bytes(survey.chen.read_bytes().replace(b"\n", b"\r\n"))  # as git may check it out
         chen, _ = catalogs(archive, survey)
         assert "there already, verified: the published bytes" in chen
@@ -162,7 +162,7 @@ def test_catalogues_are_brought_once_and_say_what_they_proved_to_be(published, t
 
 def test_catalogue_with_other_rows_is_not_the_published_one(published, tmp_path, monkeypatch):
     survey = Survey(tmp_path / "sky")
-    monkeypatch.setattr(addresses, "DR16Q_ROWS", 750_414)
+    monkeypatch.setattr(urls, "DR16Q_ROWS", 750_414)
     with Archive(published) as archive, pytest.raises(FetchError, match="expected 750,414 rows, got 12"):
         catalogs(archive, survey)
     assert not survey.dr16q.exists()
@@ -225,7 +225,7 @@ def reference(tmp_path):
     return (tmp_path / "q.parquet").read_bytes(), (tmp_path / "s.parquet").read_bytes()
 
 
-LISTING = path_of(addresses.OSF_LISTING)
+LISTING = path_of(urls.OSF_LISTING)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def project(reference):
     return {
         LISTING: page(
             [readme, item("spectra.parquet", spectra, link="https://osf.io/download/ss/")],
-            f"{addresses.OSF_LISTING}?page=2",
+            f"{urls.OSF_LISTING}?page=2",
         ),
         f"{LISTING}?page=2": page([within]),
         path_of(folder): page([item("quasars.parquet", quasars, link="https://files.osf.io/v1/resources/6hbqx/qq")]),
@@ -269,7 +269,7 @@ def test_tables_are_brought_from_osf_verified_and_converted_once(project, tmp_pa
         assert "12 spectra (sdss, step 0.0005)" in lines[-1]
         asked = dict(archive.asked)
         again = osf(archive, survey)
-    assert tables.read_about(survey.spectra)["kind"] == "sdss"
+    assert survey_tables.read_about(survey.spectra)["kind"] == "sdss"
     assert (survey.spectra.parent / "spectra_reference.parquet").read_bytes() == reference[1]
     assert all("there already" in line or "converted already" in line for line in again)
     assert archive.asked["/v1/resources/6hbqx/ss?token=1"] == asked["/v1/resources/6hbqx/ss?token=1"] == 1
@@ -306,7 +306,7 @@ def test_listing_that_no_honest_server_sends_is_refused(tmp_path, change, words)
     ("content", "words"),
     [
         (page([], "file:///etc/passwd"), "expected web addresses"),
-        (page([], addresses.OSF_LISTING), "none twice"),
+        (page([], urls.OSF_LISTING), "none twice"),
         (page([item("x", b"x", link="ftp://x/y")]), "expected web addresses"),
         (b"<html>", "not JSON"),
         (b"[]", "expected OSF's list"),
@@ -333,7 +333,7 @@ def test_project_without_the_table_says_what_it_has(tmp_path):
 
 
 def test_tables_built_here_are_not_replaced_by_the_reference_s(tiny_survey, project):
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
 
     build(tiny_survey, step=1e-3, quiet=True)
     with Archive(project, fault=moved) as archive, pytest.raises(SurveyError, match="no table built"):

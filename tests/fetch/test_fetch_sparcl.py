@@ -7,8 +7,8 @@ import requests
 from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import manifest, sparcl
-from quasar_mass.fetch.addresses import specid
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.fetch.urls import specid
+from quasar_mass.spectra.sdss import read_spectrum
 
 EPOCHS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
 FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.NEEDED, *sparcl.USEFUL, "plate", "exptime"}

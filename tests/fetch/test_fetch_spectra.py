@@ -18,9 +18,9 @@ from archive_server import Archive, at_random, many_spectra
 
 from quasar_mass.core.errors import FetchError, FileError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import addresses, manifest
-from quasar_mass.fetch.answers import Policy
+from quasar_mass.fetch import manifest, urls
 from quasar_mass.fetch.client import Client
+from quasar_mass.fetch.responses import Policy
 from quasar_mass.fetch.spectra import fetch_spectra, raise_if_failed, write_list
 
 HASTY = Policy(tries=6, backoff=0.002, silence=2.0, slowest=1000.0, window=0.3)
@@ -28,7 +28,7 @@ HOLES = 50  # every so many-th file is not there
 
 
 def path_of(epoch, run2d="v5_13_0"):
-    return addresses.spectrum(*epoch, run2d).removeprefix("https://data.sdss.org")
+    return urls.spectrum(*epoch, run2d).removeprefix("https://data.sdss.org")
 
 
 def fetch(survey, epochs, archive, *, policy=HASTY, jobs=8, **options):
@@ -59,7 +59,7 @@ def assert_all_there(survey, epochs, content):
             assert (row["state"], row["reason"], row["bytes"]) == ("not published", "not in v5_13_0, v5_13_2", 0)
         else:
             assert (row["sha256"], row["bytes"]) == (hashlib.sha256(body).hexdigest(), len(body))
-            assert row["url"] == addresses.spectrum(*epoch, "v5_13_0")
+            assert row["url"] == urls.spectrum(*epoch, "v5_13_0")
             assert (row["run2d"], row["state"]) == ("v5_13_0", "verified")
 
 
@@ -164,9 +164,7 @@ def test_not_published_is_what_every_reduction_answers_404_for(survey):
     _, content = many_spectra(2, 50)
     with Archive({path_of(epochs[1], "v5_13_2"): content(path_of(epochs[1]))}) as archive:
         report = fetch(survey, epochs, archive)
-        assert set(archive.asked) == {
-            path_of(epoch, run2d) for epoch in epochs for run2d in addresses.reductions(epoch[0])
-        }
+        assert set(archive.asked) == {path_of(epoch, run2d) for epoch in epochs for run2d in urls.reductions(epoch[0])}
         assert fetch(survey, epochs, archive).brought == 0
         assert max(archive.asked.values()) == 1  # not asked again ...
         fetch(survey, epochs, archive, recheck=True)
@@ -282,7 +280,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from archive_server import many_spectra
-from quasar_mass.fetch.answers import Policy
+from quasar_mass.fetch.responses import Policy
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.spectra import fetch_spectra
 from quasar_mass.core.survey import Survey

@@ -20,8 +20,8 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_arrays, model_file
 from quasar_mass.network.keras_io.hdf5 import SEAL_SIZE, unchanged
-from quasar_mass.tables import dataset, parquet, tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import dataset, parquet, survey_tables
+from quasar_mass.tables.build.pipeline import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -73,9 +73,9 @@ def test_a_table_is_what_was_written_or_refused(built, which, bits):
 def test_rejects_and_the_manifest_too(built, tmp_path, bits):
     row = {"OBJECT": "a", "EPOCH": "4000-56000-0001", "REASON": "missing file", "DETAIL": "why"}
     path = tmp_path / "rejects.parquet"
-    tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
-    whole = tables.read_rejects(path)
-    every_flip(path, bits, "bits of rejects.parquet", lambda: tables.read_rejects(path), whole.equals)
+    survey_tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
+    whole = survey_tables.read_rejects(path)
+    every_flip(path, bits, "bits of rejects.parquet", lambda: survey_tables.read_rejects(path), whole.equals)
 
     survey = Survey(tmp_path / "survey")
     with manifest.Manifest(survey) as one:

@@ -15,8 +15,8 @@ from parquet_mutations import parquet_damage, unsealed
 
 from quasar_mass.core.survey import LABEL_COLUMNS, Survey
 from quasar_mass.fetch import manifest
-from quasar_mass.predict.wanted import gather
-from quasar_mass.tables import tables
+from quasar_mass.predict.inputs import gather
+from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build.convert import convert
 
 
@@ -178,13 +178,13 @@ def test_a_damaged_table_of_the_reference_is_converted_as_it_is_or_refused(tmp_p
         with pq.ParquetFile(source) as file:
             table = file.read(columns=[name for name in file.schema_arrow.names if re.fullmatch(r"[\w .-]+", name)])
         if which == "quasars":
-            found = tables.read_quasars(survey.quasars)
+            found = survey_tables.read_quasars(survey.quasars)
             label = dict(
                 zip(map(_plain, table.column("OBJECT").to_pylist()), table.column("LMBH").to_pylist(), strict=True)
             )
             assert found["LMBH"].to_dict() == label
         else:
-            ((frame, flux),) = tables.iterate_spectra(survey.spectra)
+            ((frame, flux),) = survey_tables.iterate_spectra(survey.spectra)
             assert np.isfinite(flux).all()
             epochs = [_plain(name) for name in table.column("EPOCH").to_pylist()]
             assert set(frame["EPOCH"]) <= set(epochs)

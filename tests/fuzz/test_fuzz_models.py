@@ -14,13 +14,13 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_arrays import ARRAYS
-from quasar_mass.predict import usage
-from quasar_mass.predict.calibration import calibrate_file
-from quasar_mass.predict.quoting import Quoter
-from quasar_mass.predict.seeing import Stacks
+from quasar_mass.predict import compatibility
+from quasar_mass.predict.calibrate import calibrate_file
+from quasar_mass.predict.inference import Stacks
+from quasar_mass.predict.predictor import Quoter
 from quasar_mass.tables import dataset
-from quasar_mass.tables.build.build import build
-from quasar_mass.uncertainty.uncertainty import Calibration
+from quasar_mass.tables.build.pipeline import build
+from quasar_mass.uncertainty.calibration import Calibration
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -80,9 +80,9 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
 
     def use() -> tuple:
         quoter = Quoter.load(path, confidence=0.5)
-        usage.check_fit(quoter.ensemble.first, data.about, path)
+        compatibility.check_fit(quoter.ensemble.first, data.about, path)
         seen = quoter.see(data.flux, redshift, noise)
-        usage.caution(quoter.ensemble.first, "sdss")
+        compatibility.caution(quoter.ensemble.first, "sdss")
         return (
             quoter.quote(seen),
             quoter.flags(seen, noise),

@@ -8,9 +8,9 @@ import watch
 from mutations import BLOCK, CARD, layout, with_card
 
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict.wanted import gather
-from quasar_mass.spectra.spec_file import read_spectrum
-from quasar_mass.tables import tables
+from quasar_mass.predict.inputs import gather
+from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.tables import survey_tables
 from quasar_mass.tables.catalogs import read_chen, read_dr16q
 
 SIZES = (-1, -2880, -5760, -(10**6), -(10**17), 2**31, 10**12, 2**63 - 1)
@@ -64,7 +64,7 @@ def test_a_million_columns_end_in_a_sentence(tmp_path, make, tiny_survey):
     # a tenth of them: pyarrow takes minutes to write more
     columns = {f"c{n}": pa.array([1.0]) for n in range(number // 10)}
     pq.write_table(pa.table(columns), tmp_path / "wide.parquet")
-    refuse("tables", lambda: tables.read_quasars(tmp_path / "wide.parquet"))
+    refuse("tables", lambda: survey_tables.read_quasars(tmp_path / "wide.parquet"))
     refuse("lists", lambda: gather([tmp_path / "wide.parquet"], Survey(tmp_path)))
 
 
@@ -78,7 +78,7 @@ def test_a_file_larger_than_any_spec_file_is_not_read(tmp_path, make):
 @pytest.mark.parametrize("rows", [10**9, 10**12])
 def test_a_table_that_claims_more_rows_than_it_holds_is_refused(tiny_survey, rows):
     from quasar_mass.tables import dataset
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
 
     build(tiny_survey, step=1e-2, quiet=True)
     content = tiny_survey.spectra.read_bytes()

@@ -12,7 +12,7 @@ from mutations import Case, fits_damage
 
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import simulated_survey
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 
 
 def decoded(content: bytes, original: dict | None = None) -> dict:

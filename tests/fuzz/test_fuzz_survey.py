@@ -10,17 +10,21 @@ from hypothesis import strategies as st
 from mutations import fits_damage
 
 from quasar_mass.core.survey import Survey
-from quasar_mass.tables import tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import survey_tables
+from quasar_mass.tables.build.pipeline import build
 
 STEP = 1e-2
 
 
 def rows(survey: Survey) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    frames, blocks = zip(*tables.iterate_spectra(survey.spectra), strict=True)
+    frames, blocks = zip(*survey_tables.iterate_spectra(survey.spectra), strict=True)
     spectra = pd.concat(frames).set_index("EPOCH")
     spectra["flux"] = [row.tobytes() for row in np.concatenate(blocks)]
-    return tables.read_quasars(survey.quasars), spectra, tables.read_rejects(survey.rejects).set_index("EPOCH")
+    return (
+        survey_tables.read_quasars(survey.quasars),
+        spectra,
+        survey_tables.read_rejects(survey.rejects).set_index("EPOCH"),
+    )
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from mutations import Case
 from parquet_mutations import parquet_damage, unsealed
 
 from quasar_mass.core.survey import SPLITS, Survey
-from quasar_mass.tables import dataset, tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.build.pipeline import build
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,15 @@ def test_a_damaged_table_is_loaded_as_it_is_or_refused(built, which, examples):
 def test_damaged_rejects_are_read_as_they_are_or_refused(built, examples, tmp_path):
     path = tmp_path / "rejects.parquet"
     row = {"OBJECT": "a", "EPOCH": "4000-56000-0001", "REASON": "missing file", "DETAIL": "why"}
-    tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
+    survey_tables.write_rejects(path, [row] * 5, {"kind": "sdss", "build": "abc"})
     content = unsealed(path.read_bytes())
 
     def check(case: Case) -> None:
         path.write_bytes(case.damaged())
-        found = watch.attempt("rejects.parquet", lambda: tables.read_rejects(path))
+        found = watch.attempt("rejects.parquet", lambda: survey_tables.read_rejects(path))
         if found is not None:
             expected = held(path.read_bytes())
-            for name in tables.REJECT_SCHEMA.names:
+            for name in survey_tables.REJECT_SCHEMA.names:
                 assert len(expected[name]) == len(found)
                 assert all(
                     one == other or found[name].isna()[row]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quasar_mass.network import augmentation, easyai, network
+from quasar_mass.network import architecture, augmentation, easyai
 from quasar_mass.network.augmentation import Fresh, Joined, Varied
 from quasar_mass.network.batches import Arrays
 from quasar_mass.network.easyai import EasyAI
@@ -110,7 +110,7 @@ def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(varied, 
         return EasyAI(layers, (PIXELS, 1), seed=3)
 
     validation = varied.spectra[:40], varied.label[:40]
-    stages = [network.Stage("one", 1e-3, 3)]
+    stages = [architecture.Stage("one", 1e-3, 3)]
     straight = tiny()
     straight.train(varied, validation, stages=stages, quiet=True)
 

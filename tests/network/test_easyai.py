@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from quasar_mass.core.errors import ModelError, TableError
-from quasar_mass.network import backend, easyai, network
+from quasar_mass.network import architecture, backend, easyai
+from quasar_mass.network.architecture import Stage
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
-from quasar_mass.network.network import Stage
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -243,7 +243,7 @@ def test_a_diverging_training_stops_with_a_sentence():
     assert same(ann, tiny())
 
 
-@pytest.mark.parametrize("layers", [network.layers, network.published_layers])
+@pytest.mark.parametrize("layers", [architecture.layers, architecture.published_layers])
 def test_the_mass_network_fits_both_grids(layers):
     for step, pixels in ((1e-4, 3701), (5e-5, 7401)):
         ann = EasyAI(layers(step), (pixels, 1))

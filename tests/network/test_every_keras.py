@@ -12,7 +12,7 @@ import pytest
 
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.network.keras_io import model_file, portable
+from quasar_mass.network.keras_io import keras2_config, model_file
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -43,7 +43,7 @@ ELSEWHERE = {"jax": ("keras", "network_*.h5"), "tf_keras": ("tf_keras", "*.h5")}
 
 
 def every_layer(k) -> dict:
-    """A small stack around each layer that `portable` lists, for spectra of shape (PIXELS, 1)."""
+    """A small stack around each layer that `keras2_config` lists, for spectra of shape (PIXELS, 1)."""
     one = {
         "Activation": [k.Activation("softsign"), k.Activation("silu"), k.Activation("gelu")],
         "ActivityRegularization": [k.ActivityRegularization(l1=1e-4)],
@@ -169,7 +169,7 @@ def test_every_keras_restores_optimizer_loss_and_metric(saved, elsewhere):
 
 def test_all_listed_layers_are_tried():
     tried = {type(layer).__name__ for layers in every_layer(backend.import_keras().layers).values() for layer in layers}
-    assert tried | {"InputLayer"} == set(portable.LAYERS)
+    assert tried | {"InputLayer"} == set(keras2_config.LAYERS)
 
 
 def test_keras_2_takes_every_listed_argument():
@@ -188,7 +188,9 @@ for name, names in parts.items():
     unknown[name] = sorted(set(names) - arguments(cls))
 print(json.dumps({name: names for name, names in unknown.items() if names}))
 """
-    lists = [{name: sorted(names) for name, names in table.items()} for table in (portable.LAYERS, portable.PARTS)]
+    lists = [
+        {name: sorted(names) for name, names in table.items()} for table in (keras2_config.LAYERS, keras2_config.PARTS)
+    ]
     assert json.loads(run(code, json.dumps(lists)).splitlines()[-1]) == {}
 
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
-from pages import HOSTILE, page
+from pages import HOSTILE
+from pages import page as html_of
 
 from quasar_mass.core.errors import FileError, ModelError, QuasarMassError, TableError
 from quasar_mass.core.survey import HOME, Survey
@@ -23,11 +24,11 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io.hdf5 import SEAL_SIZE
 from quasar_mass.network.keras_io.model_arrays import read_arrays
-from quasar_mass.predict.wanted import gather
-from quasar_mass.report import report_page
-from quasar_mass.spectra.spec_file import read_spectrum
-from quasar_mass.tables import parquet, table_files, tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.predict.inputs import gather
+from quasar_mass.report import page
+from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.tables import formats, parquet, survey_tables
+from quasar_mass.tables.build.pipeline import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -188,7 +189,7 @@ def test_parquet_of_a_pickling_extension_type_is_not_unpickled(tmp_path, canary)
         schema=pa.schema([field], metadata={parquet.METADATA: b'{"kind": "sdss", "build": "a"}', b"pandas": monkey}),
     )
     pq.write_table(table, path)
-    for read in (tables.read_quasars, tables.read_about, lambda path: gather([path], None)):
+    for read in (survey_tables.read_quasars, survey_tables.read_about, lambda path: gather([path], None)):
         with contextlib.suppress(QuasarMassError):
             read(path)
     assert not canary.exists()
@@ -283,7 +284,7 @@ def test_tables_whose_spectra_have_other_names_than_spectra_are_refused(tiny_sur
     names = [name, *table.column("EPOCH").to_pylist()[1:]]
     pq.write_table(table.set_column(1, "EPOCH", pa.array(names)), tiny_survey.spectra)
     with pytest.raises(TableError, match="spectra named plate-mjd-fiber"):
-        list(tables.iterate_spectra(tiny_survey.spectra))
+        list(survey_tables.iterate_spectra(tiny_survey.spectra))
 
 
 @pytest.mark.parametrize(
@@ -308,8 +309,8 @@ def test_names_in_any_letters_can_be_written_in_every_format(tmp_path, ending):
     names = ["é中", 'a\nb\x1b,"c', "../../x", "plain"]
     path = tmp_path / f"masses.{ending}"
     table = pd.DataFrame({"OBJECT": names, "LMBH": [8.0, np.nan, 9.0, 8.5]})
-    table_files.write(table, path, {"OBJECT": ("", "name"), "LMBH": ("", "mass")}, {"model": "é.h5"})
-    found = Table.read(path, format=table_files.ENDINGS[path.suffix])
+    formats.write(table, path, {"OBJECT": ("", "name"), "LMBH": ("", "mass")}, {"model": "é.h5"})
+    found = Table.read(path, format=formats.ENDINGS[path.suffix])
     expected = [ascii(name)[1:-1] if ending == "fits" else name for name in names]
     assert [str(name) for name in found["OBJECT"]] == expected
     assert [path.name for path in tmp_path.iterdir()] == [path.name]
@@ -349,22 +350,22 @@ def parsed(text: str) -> Elements:
 
 @pytest.mark.parametrize("words", WORDS)
 def test_the_page_has_the_same_elements_whatever_the_names(words):
-    plain, hostile = parsed(page("plain")), parsed(page(words))
+    plain, hostile = parsed(html_of("plain")), parsed(html_of(words))
     assert hostile.tags == plain.tags
     assert hostile.attributes == plain.attributes
     assert not any(name.startswith("on") for name in hostile.attributes)
     assert words in "".join(hostile.texts), "and says them in full"
-    stored = re.search(r'id="data">(.*?)</script>', page(words), re.DOTALL)[1]
+    stored = re.search(r'id="data">(.*?)</script>', html_of(words), re.DOTALL)[1]
     assert json.loads(stored)["epoch"][0] == f"{words}0"
 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_pictures_and_columns_escape_names_too(tmp_path, words):
     (tmp_path / "a.png").write_bytes(b"png")
-    elements = parsed(report_page.picture(tmp_path / "a.png", words))
+    elements = parsed(page.picture(tmp_path / "a.png", words))
     assert elements.tags == ["figure", "img", "figcaption"]
     assert elements.attributes == ["alt", "src"]
-    table = report_page.table(pd.DataFrame({words: [words], "n": [1]}).rename_axis(f"{words} "))
+    table = page.table(pd.DataFrame({words: [words], "n": [1]}).rename_axis(f"{words} "))
     assert set(parsed(table).tags) == {"div", "table", "thead", "tr", "th", "tbody", "td"}
 
 

@@ -18,21 +18,21 @@ from quasar_mass.cli import best_models
 from quasar_mass.core import evaluation
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import DEMO_OBJECTS, Survey
-from quasar_mass.network import backend, network
+from quasar_mass.network import architecture, backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
-from quasar_mass.predict import prediction
-from quasar_mass.predict.quoting import Quoter
-from quasar_mass.predict.usage import SHIPPED_MODEL
-from quasar_mass.report import assessment, baselines, explanation
+from quasar_mass.predict import mass_table
+from quasar_mass.predict.compatibility import SHIPPED_MODEL
+from quasar_mass.predict.predictor import Quoter
+from quasar_mass.report import assessment, baselines, explain_files
 from quasar_mass.simulation import library, monitored, population, probes
 from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.tables import catalogs, dataset
 from quasar_mass.tables.build import selection
-from quasar_mass.tables.build.build import build
-from quasar_mass.tables.build.same_quasar import FIBRE, same_quasar
+from quasar_mass.tables.build.duplicates import FIBRE, same_quasar
+from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.dataset import split_objects
-from quasar_mass.tables.tables import read_quasars
+from quasar_mass.tables.survey_tables import read_quasars
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -226,7 +226,7 @@ def predicted(quoter, survey):
     """All tables that a prediction of a survey gives, as bytes that differ where one bit does."""
     found = []
     for per_object in (False, True):
-        table = prediction.predict_survey(survey, quoter, per_object=per_object, quiet=True)
+        table = mass_table.predict_survey(survey, quoter, per_object=per_object, quiet=True)
         found.append({name: table[name].to_numpy().tolist() for name in table})
     return repr(found)
 
@@ -258,7 +258,7 @@ def test_no_label_and_no_truth_reaches_what_explanation_and_report_show_of_a_pre
 
     def explained(survey, folder):
         options = SimpleNamespace(files=[], survey=survey, spectra=3, output=folder, no_slopes=True)
-        text = explanation.explain(options, [SHIPPED_MODEL]).replace(str(folder), "")
+        text = explain_files.explain(options, [SHIPPED_MODEL]).replace(str(folder), "")
         return text, {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
 
     assert explained(copy, tmp_path / "one") == explained(survey, tmp_path / "two")
@@ -279,7 +279,7 @@ REACHES = {
 
 @pytest.mark.parametrize("name", REACHES)
 def test_a_mass_is_a_function_of_the_flux_alone(survey, copy, shipped, name):
-    before = prediction.predict_survey(survey, shipped, quiet=True)
+    before = mass_table.predict_survey(survey, shipped, quiet=True)
     if name == "flux":
         table = pq.read_table(copy.spectra)
         flux = pa.array(table["flux"].to_pylist()[::-1], table.schema.field("flux").type)
@@ -288,7 +288,7 @@ def test_a_mass_is_a_function_of_the_flux_alone(survey, copy, shipped, name):
         )
     else:
         change(copy.quasars if name == "BAL_PROB" else copy.spectra, [name])
-    after = prediction.predict_survey(copy, shipped, quiet=True)
+    after = mass_table.predict_survey(copy, shipped, quiet=True)
     moved = [column for column in before if not before[column].equals(after[column])]
     assert REACHES[name][0] in moved
     assert set(moved) <= set(REACHES[name])
@@ -305,7 +305,7 @@ def small(monkeypatch):
     def few(step):  # named, since Keras would number them on
         return [k.AveragePooling1D(100, name="average"), k.Flatten(name="flat"), k.Dense(1, name="mass")]
 
-    monkeypatch.setattr(network, "layers", few)
+    monkeypatch.setattr(architecture, "layers", few)
     monkeypatch.setattr(library, "PART", 20)
 
     def train(survey, work):
@@ -366,7 +366,7 @@ SHUFFLED = 0.02  # R2 that a model with nothing to learn may reach
 LEARNT = 0.10  # R2 that the same model reaches at least where there is something
 STEP, COARSER = 5e-4, 4  # the grid; of whose pixels the network gets means of so many: it is the real one, and quick
 # Some thousand steps: fewer teach the network nothing, whatever the labels.
-STAGES, BATCH = (network.Stage("intermediate", 1e-3, 20), network.Stage("final", 1e-4, 6)), 8
+STAGES, BATCH = (architecture.Stage("intermediate", 1e-3, 20), architecture.Stage("final", 1e-4, 6)), 8
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +413,7 @@ def test_shuffled_labels_teach_the_network_nothing_and_true_ones_do(labelled):
     def trained(training, others):
         flux, _, mass = training
         flux = coarser(flux)
-        ann = EasyAI(network.layers(COARSER * STEP), (flux.shape[1], 1), seed=1)
+        ann = EasyAI(architecture.layers(COARSER * STEP), (flux.shape[1], 1), seed=1)
         # without a choice of the best training epoch, which labels would take part in
         ann.train((flux, mass), (flux, mass), stages=STAGES, batch_size=BATCH, choose=False, quiet=True)
         return ann.predict(coarser(others[0]))

@@ -11,9 +11,9 @@ import get_Chen_data
 from quasar_mass.core.errors import FileError, SpectrumError, SurveyError, TableError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.report import figures
-from quasar_mass.simulation.check import comparison, composite, label_table, measured, rows, spec_files
+from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 
 
 def label_frame(n=2000, seed=0, shift=0.0):
@@ -104,7 +104,7 @@ def test_error_of_a_difference_is_that_of_theory():
     n, m = 4000, 1000
     rng = np.random.default_rng(3)
     samples = ((rng.standard_normal(n), n), (rng.standard_normal(m), m))
-    found = rows.side_by_side(
+    found = statistics.side_by_side(
         lambda sample: {("x", "mean"): float(sample.mean()), ("x", "median"): float(np.median(sample))},
         lambda sample, index: sample[index],
         samples,
@@ -119,19 +119,19 @@ def test_error_of_a_difference_is_that_of_theory():
 def test_average_distance_of_equal_populations_is_the_error_given():
     rng = np.random.default_rng(4)
     pairs = [(rng.standard_normal(400), rng.standard_normal(300)) for _ in range(200)]
-    found = [rows.distance("x", *pair, 0.05) for pair in pairs]
+    found = [statistics.distance("x", *pair, 0.05) for pair in pairs]
     assert np.mean([one["simulated"] for one in found]) == pytest.approx(found[0]["error"], rel=0.06)
 
 
 def test_marks():
-    assert rows.row("", "", 1.0, 1.05, 0.05)["mark"] == "ok"
-    assert rows.row("", "", 1.0, 0.94, 0.05)["mark"] == "off"
-    assert rows.row("", "", 1.0, np.nan, 0.05)["mark"] == "off"
-    assert rows.row("", "", 1.0, 9.0)["mark"] == ""
+    assert statistics.row("", "", 1.0, 1.05, 0.05)["mark"] == "ok"
+    assert statistics.row("", "", 1.0, 0.94, 0.05)["mark"] == "off"
+    assert statistics.row("", "", 1.0, np.nan, 0.05)["mark"] == "off"
+    assert statistics.row("", "", 1.0, 9.0)["mark"] == ""
 
 
 def test_printed_tables_are_aligned_and_at_most_120_wide():
-    lines = rows.text(label_table.compare(label_frame(300), label_frame(200, seed=5))).splitlines()
+    lines = statistics.text(label_table.compare(label_frame(300), label_frame(200, seed=5))).splitlines()
     assert max(map(len, lines)) <= 120
     ends = {
         one.rindex(" ok") if one.endswith(" ok") else one.rindex(" off") for one in lines if one[-2:] in ("ok", "ff")
@@ -164,7 +164,7 @@ def smooth_file(make, tmp_path):
 
 
 def residual_statistics(paths):
-    found = [measured.measure(path, 1.6) for path in paths]
+    found = [noise_measures.measure(path, 1.6) for path in paths]
     table = spec_files.compare(found, found)
     group = spec_files.CHI_BRIGHT if found[0].signal_to_noise >= spec_files.FAINT else spec_files.CHI_FAINT
     return {q: line(table, group, q)["real"] for q in spec_files.CHI_GOALS}
@@ -184,8 +184,8 @@ def test_residuals_show_understated_errors_outliers_and_correlated_noise(smooth_
     # a mean of two neighbours correlates by one half
     smeared = residual_statistics([smooth_file(smear=True, seed=n) for n in range(4)])
     assert smeared["lag-1 correlation"] == pytest.approx(0.5, abs=0.05)
-    spiked = measured.measure(smooth_file(outliers=200), 1.6)
-    plain = measured.measure(smooth_file(), 1.6)
+    spiked = noise_measures.measure(smooth_file(outliers=200), 1.6)
+    plain = noise_measures.measure(smooth_file(), 1.6)
     used = [~np.isnan(one.chi) for one in (spiked, plain)]
     assert (spiked.chi[used[0]] > 5).mean() == pytest.approx(1 / 20, abs=0.02)
     assert mad_std(spiked.chi[used[0]]) == pytest.approx(mad_std(plain.chi[used[1]]), rel=0.12)
@@ -194,22 +194,22 @@ def test_residuals_show_understated_errors_outliers_and_correlated_noise(smooth_
 def test_residuals_leave_lines_and_bad_pixels_out(smooth_file):
     path = smooth_file()
     spectrum = read_spectrum(path)
-    chi = measured.residuals(spectrum, 1.6)
+    chi = noise_measures.residuals(spectrum, 1.6)
     rest = 10.0 ** (1e-4 * spectrum.pixel) / 2.6
-    room = sum(int(((rest >= low) & (rest <= high)).sum()) // 100 for low, high in measured.SMOOTH)
+    room = sum(int(((rest >= low) & (rest <= high)).sum()) // 100 for low, high in noise_measures.SMOOTH)
     assert room - 2 <= len(chi) <= room
     wavelengths = (1549.06, 1640.42, 1908.73, 2326.44, 2798.75)
-    assert not any(low < one < high for one in wavelengths for low, high in measured.SMOOTH)
+    assert not any(low < one < high for one in wavelengths for low, high in noise_measures.SMOOTH)
     with fits.open(path, memmap=False) as spoiled:
         spoiled[1].data["flux"][~spectrum.good] = 1e6
         spoiled.writeto(path.with_name("spoiled.fits"))
-    again = measured.residuals(read_spectrum(path.with_name("spoiled.fits")), 1.6)
+    again = noise_measures.residuals(read_spectrum(path.with_name("spoiled.fits")), 1.6)
     np.testing.assert_array_equal(chi, again)
 
 
 def test_noise_masks_and_extent_of_a_file_are_counted_exactly(smooth_file, make):
     paths = [smooth_file(seed=n) for n in range(3)]
-    found = [measured.measure(path, 1.6) for path in paths]
+    found = [noise_measures.measure(path, 1.6) for path in paths]
     table = spec_files.compare(found, found)
     n = make.n_pixels
     expected = {
@@ -231,10 +231,12 @@ def test_noise_masks_and_extent_of_a_file_are_counted_exactly(smooth_file, make)
 
 
 def test_or_bits_are_named_and_lambda_eff_is_shared_out(smooth_file):
-    one = measured.measure(smooth_file(), 1.6)
+    one = noise_measures.measure(smooth_file(), 1.6)
     bits = np.zeros(len(one.or_mask), int)
     bits[:450] = (1 << 26) | (1 << 23)
-    flagged = [measured.Measured(**{**vars(one), "or_mask": bits, "lambda_eff": wave}) for wave in (4000.0, 5400.0)]
+    flagged = [
+        noise_measures.Measured(**{**vars(one), "or_mask": bits, "lambda_eff": wave}) for wave in (4000.0, 5400.0)
+    ]
     table = spec_files.compare(flagged, [one, one])
     for name in ("BRIGHTSKY", "BADFLUXFACTOR"):
         found = line(table, spec_files.OR_BITS, name)
@@ -310,13 +312,13 @@ def test_a_list_of_real_spectra_that_is_none_is_one_sentence(tmp_path, text, wor
 def test_a_real_file_without_data_or_or_mask_is_named(smooth_file, make, tmp_path):
     path = smooth_file(ivar=np.zeros(make.n_pixels))
     with pytest.raises(SpectrumError, match="pixels with ivar > 0"):
-        measured.measure(path, 1.5)
+        noise_measures.measure(path, 1.5)
     with fits.open(path) as hdus:
         columns = fits.ColDefs([column for column in hdus[1].columns if column.name.lower() != "or_mask"])
         hdus[1] = fits.BinTableHDU.from_columns(columns)
         hdus.writeto(tmp_path / "without.fits")
     with pytest.raises(SpectrumError, match="a column or_mask"):
-        measured.measure(tmp_path / "without.fits", 1.5)
+        noise_measures.measure(tmp_path / "without.fits", 1.5)
 
 
 def test_a_survey_of_the_sky_is_not_advised_to_be_deleted(tmp_path):
@@ -327,7 +329,7 @@ def test_a_survey_of_the_sky_is_not_advised_to_be_deleted(tmp_path):
 
 def test_without_a_pair_to_show_the_command_still_prints_its_tables(tmp_path, monkeypatch, capsys):
     (tmp_path / "survey.json").write_text('{"kind": "simulated", "complete": true}')
-    frame = rows.table([rows.row("objects", "number", 1, 1)])
+    frame = statistics.table([statistics.row("objects", "number", 1, 1)])
     found = comparison.Comparison(
         "s", frame, frame, frame, None, [], dict.fromkeys(("labels", "spectra", "composite"), "")
     )
@@ -368,7 +370,7 @@ def small_survey(tmp_path_factory):
 
 
 def test_objects_of_the_catalogues_are_those_of_the_built_table(small_survey, tmp_path):
-    from quasar_mass.tables.build.build import build
+    from quasar_mass.tables.build.pipeline import build
 
     before = label_table.read_simulated(small_survey)
     spectra = small_survey.folder / "bigger_data"
@@ -389,7 +391,7 @@ def test_a_small_survey_beside_real_data_twice_the_same(small_survey, real_data,
     monkeypatch.setattr(spec_files, "WHOLE", 4623)  # pixels: nine real files are enough here
     monkeypatch.setattr(comparison, "STACK", 20)
     monkeypatch.setattr(comparison, "SAMPLE", 10)
-    monkeypatch.setattr(rows, "BOOTSTRAPS", 5)
+    monkeypatch.setattr(statistics, "BOOTSTRAPS", 5)
     first, second = (comparison.compare(small_survey, comparison.real_folder()) for _ in range(2))
     assert str(first) == str(second)
     assert max(map(len, str(first).splitlines())) <= 120

@@ -6,14 +6,14 @@ import pytest
 
 from quasar_mass import virial
 from quasar_mass.simulation import labels
-from quasar_mass.simulation.quasar import quasars
+from quasar_mass.simulation.quasar import intrinsic
 
 MEASURED = {"MgII": 8.604, "CIV": 8.396}
 
 
 @pytest.fixture(scope="module")
 def quasar():
-    return quasars.draw(np.random.default_rng(1), 1.7)
+    return intrinsic.draw(np.random.default_rng(1), 1.7)
 
 
 def publish(quasar, seed=1, measured=MEASURED, **options):
@@ -69,7 +69,7 @@ def test_true_masses_are_the_relation_s_for_the_true_widths(quasar):
 def test_the_expected_mass_is_the_mean_truth_behind_many_labels():
     """Against drawing: labels of perfect measurements, many times."""
     for seed in range(3):
-        quasar = quasars.draw(np.random.default_rng(seed), 1.75)
+        quasar = intrinsic.draw(np.random.default_rng(seed), 1.75)
         truth = labels.true_masses(quasar)
         drawn = [publish(quasar, n, truth, redshift=1.75).true_mass for n in range(2000)]
         expected = labels.expected_mass(quasar, 1.75)

@@ -6,7 +6,7 @@ import pytest
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, library, observing, population
-from quasar_mass.simulation.spectrograph import instrument
+from quasar_mass.simulation.spectrograph import recording
 from quasar_mass.spectra.spectrum import to_rest_frame
 
 GROUP = 4
@@ -74,5 +74,5 @@ def test_a_damaged_part_is_named(tmp_path):
 
 def test_noise_correlation_enters():
     """The closed form for uncorrelated pixels on the grid itself is 1 / sqrt(group); the coadd's is larger."""
-    weights = np.convolve(instrument.CORRELATION / np.linalg.norm(instrument.CORRELATION), np.ones(GROUP) / GROUP)
+    weights = np.convolve(recording.CORRELATION / np.linalg.norm(recording.CORRELATION), np.ones(GROUP) / GROUP)
     assert np.linalg.norm(weights) > 1.0 / np.sqrt(GROUP)

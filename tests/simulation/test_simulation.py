@@ -11,11 +11,11 @@ from astropy.io import fits
 from quasar_mass import virial
 from quasar_mass.core.errors import FileError, SurveyError
 from quasar_mass.core.survey import Survey, epoch_name
-from quasar_mass.simulation import labels, observing, population, published, simulated_survey
-from quasar_mass.simulation.quasar import light, quasars
+from quasar_mass.simulation import labels, observing, population, published_catalogs, simulated_survey
+from quasar_mass.simulation.quasar import intrinsic, received_flux
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.simulation.spectrograph import instrument
-from quasar_mass.spectra import fitsbytes
+from quasar_mass.simulation.spectrograph import recording
+from quasar_mass.spectra import fits_bytes
 
 OBJECTS, SEED = 40, 4  # of this seed's two repeated objects, one has its second spectrum as primary
 
@@ -112,7 +112,7 @@ def test_an_object_with_75_spectra_fills_all_74_slots_with_the_others(tmp_path):
     survey, monitored = Survey(tmp_path), population.targets(500, 1)[0]
     record = observing.simulate_target(survey, 1, dataclasses.replace(monitored, has_files=False))
     record = dataclasses.replace(record, primary=3, signal_to_noise=tuple(range(75)))
-    published.write_quasars(survey, [record])
+    published_catalogs.write_quasars(survey, [record])
     row = fits.getdata(survey.dr16q, 1)[0]
     names = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE")
     others = list(zip(*(row[name].tolist() for name in names), strict=True))
@@ -194,12 +194,12 @@ def test_the_light_is_dimmed_by_distance_and_by_the_galaxy():
     from astropy.cosmology import Planck15
     from dust_extinction.parameter_averages import F99
 
-    quasar = quasars.draw(np.random.default_rng(5), 1.7)
-    density = quasars.luminosity_density(quasar, instrument.pixels() - np.log10(2.7))
+    quasar = intrinsic.draw(np.random.default_rng(5), 1.7)
+    density = intrinsic.luminosity_density(quasar, recording.pixels() - np.log10(2.7))
     distance = Planck15.luminosity_distance(1.7).to_value(units.cm)
     flux = 1e17 * density / (4 * np.pi * distance**2 * 2.7)
-    curve = F99(Rv=3.1).extinguish(10 ** instrument.pixels() * units.AA, Av=2.742 * 0.1)
-    assert light.received_light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
+    curve = F99(Rv=3.1).extinguish(10 ** recording.pixels() * units.AA, Av=2.742 * 0.1)
+    assert received_flux.received_light(quasar, 0.1) == pytest.approx(flux * curve, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -387,12 +387,12 @@ def test_truth_says_it_is_simulated_and_holds_to_the_virial_relation(survey):
 
 def test_cards_are_read_by_astropy_as_they_were_meant():
     made = [
-        fitsbytes.card(*card) for card in (("A", True), ("B", -3), ("C", 2.5), ("D", 1e-4), ("E", "text"), ("F", 4.0))
+        fits_bytes.card(*card) for card in (("A", True), ("B", -3), ("C", 2.5), ("D", 1e-4), ("E", "text"), ("F", 4.0))
     ]
-    header = fits.Header.fromstring(fitsbytes.header(made).decode())
+    header = fits.Header.fromstring(fits_bytes.header(made).decode())
     assert list(header.values()) == [True, -3, 2.5, 1e-4, "text", 4.0]
     assert isinstance(header["F"], float)
 
 
 def test_a_header_block_can_leave_room():
-    assert len(fitsbytes.header([], blocks=3)) == 3 * fitsbytes.BLOCK
+    assert len(fits_bytes.header([], blocks=3)) == 3 * fits_bytes.BLOCK

@@ -5,14 +5,14 @@ import weakref
 
 import golden_sample
 
-from quasar_mass.predict.quoting import Quoter
-from quasar_mass.predict.usage import SHIPPED_MODEL
-from quasar_mass.tables import tables
+from quasar_mass.predict.compatibility import SHIPPED_MODEL
+from quasar_mass.predict.predictor import Quoter
+from quasar_mass.tables import survey_tables
 
 
 def test_nothing_of_a_spectrum_is_kept_once_its_mass_is_known():
     quoter = Quoter.load(SHIPPED_MODEL)
-    frame, flux = next(tables.iterate_spectra(golden_sample.SPECTRA))
+    frame, flux = next(survey_tables.iterate_spectra(golden_sample.SPECTRA))
     flux = flux.copy()
     kept = weakref.ref(flux)
     quoter.see(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(float))

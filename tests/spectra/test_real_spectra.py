@@ -8,7 +8,7 @@ from astropy.io import fits
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
 
 

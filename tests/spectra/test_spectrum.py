@@ -16,7 +16,7 @@ from scipy.interpolate import interp1d
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra import spectrum as module
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import Spectrum, to_rest_frame
 
 BRIGHTSKY = 1 << 23

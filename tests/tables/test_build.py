@@ -6,21 +6,25 @@ import pytest
 
 from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.core.survey import Grid
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
-from quasar_mass.tables import tables
-from quasar_mass.tables.build import build as module
-from quasar_mass.tables.build import placing
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import survey_tables
+from quasar_mass.tables.build import pipeline as module
+from quasar_mass.tables.build import regrid
+from quasar_mass.tables.build.pipeline import build
 
 STEP = 1e-3
 
 
 def read(survey):
     """quasars, spectra (with the flux as a column), rejects."""
-    frames, blocks = zip(*tables.iterate_spectra(survey.spectra), strict=True)
+    frames, blocks = zip(*survey_tables.iterate_spectra(survey.spectra), strict=True)
     spectra = pd.concat(frames, ignore_index=True).assign(flux=list(np.concatenate(blocks)))
-    return tables.read_quasars(survey.quasars), spectra.set_index("EPOCH"), tables.read_rejects(survey.rejects)
+    return (
+        survey_tables.read_quasars(survey.quasars),
+        spectra.set_index("EPOCH"),
+        survey_tables.read_rejects(survey.rejects),
+    )
 
 
 def name(spectrum):
@@ -75,8 +79,8 @@ def test_metadata_say_where_the_tables_come_from(tiny_survey):
     import hashlib
 
     report = run(tiny_survey)
-    about = tables.read_about(tiny_survey.spectra)
-    assert about == tables.read_about(tiny_survey.quasars)
+    about = survey_tables.read_about(tiny_survey.spectra)
+    assert about == survey_tables.read_about(tiny_survey.quasars)
     assert about["kind"] == "sdss"
     assert about["grid"] == {"start": 3.16, "step": STEP, "size": 371, "axis": "log10(rest wavelength / Angstrom)"}
     assert about["extinction_corrected"] is True
@@ -150,7 +154,7 @@ def test_without_extinction_nothing_is_corrected(tiny_survey, make):
     _, spectra, _ = read(tiny_survey)
     assert spectra["EBV"].isna().all()
     assert (spectra["FLAGS"] == "no extinction known").all()
-    assert tables.read_about(tiny_survey.spectra)["extinction_corrected"] is False
+    assert survey_tables.read_about(tiny_survey.spectra)["extinction_corrected"] is False
     spectrum = make.tiny[4][0]
     plain = to_rest_frame(
         read_spectrum(make.spec_path(tiny_survey.folder, spectrum)), make.tiny_redshift[4], Grid(STEP)
@@ -186,7 +190,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
             raise RuntimeError("a bug")
         return to_rest_frame(*arguments, **options)
 
-    monkeypatch.setattr(placing, "to_rest_frame", broken)
+    monkeypatch.setattr(regrid, "to_rest_frame", broken)
     monkeypatch.setattr(module, "_CHUNK", 2)
     with pytest.raises(RuntimeError, match="a bug"):
         run(tiny_survey)
@@ -196,7 +200,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
 def test_an_error_on_the_way_keeps_the_tables_of_before(tiny_survey, monkeypatch):
     run(tiny_survey)
     before = {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()}
-    monkeypatch.setattr(placing, "to_rest_frame", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(regrid, "to_rest_frame", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tiny_survey)
     assert {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()} == before
@@ -212,7 +216,7 @@ def test_missing_catalogue_is_said_before_anything_is_made(tiny_survey):
 def test_simulated_survey_says_so_in_its_tables(tiny_survey):
     tiny_survey.card.write_text('{"kind": "simulated", "seed": 3}')
     run(tiny_survey)
-    about = tables.read_about(tiny_survey.spectra)
+    about = survey_tables.read_about(tiny_survey.spectra)
     assert about["kind"] == "simulated"
     assert about["survey"]["seed"] == 3
 
@@ -245,8 +249,8 @@ def test_tables_of_two_builds_are_refused_by_all_who_read_both_and_mended(tiny_s
     """As a kill among the renames leaves them: new spectra beside old quasars."""
     import get_Chen_data
     from quasar_mass.core.errors import TableError
-    from quasar_mass.predict import calibration, prediction
-    from quasar_mass.report import explanation
+    from quasar_mass.predict import calibrate, mass_table
+    from quasar_mass.report import explain_files
     from quasar_mass.tables import dataset
 
     tiny_survey.card.write_text('{"kind": "simulated", "complete": true}')
@@ -257,9 +261,9 @@ def test_tables_of_two_builds_are_refused_by_all_who_read_both_and_mended(tiny_s
     tiny_survey.quasars.write_bytes(old)
     for read_both in (
         lambda: dataset.load(tiny_survey),
-        lambda: prediction.predict_survey(tiny_survey, None),
-        lambda: calibration.calibrate(None, tiny_survey),
-        lambda: explanation._from_table(tiny_survey.spectra, tiny_survey, None, 5),
+        lambda: mass_table.predict_survey(tiny_survey, None),
+        lambda: calibrate.calibrate(None, tiny_survey),
+        lambda: explain_files._from_table(tiny_survey.spectra, tiny_survey, None, 5),
     ):
         with pytest.raises(TableError, match=r"spectra\.parquet: expected the same build as quasars\.parquet"):
             read_both()

@@ -9,7 +9,7 @@ import pytest
 
 from quasar_mass.core.errors import FileError, SurveyError, TableError
 from quasar_mass.core.survey import Survey
-from quasar_mass.tables import dataset, tables
+from quasar_mass.tables import dataset, survey_tables
 from quasar_mass.tables.build import convert as module
 from quasar_mass.tables.build.convert import convert
 
@@ -88,14 +88,14 @@ def _small_blocks(monkeypatch):
 def test_quasars_become_a_table_with_text_names_label_lines_and_splits(reference_quasars, survey):
     said = convert(reference_quasars(), survey, quiet=True)
     assert said.startswith("12 quasars (sdss)")
-    quasars = tables.read_quasars(survey.quasars)
+    quasars = survey_tables.read_quasars(survey.quasars)
     assert quasars.index.tolist() == [object_name(number) for number in range(N_OBJECTS)]
     assert quasars["LABEL_LINE"].tolist() == ["CIV" if number % 4 == 1 else "MgII" for number in range(N_OBJECTS)]
     assert quasars["LMBH"].tolist() == np.round(8 + np.arange(N_OBJECTS) / 10, 2).tolist()
     assert quasars["CHEN EPOCH"].iloc[3] == "4003-56000-0004"
     assert quasars["RA"].isna().all()
     assert set(quasars["SPLIT"]) <= {"training", "validation", "test"}
-    assert tables.read_about(survey.quasars)["kind"] == "sdss"
+    assert survey_tables.read_about(survey.quasars)["kind"] == "sdss"
 
 
 def test_wide_spectra_become_a_table_with_the_same_fluxes(reference_quasars, wide_file, survey):
@@ -119,7 +119,7 @@ def test_wide_spectra_become_a_table_with_the_same_fluxes(reference_quasars, wid
         assert row["Z"] == pytest.approx(1.5 + number / 100)
         assert np.isnan(row["SN"])
         assert row["FLAGS"] == "no extinction known"
-    about = tables.read_about(survey.spectra)
+    about = survey_tables.read_about(survey.spectra)
     assert about["extinction_corrected"] is False
     assert about["kind"] == "sdss"
 
@@ -157,7 +157,7 @@ def test_spectra_without_a_label_are_rejected_by_name(reference_quasars, wide_fi
     said = convert(wide_file[0], survey, quiet=True)
     assert said.startswith("14 spectra")
     assert "4 without a label" in said
-    rejects = tables.read_rejects(survey.rejects)
+    rejects = survey_tables.read_rejects(survey.rejects)
     assert set(rejects["OBJECT"]) == {object_name(3)}
     assert rejects["EPOCH"].tolist() == spectra_of(3)
     assert object_name(3) not in dataset.load(survey).spectra.index.get_level_values("OBJECT")
@@ -281,7 +281,7 @@ def test_quasars_converted_anew_with_other_labels_do_not_match_old_spectra(
 def test_the_published_labels_convert(real_data, survey):
     said = convert(real_data / "labels" / "quasars.parquet", survey, quiet=True)
     assert said.startswith("30,920 quasars (sdss)")
-    quasars = tables.read_quasars(survey.quasars)
+    quasars = survey_tables.read_quasars(survey.quasars)
     assert all(isinstance(name, str) and len(name) == 18 for name in quasars.index)
     assert quasars.index.is_unique
     assert quasars["LABEL_LINE"].value_counts().to_dict() == {"MgII": 23_379, "CIV": 7_541}

@@ -15,11 +15,11 @@ from quasar_mass.core.errors import FileError, SpectrumError, TableError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.fetch import manifest
 from quasar_mass.network.keras_io.model_checks import shapes
-from quasar_mass.predict.wanted import gather
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.predict.inputs import gather
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
-from quasar_mass.tables import dataset, tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.catalogs import read_chen, read_dr16q
 
 
@@ -205,7 +205,7 @@ def test_spectra_that_lack_something_are_refused(built, name):
     except pa.ArrowNotImplementedError as error:  # a list of a fixed size that is missing: pyarrow 21
         pytest.skip(f"this pyarrow cannot write such a table: {error}")
     with pytest.raises(TableError, match=f"{name} in every row"):
-        list(tables.iterate_spectra(built.spectra))
+        list(survey_tables.iterate_spectra(built.spectra))
 
 
 def test_a_spectrum_twice_is_refused(built):
@@ -248,7 +248,7 @@ def test_text_that_is_no_text_is_a_damaged_file(built, tmp_path):
         content = built.spectra.read_bytes()
         change_table(built.spectra, lambda t, name=name: t.set_column(t.column_names.index(name), name, no_text))
         with pytest.raises(FileError, match="whole Parquet file"):
-            list(tables.iterate_spectra(built.spectra))
+            list(survey_tables.iterate_spectra(built.spectra))
         built.spectra.write_bytes(content)
     wanted = pa.table({"EPOCH": no_text, "Z": pa.array([1.6] * 18)})
     pq.write_table(wanted, tmp_path / "wanted.parquet")

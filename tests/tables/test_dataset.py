@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasar_mass.core.errors import FileError, TableError
-from quasar_mass.tables import dataset, tables
-from quasar_mass.tables.build.build import build
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.dataset import split_objects
 
 SHARES = {"training": 0.7, "validation": 0.2, "test": 0.1}
@@ -149,20 +149,20 @@ def test_tables_of_two_builds_are_not_mixed(built):
 
 
 def rewrite(survey, change):
-    about = tables.read_about(survey.spectra)
+    about = survey_tables.read_about(survey.spectra)
     batches = []
-    for frame, flux in tables.iterate_spectra(survey.spectra):
+    for frame, flux in survey_tables.iterate_spectra(survey.spectra):
         batch = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame}
         batch["flux"] = flux.copy()
         change(batch)
         batches.append(batch)
-    tables.write_spectra(survey.spectra, batches, tables.read_grid(about), lambda: about)
+    survey_tables.write_spectra(survey.spectra, batches, survey_tables.read_grid(about), lambda: about)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_flux_that_is_not_finite_is_refused_by_name(built, value):
     rewrite(built, lambda batch: batch["flux"].__setitem__((3, 100), value))
-    epoch = next(tables.iterate_spectra(built.spectra))[0]["EPOCH"].iloc[3]
+    epoch = next(survey_tables.iterate_spectra(built.spectra))[0]["EPOCH"].iloc[3]
     with pytest.raises(TableError, match=f"{epoch}: expected finite flux"):
         dataset.load(built)
 

@@ -14,12 +14,12 @@ import pytest
 from quasar_mass.core.errors import FileError, ModelError, TableError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.network import backend
+from quasar_mass.network.architecture import Stage
 from quasar_mass.network.augmentation import Varied
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
-from quasar_mass.network.network import Stage
-from quasar_mass.tables import dataset, tables
-from quasar_mass.tables.on_disk import OnDisk, Scratch
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.scratch_array import OnDisk, Scratch
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -35,13 +35,20 @@ def write_survey(folder: Path, n: int = N) -> Survey:
     survey, rng = Survey(folder), np.random.default_rng(5)
     objects = [f"object {number:05d}" for number in range(n)]
     flux = rng.random((n, GRID.size), dtype=np.float32)
-    quasars = pd.DataFrame(index=pd.Index(objects, name="OBJECT"), columns=list(tables.QUASAR_COLUMNS), dtype=float)
+    quasars = pd.DataFrame(
+        index=pd.Index(objects, name="OBJECT"), columns=list(survey_tables.QUASAR_COLUMNS), dtype=float
+    )
     quasars = quasars.assign(LMBH=8.5 + flux.mean(axis=1), N_EPOCHS=1, LABEL_LINE="MgII", Z=1.5)
     quasars["CHEN EPOCH"] = [f"4000-56000-{number:04d}" for number in range(n)]
     quasars["SPLIT"] = dataset.split_objects(quasars["N_EPOCHS"])
-    about = {"kind": "sdss", "grid": tables.describe_grid(GRID), "build": "b" * 40, "survey": {"kind": "sdss"}}
-    about |= {"flux_unit": tables.FLUX_UNIT, "cosmology": "Planck15", "extinction_corrected": True, "split_seed": 42}
-    tables.write_quasars(survey.quasars, quasars, about)
+    about = {"kind": "sdss", "grid": survey_tables.describe_grid(GRID), "build": "b" * 40, "survey": {"kind": "sdss"}}
+    about |= {
+        "flux_unit": survey_tables.FLUX_UNIT,
+        "cosmology": "Planck15",
+        "extinction_corrected": True,
+        "split_seed": 42,
+    }
+    survey_tables.write_quasars(survey.quasars, quasars, about)
     columns = {
         "OBJECT": objects,
         "EPOCH": [f"{4000 + number // 1000}-56000-{number % 1000:04d}" for number in range(n)],
@@ -54,7 +61,7 @@ def write_survey(folder: Path, n: int = N) -> Survey:
         "FLAGS": [""] * n,
         "flux": flux,
     }
-    tables.write_spectra(survey.spectra, [columns], GRID, lambda: about)
+    survey_tables.write_spectra(survey.spectra, [columns], GRID, lambda: about)
     return survey
 
 
@@ -145,12 +152,12 @@ def test_a_network_for_another_grid_refuses_them(disk):
 
 def test_bad_tables_are_refused_as_in_memory(tmp_path):
     survey = write_survey(tmp_path, 20)
-    about = tables.read_about(survey.spectra)
-    frame, flux = next(tables.iterate_spectra(survey.spectra))
+    about = survey_tables.read_about(survey.spectra)
+    frame, flux = next(survey_tables.iterate_spectra(survey.spectra))
     flux = flux.copy()
     flux[7, 3] = np.nan
     batch = {name: frame[name].tolist() for name in frame} | {"flux": flux}
-    tables.write_spectra(survey.spectra, [batch], GRID, lambda: about)
+    survey_tables.write_spectra(survey.spectra, [batch], GRID, lambda: about)
     with pytest.raises(TableError, match="4000-56000-0007: expected finite flux"):
         dataset.stream(survey)
 

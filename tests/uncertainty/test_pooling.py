@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quasar_mass.uncertainty import pooling, spread
+from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.pooling import Epochs, Noise, Pooling
 
 
@@ -45,7 +45,7 @@ def test_noise_and_shared_part_are_told_apart():
 def test_no_method_minds_the_order_of_the_spectra():
     rng = np.random.default_rng(5)
     known = [epochs(rng, n) for n in rng.integers(2, 8, 150)]
-    learned = spread.fit(np.array([one.features() for one in known]), rng.normal(0, 0.1, 150), np.ones(150))
+    learned = mixture_density.fit(np.array([one.features() for one in known]), rng.normal(0, 0.1, 150), np.ones(150))
     methods = Pooling(Noise(-3.0, 1.0, 0.01), learned, {"any": "learned"})
     one = known[0]
     order = rng.permutation(len(one.mass))

@@ -14,14 +14,14 @@ from pathlib import Path
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.files import in_turn
 from quasar_mass.network.backend import import_keras
-from quasar_mass.network.keras_io import model_checks, portable, unsealed
+from quasar_mass.network.keras_io import keras2_config, model_checks, untrusted
 from quasar_mass.network.keras_io.hdf5 import in_memory, unchanged, write
 
 ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
 KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
 OPENS = "opens"
 # Keras 3.15 writes its optimizer's state under the first name; where it finds one there, it builds an optimizer for no
-# variables at all: the state is lost, and `fit` fails. Under the second name, plain Keras starts a fresh optimizer,
+# variables at all: the state is lost, and `optimizer` fails. Under the second name, plain Keras starts a fresh optimizer,
 # which works, and `load` restores the state.
 KERAS_OPTIMIZER, OPTIMIZER = "optimizer_weights", "quasar_mass_optimizer"
 ABOUT_LIMIT = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
@@ -99,12 +99,15 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = in_turn)
 def _rewrite_configurations(attributes: dict, keras) -> str | None:
     """Put what Keras 3 wrote into words that Keras 2 understands too; where that fails, leave it and say why."""
     refused = None
-    for name, rewrite in (("model_config", portable.model_config), ("training_config", portable.training_config)):
+    for name, rewrite in (
+        ("model_config", keras2_config.model_config),
+        ("training_config", keras2_config.training_config),
+    ):
         if name not in attributes:
             continue
         try:
             attributes[name] = json.dumps(rewrite(json.loads(attributes[name]), keras))
-        except portable.NotPortable as reason:
+        except keras2_config.NotPortable as reason:
             # An optimizer that Keras 2 does not know is no hindrance: it opens the network with compile=False.
             refused = str(reason) if name == "model_config" else refused
     return refused
@@ -157,7 +160,7 @@ def read_about(path: str | os.PathLike) -> dict | None:
     fault = None if sealed else "other bytes than its checksum is of"
     if sealed is None:
         model_checks.heaps(path)
-        fault = unsealed.fault(path)
+        fault = untrusted.fault(path)
     if fault:
         raise ModelError(path, expected="a complete HDF5 file", got=fault, do="save, copy or download it again")
     try:

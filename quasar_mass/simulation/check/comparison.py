@@ -14,7 +14,7 @@ import pandas as pd
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import WINDOW, Survey
-from quasar_mass.simulation.check import composite, label_table, measured, rows, spec_files
+from quasar_mass.simulation.check import composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.spectra.spectrum import PIXEL
 
 VARIABLE = "QUASAR_MASS_REAL_DATA"  # the environment variable that names the folder of real data
@@ -61,7 +61,7 @@ class Comparison:
     def __str__(self) -> str:
         parts = [f"{self.survey} (simulated) beside real data"]
         for name, table in self.tables.items():
-            parts.append(f"\n{name}: {self.notes[name]}\n{rows.text(table)}")
+            parts.append(f"\n{name}: {self.notes[name]}\n{statistics.text(table)}")
         counts = [f"{name} {(table['mark'] == 'off').sum()}" for name, table in self.tables.items()]
         marked = sum(int((table["mark"] != "").sum()) for table in self.tables.values())
         parts.append(f"\noff, of {marked} lines with a goal: {', '.join(counts)}")
@@ -148,8 +148,8 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
     )
 
 
-def _measure(survey: Survey, row) -> measured.Measured:
-    return measured.measure(survey.spectrum(row.PLATE, row.MJD, row.FIBERID), row.Z)
+def _measure(survey: Survey, row) -> noise_measures.Measured:
+    return noise_measures.measure(survey.spectrum(row.PLATE, row.MJD, row.FIBERID), row.Z)
 
 
 def _notes(survey: Survey, sky: list, spectra: pd.DataFrame) -> dict[str, str]:
@@ -163,7 +163,7 @@ def _notes(survey: Survey, sky: list, spectra: pd.DataFrame) -> dict[str, str]:
             " of many) beside simulated primary spectra\ndrawn to have the same S/N"
             f" within {100 * spec_files.NEAR:.0f} % where there are any (all simulated ones: median {whole[1]:.1f},"
             f" 16-84 % {whole[0]:.1f} to {whole[2]:.1f}).\nnoise: median reported sigma, 1e-17 erg/s/cm2/A;"
-            f" chi: residual over reported error in stretches of {measured.STRETCH} smooth pixels"
+            f" chi: residual over reported error in stretches of {noise_measures.STRETCH} smooth pixels"
         ),
         "composite": (
             f"median of simulated spectra against Vanden Berk et al. 2001, {composite.RANGE[0]:.0f}-"
@@ -193,14 +193,14 @@ def drawn(pairs: list) -> list:
     return [tuple(_drawn(one) for one in pair) for pair in pairs]
 
 
-def _drawn(one: measured.Measured) -> tuple:
+def _drawn(one: noise_measures.Measured) -> tuple:
     spectrum = one.spectrum
     wavelength = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + one.redshift)
     title = f"{spectrum.epoch}   z = {one.redshift:.3f}   S/N {one.signal_to_noise:.1f}"
     return wavelength, spectrum.flux, np.where(spectrum.good, spectrum.ivar, 0.0), title
 
 
-def _coverage(one: measured.Measured) -> float:
+def _coverage(one: noise_measures.Measured) -> float:
     """Share of the window, in log wavelength, that a spectrum holds."""
     shift = np.log10(1.0 + one.redshift)
     first, last = PIXEL * one.spectrum.pixel[0] - shift, PIXEL * one.spectrum.pixel[-1] - shift

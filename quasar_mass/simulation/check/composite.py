@@ -10,8 +10,8 @@ import pandas as pd
 from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid, Survey
-from quasar_mass.simulation.check import rows
-from quasar_mass.spectra.spec_file import read_spectrum
+from quasar_mass.simulation.check import statistics
+from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
 
 RANGE = (1450.0, 3380.0)  # Angstrom, rest frame
@@ -61,15 +61,15 @@ class Composite:
         return chosen
 
     def table(self) -> pd.DataFrame:
-        """The rms and the worst wavelengths as lines with the columns `rows.COLUMNS`; only the rms has a goal."""
-        lines = [rows.row("composite", f"rms of {self.number:,} spectra (%)", 0.0, self.rms, GOAL)]
+        """The rms and the worst wavelengths as lines with the columns `statistics.COLUMNS`; only the rms has a goal."""
+        lines = [statistics.row("composite", f"rms of {self.number:,} spectra (%)", 0.0, self.rms, GOAL)]
         lines += [
-            rows.row(
+            statistics.row(
                 "worst", f"{self.deviation[n]:+.1f} % at {self.wavelength[n]:.0f} A", self.real[n], self.simulated[n]
             )
             for n in self.worst()
         ]
-        return rows.table(lines)
+        return statistics.table(lines)
 
 
 def read_published(path: Path) -> tuple[np.ndarray, np.ndarray]:

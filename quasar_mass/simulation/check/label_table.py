@@ -10,8 +10,8 @@ from scipy import stats
 
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import EPOCH_BINS, REDSHIFT_RANGE, WINDOW, Survey
-from quasar_mass.simulation.check import rows
-from quasar_mass.tables import catalogs, tables
+from quasar_mass.simulation.check import statistics
+from quasar_mass.tables import catalogs, survey_tables
 from quasar_mass.tables.build import selection
 
 QUANTILES = (1, 5, 16, 50, 84, 95, 99)  # per cent
@@ -47,7 +47,7 @@ def read_published(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        ``quasars.parquet``.
+        ``intrinsic.parquet``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_simulated(survey: Survey) -> pd.DataFrame:
         Index OBJECT; at least ZVI, Z, N_EPOCHS (spectra that cover the window) and the masses.
     """
     if survey.quasars.exists():
-        return tables.read_quasars(survey.quasars)
+        return survey_tables.read_quasars(survey.quasars)
     selected = selection.select(catalogs.read_chen(survey.chen), survey.dr16q)
     epochs, quasars = selected.epochs, selected.quasars
     start = 10.0 ** WINDOW[0] * (1.0 + quasars["Z"].loc[epochs["OBJECT"]].to_numpy())
@@ -121,21 +121,21 @@ def compare(real: pd.DataFrame, simulated: pd.DataFrame, seed: int = 1) -> pd.Da
     Returns
     -------
     DataFrame
-        Columns `rows.COLUMNS`; one line per statistic.
+        Columns `statistics.COLUMNS`; one line per statistic.
     """
     samples = [_arrays(table) for table in (real, simulated)]
-    found = [rows.row("objects", "number", len(real), len(simulated))]
-    compared = rows.side_by_side(
+    found = [statistics.row("objects", "number", len(real), len(simulated))]
+    compared = statistics.side_by_side(
         _statistics, _take, tuple((sample, len(sample["Z"])) for sample in samples), _goal, seed
     )
     groups = [_groups(sample) for sample in samples]
     previous = None
     for line in compared:
         if previous in groups[0] and line["group"] != previous:
-            found.append(rows.distance(previous, groups[0][previous], groups[1][previous], KS_GOAL))
+            found.append(statistics.distance(previous, groups[0][previous], groups[1][previous], KS_GOAL))
         found.append(line)
         previous = line["group"]
-    return rows.table(found)
+    return statistics.table(found)
 
 
 def _arrays(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -173,7 +173,7 @@ def _groups(sample: dict) -> dict[str, np.ndarray]:
     }
 
 
-def _statistics(sample: dict) -> rows.Statistics:
+def _statistics(sample: dict) -> statistics.Statistics:
     found = {}
     for group, values in _groups(sample).items():
         levels = np.percentile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)

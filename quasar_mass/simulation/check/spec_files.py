@@ -11,8 +11,8 @@ from scipy import stats
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import BRIGHTSKY, Survey, epoch_name
-from quasar_mass.simulation.check import rows
-from quasar_mass.simulation.check.measured import NOISE_EDGES, Measured, measure
+from quasar_mass.simulation.check import statistics
+from quasar_mass.simulation.check.noise_measures import NOISE_EDGES, Measured, measure
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.tables import catalogs
 
@@ -144,17 +144,17 @@ def compare(real: Sequence[Measured], simulated: Sequence[Measured], seed: int =
     Returns
     -------
     DataFrame
-        Columns `rows.COLUMNS`; one line per statistic.
+        Columns `statistics.COLUMNS`; one line per statistic.
     """
     shown = _shown_bits(real, simulated)
     by_plate = [_by_plate(sample, shown) for sample in (real, simulated)]
     samples = tuple((plates, len(plates)) for plates in by_plate)
-    found = rows.side_by_side(_statistics, lambda plates, index: [plates[n] for n in index], samples, _goal, seed)
+    found = statistics.side_by_side(_statistics, lambda plates, index: [plates[n] for n in index], samples, _goal, seed)
     numbers = [
-        rows.row("number", "spectra", len(real), len(simulated)),
-        rows.row("number", "plates", len(by_plate[0]), len(by_plate[1])),
+        statistics.row("number", "spectra", len(real), len(simulated)),
+        statistics.row("number", "plates", len(by_plate[0]), len(by_plate[1])),
     ]
-    return rows.table([*numbers, *found])
+    return statistics.table([*numbers, *found])
 
 
 def _by_plate(sample: Sequence[Measured], shown: list[int]) -> list[list[dict]]:
@@ -199,7 +199,7 @@ def _summary(one: Measured, shown: list[int]) -> dict:
     }
 
 
-def _statistics(plates: list[list[dict]]) -> rows.Statistics:
+def _statistics(plates: list[list[dict]]) -> statistics.Statistics:
     sample = [one for plate in plates for one in plate]
     signal = np.array([one["signal"] for one in sample])
     found = {(SIGNAL, f"{q} %"): float(np.percentile(signal, q)) for q in (5, 16, 50, 84, 95)}

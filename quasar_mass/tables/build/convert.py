@@ -16,7 +16,7 @@ from quasar_mass.core.errors import FileError, SurveyError, TableError, first_li
 from quasar_mass.core.files import progress, sha256, together
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
 from quasar_mass.spectra.spectrum import FLAG_NO_EXTINCTION
-from quasar_mass.tables import parquet, table_checks, tables
+from quasar_mass.tables import checks, parquet, survey_tables
 from quasar_mass.tables.build import reference
 from quasar_mass.tables.dataset import split_objects
 
@@ -31,13 +31,13 @@ ORIGIN = "converted from the reference's own file"  # what the tables say of the
 def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     """Turn one of the reference's Parquet files into the table of the same name of a survey.
 
-    ``quasars.parquet`` must come first: the wide ``spectra.parquet`` knows neither labels nor redshifts. A file that
+    ``intrinsic.parquet`` must come first: the wide ``spectra.parquet`` knows neither labels nor redshifts. A file that
     lies where our own table goes is kept beside it as ``*_reference.parquet``; there the same call finds it again.
 
     Parameters
     ----------
     path : Path
-        The reference's ``quasars.parquet`` or ``spectra.parquet``, under any name.
+        The reference's ``intrinsic.parquet`` or ``spectra.parquet``, under any name.
     survey : Survey
         Where the table goes; must not be a simulated one.
     quiet : bool
@@ -66,7 +66,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     path = Path(path)
     source, schema = reference.find(path, survey)
     try:
-        if set(tables.REFERENCE_COLUMNS) <= set(schema.names):
+        if set(survey_tables.REFERENCE_COLUMNS) <= set(schema.names):
             return _convert_quasars(path, source, survey)
         if len(_wavelength_columns(schema)) > 100:
             return _convert_spectra(path, source, schema, survey, quiet)
@@ -74,7 +74,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
         if isinstance(error, OSError) and error.errno:
             raise  # the machine's own trouble (disk full, no permission), not the file's
         raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="fetch it again") from error
-    missing = ", ".join(sorted(set(tables.REFERENCE_COLUMNS) - set(schema.names)))
+    missing = ", ".join(sorted(set(survey_tables.REFERENCE_COLUMNS) - set(schema.names)))
     raise TableError(
         path,
         expected="the reference's quasars.parquet, or its spectra.parquet with one column per log10 wavelength",
@@ -103,9 +103,9 @@ def _about(path: Path, source: Path, **more: object) -> dict:
 
 
 def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
-    needed = ["OBJECT", *tables.REFERENCE_COLUMNS]
+    needed = ["OBJECT", *survey_tables.REFERENCE_COLUMNS]
     names, expected = pq.read_schema(source).names, "index or column OBJECT, and each column once"
-    table_checks.each_once(path, names, needed, expected, "fetch it again")
+    checks.each_once(path, names, needed, expected, "fetch it again")
     # what pandas noted down of a table is not needed, and anyone may have noted it
     frame = pq.read_table(source, columns=needed, **parquet.READING).to_pandas(ignore_metadata=True)
     if frame[needed].isna().any(axis=None):
@@ -127,11 +127,13 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     frame["SPLIT"] = split_objects(frame["N_EPOCHS"])
     cuts = [{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}]
     about = _about(path, source, cuts=cuts, build=_build_name(frame))
-    frame = frame.astype({name: float for name in tables.REFERENCE_COLUMNS if name not in ("CHEN EPOCH", "N_EPOCHS")})
-    table_checks.quasars(path, frame, tables.QUASAR_COLUMNS)
+    frame = frame.astype(
+        {name: float for name in survey_tables.REFERENCE_COLUMNS if name not in ("CHEN EPOCH", "N_EPOCHS")}
+    )
+    checks.quasars(path, frame, survey_tables.QUASAR_COLUMNS)
     kept = reference.place_for(source, survey.quasars)
     with together() as place:
-        tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
+        survey_tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
         if kept:
             os.rename(source, kept)  # all that can fail is behind us
     return f"{len(frame):,} quasars (sdss) in {survey.quasars}"
@@ -158,8 +160,8 @@ def _wavelength_columns(schema: pa.Schema) -> list[str]:
 
 def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey, quiet: bool) -> str:
     try:
-        quasars = tables.read_quasars(survey.quasars)
-        build = tables.read_about(survey.quasars)["build"]
+        quasars = survey_tables.read_quasars(survey.quasars)
+        build = survey_tables.read_about(survey.quasars)["build"]
     except FileError as error:
         raise SurveyError(
             survey.quasars,
@@ -186,7 +188,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
         raise TableError(path, expected="index levels OBJECT and EPOCH", got=got, do="fetch it again")
     index = pq.read_table(source, columns=["OBJECT", "EPOCH"], **parquet.READING).to_pandas(ignore_metadata=True)
     names = pd.DataFrame({"OBJECT": _text(index["OBJECT"]), "EPOCH": _text(index["EPOCH"])})
-    table_checks.epochs(path, names["EPOCH"])
+    checks.epochs(path, names["EPOCH"])
     if names.duplicated().any():
         got = f"{names['EPOCH'][names.duplicated()].iloc[0]} twice"
         raise TableError(path, expected="every spectrum once", got=got, do="fetch it again")
@@ -239,8 +241,8 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     about = _about(
         path,
         source,
-        grid=tables.describe_grid(grid),
-        flux_unit=tables.FLUX_UNIT,
+        grid=survey_tables.describe_grid(grid),
+        flux_unit=survey_tables.FLUX_UNIT,
         cosmology="Planck15 (astropy)",
         extinction_corrected=False,
         cuts=[{"cut": "as converted", "objects": names["OBJECT"][known].nunique(), "spectra": int(known.sum())}],
@@ -249,8 +251,8 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     )
     kept = reference.place_for(source, survey.spectra)
     with together() as place:
-        tables.write_rejects(survey.rejects, rejects, about, place)
-        n_spectra = tables.write_spectra(survey.spectra, stream(), grid, lambda: about, place)
+        survey_tables.write_rejects(survey.rejects, rejects, about, place)
+        n_spectra = survey_tables.write_spectra(survey.spectra, stream(), grid, lambda: about, place)
         if kept:
             os.rename(source, kept)  # all that can fail is behind us
     return f"{n_spectra:,} spectra (sdss, step {grid.step:g}) in {survey.spectra}; {len(rejects):,} without a label"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from quasar_mass.core.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.core.files import sha256
 from quasar_mass.core.survey import Survey
-from quasar_mass.tables import parquet, table_checks
+from quasar_mass.tables import checks, parquet
 
 
 def kept_name(table: Path) -> Path:
@@ -93,7 +93,7 @@ def _in_place(path: Path, survey: Survey) -> list[Path]:
 def _schema(path: Path) -> pa.Schema:
     try:
         parquet.check_length(path)
-        table_checks.size(path, parquet.footer(path).num_rows, 8)
+        checks.size(path, parquet.footer(path).num_rows, 8)
         return pq.read_schema(path)
     except parquet.DAMAGED as error:
         if isinstance(error, OSError) and error.errno:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, epoch_name
-from quasar_mass.tables.build.same_quasar import same_quasar
+from quasar_mass.tables.build.duplicates import same_quasar
 from quasar_mass.tables.catalogs import FETCH, read_dr16q, spectrum_key
 
 
@@ -20,7 +20,7 @@ class Selection:
     ----------
     quasars : DataFrame
         One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT, and
-        QUASAR, a name that objects share which are one quasar (`same_quasar`): its own, but for very few.
+        QUASAR, a name that objects share which are one quasar (`duplicates`): its own, but for very few.
     epochs : DataFrame
         One row per spectrum of them, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
     cuts : list of dict

@@ -1,0 +1,116 @@
+"""Plots of how good masses are and why: attributions, residuals against what may matter, coverage. As in `figures`."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from quasar_mass.core.files import in_turn
+from quasar_mass.report.figures import BLUE, GREY, ORANGE, UNIT, _name_lines
+
+
+def attribution(
+    wavelength: np.ndarray, flux: np.ndarray, bins: np.ndarray, parts: np.ndarray, title: str, kind: str
+) -> Figure:
+    """A spectrum, and beneath it what each part of it adds to the mass.
+
+    Parameters
+    ----------
+    wavelength, flux : ndarray, shape (pixels,)
+        Rest wavelength in Angstrom, luminosity density in the tables' unit (or relative).
+    bins : ndarray, shape (m,)
+        Rest wavelengths of the parts.
+    parts : ndarray, shape (m,) or (n, m)
+        dex per bin, of one spectrum; of many, their mean and the mean of their sizes are drawn.
+    title, kind : str
+        What it is, and ``simulated`` or ``sdss``.
+    """
+    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 1.0))
+    smooth = np.convolve(flux, np.ones(9) / 9, mode="same")
+    top.plot(wavelength, flux, color=GREY, lw=0.4, alpha=0.6)
+    top.plot(wavelength[9:-9], smooth[9:-9], color=BLUE, lw=1.0)
+    low, high = np.percentile(flux, [0.3, 99.7])
+    top.set_ylim(min(0.0, low), high * 1.15)
+    top.set_ylabel(UNIT if parts.ndim == 1 else "relative luminosity density", fontsize=7.5)
+    bottom.axhline(0.0, color=GREY, lw=0.6)
+    if parts.ndim == 1:
+        bottom.fill_between(bins, parts, 0.0, where=parts > 0, color=BLUE, lw=0, step="mid", label="heavier")
+        bottom.fill_between(bins, parts, 0.0, where=parts < 0, color=ORANGE, lw=0, step="mid", label="lighter")
+        bottom.set_ylabel("part in the mass (dex per bin)")
+    else:
+        bottom.fill_between(bins, np.abs(parts).mean(axis=0), 0.0, color=BLUE, alpha=0.4, lw=0, label="mean size")
+        bottom.plot(bins, parts.mean(axis=0), color=ORANGE, lw=1.0, label="mean")
+        bottom.set_ylabel("parts in the masses (dex per bin)")
+    bottom.legend(frameon=False, fontsize=8)
+    bottom.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    bottom.set_xlim(1440, 3395)
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+    _name_lines(top)
+    for line in top.lines[2:]:
+        bottom.axvline(line.get_xdata()[0], color=GREY, lw=0.6, ls=":", zorder=0)
+    top.set_title(f"{title} ({kind})", fontsize=11, pad=26)
+    return figure
+
+
+def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
+    """Residuals against S/N, redshift and luminosity, with their running median and scatter.
+
+    Parameters
+    ----------
+    table : DataFrame
+        PREDICTED, LMBH, SN, Z, LOG_L of each spectrum.
+    kind : str
+    """
+    figure = Figure(figsize=(10.0, 3.4), layout="constrained")
+    residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)
+    names = {"SN": "S/N per pixel", "Z": "redshift", "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000)$ (erg/s)"}
+    for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), names.items(), strict=True):
+        values = table[column].to_numpy(float)
+        known = np.isfinite(values)
+        values, of = values[known], residual[known]
+        axes.axhline(0.0, color=ORANGE, lw=1)
+        axes.scatter(values, of, s=3, color=BLUE, alpha=0.25, lw=0, rasterized=True)
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, 9))) if len(values) else np.zeros(1)
+        for low, high in itertools.pairwise(edges):
+            inside = of[(values >= low) & (values <= high)]
+            if len(inside) > 5:
+                quantiles = np.percentile(inside, [16, 50, 84])
+                axes.plot([low, high], [quantiles[1]] * 2, color="k", lw=1.5)
+                axes.fill_between([low, high], *quantiles[[0, 2]], color="k", alpha=0.12, lw=0)
+        if column == "SN":
+            axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.set_ylim(-1.5, 1.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("prediction - label (dex)")
+    figure.suptitle(
+        f"black: median and 16-84 % in bins of equal numbers; {len(table):,} test spectra ({kind})", fontsize=10
+    )
+    return figure
+
+
+def calibration(curve: pd.DataFrame, kind: str) -> Figure:
+    """Coverage against confidence (`coverage_tables.curve`)."""
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=ORANGE, lw=1, label="as promised")
+    axes.errorbar(
+        curve.index, curve["coverage"], 2.0 * curve["error"], fmt="o", ms=4, color=BLUE, label="measured, 2 sd"
+    )
+    axes.set(xlabel="confidence", ylabel="share of labels inside (by object)", xlim=(0.4, 1.0), ylim=(0.4, 1.0))
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"calibration ({kind})", fontsize=11)
+    return figure
+
+
+def save_all(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
+    for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        with in_turn(folder / f"{name}{ending}") as temporary:
+            figure.savefig(temporary, dpi=150, metadata=metadata)
+    return folder / f"{name}.png"

@@ -1,0 +1,73 @@
+"""What a user may name: files, folders, spectra of a survey, lists, tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.survey import Survey
+from quasar_mass.predict.inputs import gather
+
+SURVEY = Survey("somewhere")
+FILE = SURVEY.spectrum(7666, 57339, 121)
+
+
+def test_files_folders_names_and_lists(tmp_path, make):
+    file = make.spec(tmp_path / "folder" / "spec-4000-56000-0001.fits")
+    (tmp_path / "list.txt").write_text(f"# two\n7666-57339-121\n\n{file}\n")
+    wanted, tables = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
+    assert [one.file for one in wanted] == [file, file, FILE, FILE, file]
+    assert all(np.isnan(one.redshift) for one in wanted)
+    assert tables == []
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "ecsv", "fits"])
+@pytest.mark.parametrize("names", [("EPOCH", "Z", "OBJECT"), ("plate", "mjd", "fiberid", "z", "sdss_name")])
+def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
+    columns = {"EPOCH": ["7666-57339-0121"], "plate": [7666], "mjd": [57339], "fiberid": [121]}
+    columns |= {"Z": [1.62], "z": [1.62], "OBJECT": ["J1"], "sdss_name": ["J1"]}
+    path = tmp_path / f"table.{ending}"
+    table = {name: columns[name] for name in names}
+    if ending == "parquet":
+        pd.DataFrame(table).to_parquet(path)
+    else:
+        Table(table).write(path, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv", "fits": "fits"}[ending])
+    (one,), _ = gather([path], SURVEY)
+    assert (one.file, one.redshift, one.name) == (FILE, 1.62, "J1")
+
+
+def test_a_row_without_redshift_is_refused_later_with_a_reason_not_with_the_file_s(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("EPOCH,Z\n7666-57339-0121,\n")
+    (one,), _ = gather([path], SURVEY)
+    assert one.redshift == 0.0  # no redshift: `to_rest_frame` says so
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("plate,mjd,z\n1,2,1.6\n", "fiberid"),
+        ("EPOCH\n7666-57339-0121\n", "columns Z"),
+        ("EPOCH,Z\nnonsense,1.6\n", "row 1"),
+    ],
+)
+def test_tables_that_lack_something_say_what(tmp_path, text, word):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(TableError, match=word):
+        gather([path], SURVEY)
+
+
+def test_unreadable_things_are_one_sentence(tmp_path):
+    (tmp_path / "broken.parquet").write_text("no table")
+    for name in ("broken.parquet", "none.parquet", "none.csv", "none.txt", ""):
+        with pytest.raises(FileError):
+            gather([tmp_path / name if name else ""], SURVEY)
+
+
+def test_a_damaged_spec_file_stays_a_spec_file_whatever_its_name(tmp_path):
+    path = tmp_path / "strange.fits"
+    path.write_bytes(b"SIMPLE and nothing else")
+    (one,), _ = gather([path], SURVEY)
+    assert one.file == path

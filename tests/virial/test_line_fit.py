@@ -1,0 +1,585 @@
+"""The classical measurement against spectra made here: other profiles, other noise, nothing of the simulation."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import quasar_analysis
+from quasar_mass import virial
+from quasar_mass.core.survey import BRIGHTSKY
+from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.spectrum import Spectrum, luminosity_distance, transmission
+from quasar_mass.virial import continuum, files, iron, lines, rest_frames
+from quasar_mass.virial.optimizer import Priors, least_squares
+
+C = 299_792.458
+MPC = 3.0856775814913673e24
+MGII, CIV = (2796.352, 2803.531), (1548.187, 1550.772)
+KINDS = ("gaussian", "lorentzian", "double")
+PIXEL = np.arange(35_520, 40_120)
+
+
+def shape(kind, velocity, width):
+    sigma = width / 2.3548
+    if kind == "gaussian":
+        return np.exp(-0.5 * (velocity / sigma) ** 2)
+    if kind == "lorentzian":  # with its far wings cut off, as a line of finite flux has them
+        return np.exp(-np.abs(velocity) / (12 * width)) / (1 + (2 * velocity / width) ** 2)
+    core = 0.75 * np.exp(-0.5 * (velocity / (0.92 * sigma)) ** 2)
+    return core + 0.25 * np.exp(-0.5 * ((velocity + 0.3 * width) / (2.4 * sigma)) ** 2)
+
+
+def measured_width(x, y):
+    above = np.flatnonzero(y >= y.max() / 2)
+    first, last = above[0], above[-1]
+    left = np.interp(y.max() / 2, y[first - 1 : first + 1], x[first - 1 : first + 1])
+    return np.interp(-y.max() / 2, -y[last : last + 2], x[last : last + 2]) - left
+
+
+def emission_line(kind, wavelength, components, width, shift):
+    """Per Angstrom, of flux 1; the blend has the width asked for."""
+    centre = np.exp(np.mean(np.log(components)))
+    x = np.linspace(-40_000, 40_000, 8001)
+
+    def blend(velocity, own):
+        return sum(shape(kind, velocity - C * np.log(c / centre) - shift, own) for c in components)
+
+    low, high = 0.1 * width, 1.5 * width
+    for _ in range(30):
+        own = 0.5 * (low + high)
+        low, high = (own, high) if measured_width(x, blend(x, own)) < width else (low, own)
+    flux = np.trapezoid(blend(x, own), x) / C * centre
+    return blend(C * np.log(wavelength / centre), own) / flux
+
+
+def planck_edge(wavelength):
+    w = np.minimum(wavelength, 3646.0)
+    return w**-5 / np.expm1(1.438777e8 / (w * 15_000)) * -np.expm1(-((w / 3646) ** 3))
+
+
+def quasar(seed, kind="double", sn=8.0, redshift=1.65, mgii=4000.0, civ=4500.0, shift=-600.0, level=3.0):
+    """A spectrum and its truth; strengths of iron, Balmer continuum and lines are drawn from `seed`."""
+    rng = np.random.default_rng(seed)
+    scatter = rng.standard_normal(6)
+    rest_wavelength = 10 ** (1e-4 * PIXEL) / (1 + redshift)
+    slope = -1.5 + 0.2 * scatter[0]
+    flux = level * (rest_wavelength / 3000) ** slope
+    flux += level * 0.1 * np.exp(0.3 * scatter[1]) * planck_edge(rest_wavelength) / planck_edge(3000.0)
+    seen = (rest_wavelength > 1275) & (rest_wavelength < 7900)
+    bumps = iron.emission(mgii, np.log10(rest_wavelength[seen]))
+    flux[seen] += 40 * np.exp(0.4 * scatter[2]) * level * (2450 / 3000) ** slope * bumps
+    widths = {"MgII": 32 * np.exp(0.2 * scatter[3]), "CIV": 30 * np.exp(0.2 * scatter[4])}
+    for strength, components, width, move in (
+        (widths["MgII"], MGII, mgii, 100.0),
+        (widths["CIV"], CIV, civ, shift),
+        (4.0, (1640.42,), civ, -400.0),
+        (3.0, (1663.48,), civ, 0.0),
+        (16.0, (1908.73,), mgii, -100.0),
+        (4.0, (1892.03,), mgii, 0.0),
+        (8.0, (1396.8,), civ, -300.0),
+    ):
+        at = level * (components[0] / 3000) ** slope
+        flux += strength * at * emission_line(kind, rest_wavelength, components, width, move)
+    # the blue end is noisier, and so is the far red, as in the real ones
+    error = 1 + 1.2 * np.clip(36_200 - PIXEL, 0, None) / 700 + 0.8 * (PIXEL > 39_700)
+    window = (rest_wavelength > 1445) & (rest_wavelength < 3388)
+    error *= np.median((flux / error)[window if window.any() else slice(None)]) / sn
+    spectrum = Spectrum(
+        pixel=PIXEL,
+        flux=flux + error * rng.standard_normal(len(PIXEL)),
+        ivar=error**-2,
+        and_mask=np.zeros(len(PIXEL), int),
+        plate=4000,
+        mjd=56000,
+        fiberid=1,
+        redshift=redshift,
+        ebv=0.0,
+        run2d="",
+        spectral_class="QSO",
+        kind="simulated",
+    )
+    distance = float(luminosity_distance(redshift)) * MPC
+    truth = {"FWHM_MgII": mgii, "FWHM_CIV": civ, "SHIFT_CIV": shift}
+    for at in (1350, 3000):
+        density = 4 * np.pi * distance**2 * (1 + redshift) * level * (at / 3000) ** slope * 1e-17
+        truth[f"LOG_L{at}"] = np.log10(at * density)
+    return spectrum, truth
+
+
+def measured(spectra, ebv=0.0):
+    return virial.measure(spectra, [spectrum.redshift for spectrum in spectra], ebv)
+
+
+def sample(kind, sn, n, seed=0):
+    made = [
+        quasar(seed + i, kind, sn, 1.47 + 0.05 * (i % 7), *((4000, 4500), (2500, 3000), (6500, 6500))[i % 3])
+        for i in range(n)
+    ]
+    spectra, truth = zip(*made, strict=True)
+    return list(spectra), pd.DataFrame(truth)
+
+
+def robust_sd(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+# --- the whole measurement ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def at_eight():
+    """Truth and measurement of 42 quasars of each kind at a signal-to-noise of 8."""
+    found = {}
+    for number, kind in enumerate(KINDS):
+        spectra, truth = sample(kind, 8.0, 42, seed=1000 * number)
+        found[kind] = truth, measured(spectra)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_widths_and_luminosities_are_the_true_ones_whatever_the_profile(at_eight, kind):
+    truth, table = at_eight[kind]
+    assert (table["REASON"] == "").all()
+    for name, bias, scatter in (("FWHM_MgII", 0.02, 0.09), ("FWHM_CIV", 0.02, 0.03)):
+        off = np.log10(table[name] / truth[name])
+        print(f"{kind} {name}: {off.median():+.4f} +- {robust_sd(off):.4f} dex")
+        assert abs(off.median()) < bias
+        assert robust_sd(off) < scatter
+    for name in ("LOG_L1350", "LOG_L3000"):
+        off = table[name] - truth[name]
+        print(f"{kind} {name}: {off.median():+.4f} +- {robust_sd(off):.4f} dex")
+        assert abs(off.median()) < 0.02
+        assert robust_sd(off) < 0.03
+    assert abs(np.median(table["SHIFT_CIV"] - truth["SHIFT_CIV"])) < 250
+
+
+def test_error_bars_are_the_scatter(at_eight):
+    # about each kind's own median: what a profile's far wings do to the continuum is bias, and bounded above
+    for name in ("FWHM_MgII", "FWHM_CIV", "LOG_L1350", "LOG_L3000"):
+        pulls = [(table[name] - truth[name]) / table[name + "_ERR"] for truth, table in at_eight.values()]
+        print([round(float(p.median()), 2) for p in pulls])
+        pulls = np.concatenate([pull - pull.median() for pull in pulls])
+        print(f"{name}: robust sd of the pulls {robust_sd(pulls):.2f}")
+        assert 0.7 < robust_sd(pulls) < 1.4
+
+
+def test_noise_that_the_file_understates_is_in_the_errors():
+    spectra = [quasar(70 + i, sn=8.0)[0] for i in range(12)]
+    right = measured(spectra)
+    wrong = measured([dataclasses.replace(spectrum, ivar=4 * spectrum.ivar) for spectrum in spectra])
+    for name in ("FWHM_MgII_ERR", "FWHM_CIV_ERR", "LOG_L1350_ERR"):
+        assert np.median(wrong[name] / right[name]) > 0.8  # half of it by the file's word
+
+
+def test_masses_are_those_of_the_relation_with_its_errors(at_eight):
+    _, table = at_eight["double"]
+    for line, power in (("MgII", "LOG_L3000"), ("CIV", "LOG_L1350")):
+        width = table[f"FWHM_{line}"]
+        np.testing.assert_array_equal(table[f"LMBH_{line}"], virial.mass(line, table[power], width))
+        share = 2 * table[f"FWHM_{line}_ERR"] / width / np.log(10)
+        np.testing.assert_allclose(table[f"LMBH_{line}_ERR"], np.hypot(0.5 * table[power + "_ERR"], share))
+    assert (table["LABEL_LINE"] == "MgII").all()
+    np.testing.assert_array_equal(table["LMBH"], table["LMBH_MgII"])
+
+
+def test_faint_spectra_still_give_widths_that_follow_the_truth():
+    spectra, truth = sample("double", 2.0, 60, seed=9000)
+    table = measured(spectra)
+    for name, scatter in (("FWHM_MgII", 0.25), ("FWHM_CIV", 0.09)):
+        off = np.log10(table[name] / truth[name])
+        print(f"S/N 2, {name}: {off.median():+.3f} +- {robust_sd(off.dropna()):.3f}, {off.isna().sum()} without")
+        assert off.isna().mean() < 0.15
+        assert abs(off.median()) < 0.06
+        assert robust_sd(off.dropna()) < scatter
+        assert off.abs().max() < 0.8  # a width of the noise's own would be off by more
+
+
+def test_a_spectrum_s_numbers_do_not_depend_on_its_batch():
+    spectra, _ = sample("double", 4.0, 60)
+    spectra += [quasar(1, sn=1.0)[0], quasar(2, redshift=0.7)[0], quasar(3, redshift=3.0)[0]]
+    together = measured(spectra)
+    numbers = together.select_dtypes("number").columns
+    backwards = measured(spectra[::-1])[::-1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(backwards[numbers], together[numbers], check_exact=True)
+    for i in (0, 17, 59, 60, 61, 62):
+        alone = measured([spectra[i]])
+        np.testing.assert_array_equal(alone.loc[0, numbers].astype(float), together.loc[i, numbers].astype(float))
+        assert alone.loc[0, ["FLAGS", "REASON"]].tolist() == together.loc[i, ["FLAGS", "REASON"]].tolist()
+
+
+def test_brighter_light_changes_the_luminosity_alone():
+    spectrum, _ = quasar(5, sn=10.0)
+    brighter = dataclasses.replace(spectrum, flux=1e3 * spectrum.flux, ivar=1e-6 * spectrum.ivar)
+    one, other = measured([spectrum, brighter]).to_dict("records")
+    assert other["LOG_L3000"] - one["LOG_L3000"] == pytest.approx(3.0, abs=1e-6)
+    assert other["FWHM_MgII"] == pytest.approx(one["FWHM_MgII"], rel=1e-6)
+    assert other["EW_CIV"] == pytest.approx(one["EW_CIV"], rel=1e-6)
+
+
+def test_galactic_extinction_is_taken_off_where_it_is_known():
+    spectrum, _ = quasar(6, sn=20.0)
+    through = transmission(PIXEL, 0.3)
+    dimmed = dataclasses.replace(spectrum, flux=spectrum.flux * through, ivar=spectrum.ivar / through**2)
+    clean, right, wrong = virial.measure([spectrum, dimmed, dimmed], 1.65, [0.0, 0.3, None]).to_dict("records")
+    assert right["LOG_L1350"] == pytest.approx(clean["LOG_L1350"], abs=1e-9)
+    assert right["LMBH_CIV"] == pytest.approx(clean["LMBH_CIV"], abs=1e-9)
+    assert wrong["LOG_L1350"] < clean["LOG_L1350"] - 0.3
+    assert "no extinction known" in wrong["FLAGS"]
+    assert "no extinction known" not in right["FLAGS"]
+
+
+# --- absorption and bad pixels ------------------------------------------------------------------------------------
+
+
+def absorb(spectrum, troughs):
+    """Dim a spectrum around C IV; a trough is (velocity, width, depth)."""
+    velocity = C * np.log(10 ** (1e-4 * PIXEL) / (1 + spectrum.redshift) / 1549.48)
+    flux = spectrum.flux.copy()
+    for centre, width, depth in troughs:
+        flux *= 1 - depth * np.exp(-(np.abs((velocity - centre) / (0.5 * width)) ** 4))
+    return dataclasses.replace(spectrum, flux=flux)
+
+
+@pytest.mark.parametrize(
+    ("troughs", "flagged"),
+    [
+        ([(-1500.0, 350.0, 0.95)], None),  # one narrow system: flagged or not
+        ([(-2200.0, 500.0, 0.95), (-1700.0, 500.0, 0.95), (600.0, 400.0, 0.9)], True),
+        ([(-11_000.0, 5000.0, 0.8)], False),  # a broad absorption line beyond the wing
+    ],
+)
+def test_absorption_is_clipped_and_the_width_stays(troughs, flagged):
+    spectra = [quasar(50 + i, sn=10.0, redshift=1.75)[0] for i in range(12)]
+    plain, cut = measured(spectra), measured([absorb(spectrum, troughs) for spectrum in spectra])
+    off = np.log10(cut["FWHM_CIV"] / plain["FWHM_CIV"])
+    print(f"{troughs}: {off.median():+.4f}, {off.abs().max():.4f} at most")
+    assert abs(off.median()) < 0.03
+    assert off.abs().max() < 0.12
+    if flagged is not None:
+        assert cut["FLAGS"].str.contains("C IV absorbed").mean() == flagged
+    assert not plain["FLAGS"].str.contains("C IV absorbed").any()
+    np.testing.assert_allclose(cut["LOG_L1350"], plain["LOG_L1350"], atol=0.03)
+
+
+def test_pixels_that_are_marked_bad_do_not_count():
+    spectrum, _ = quasar(7, sn=15.0)
+    rng = np.random.default_rng(0)
+    flux, ivar, mask = spectrum.flux.copy(), spectrum.ivar.copy(), spectrum.and_mask.copy()
+    dead, bright = rng.choice(len(flux), 300, False), rng.choice(len(flux), 300, False)
+    ivar[dead], mask[bright] = 0.0, BRIGHTSKY
+    tables = []
+    for dead_flux, bright_flux in ((0.0, 0.0), (np.nan, 1e6)):
+        spoilt = flux.copy()
+        spoilt[bright], spoilt[dead] = bright_flux, dead_flux
+        tables.append(measured([dataclasses.replace(spectrum, flux=spoilt, ivar=ivar, and_mask=mask)]))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert "many bad pixels" in tables[0].loc[0, "FLAGS"]
+    clean = measured([spectrum])
+    assert tables[0].loc[0, "FWHM_MgII"] == pytest.approx(clean.loc[0, "FWHM_MgII"], rel=0.1)
+
+
+def test_unmarked_cosmic_rays_are_clipped():
+    spectrum, _ = quasar(8, sn=10.0)
+    flux = spectrum.flux.copy()
+    flux[np.random.default_rng(1).choice(len(flux), 40, False)] += 100.0
+    clean, hit = measured([spectrum, dataclasses.replace(spectrum, flux=flux)]).to_dict("records")
+    assert hit["LOG_L3000"] == pytest.approx(clean["LOG_L3000"], abs=0.02)
+    assert np.log10(hit["FWHM_CIV"] / clean["FWHM_CIV"]) == pytest.approx(0, abs=0.04)
+
+
+def test_a_spike_on_a_line_does_not_pass_for_its_core():
+    spectrum, _ = quasar(15, sn=6.0)
+    flux = spectrum.flux.copy()
+    for line, at in ((0, 2790.0), (1, 1556.0)):
+        first = round(1e4 * np.log10(at * (1 + spectrum.redshift))) - PIXEL[0]
+        flux[first : first + 5] += (12.0, 25.0)[line]
+    clean, hit = measured([spectrum, dataclasses.replace(spectrum, flux=flux)]).to_dict("records")
+    for name in ("FWHM_MgII", "FWHM_CIV"):
+        assert np.log10(hit[name] / clean[name]) == pytest.approx(0, abs=0.05)
+        assert "absorbed" not in hit["FLAGS"]
+
+
+@pytest.mark.parametrize("width", [1300.0, 3000.0])
+def test_a_narrow_strong_line_is_no_spike(width):
+    spectra = [quasar(30 + i, "gaussian", sn=40.0, mgii=width, civ=width)[0] for i in range(3)]
+    np.testing.assert_allclose(np.log10(measured(spectra)["FWHM_CIV"] / width), 0, atol=0.02)
+
+
+def test_spikes_are_told_from_the_top_of_a_narrow_line():
+    x = np.arange(200.0)
+    flux = 1 + 5 * np.exp(-0.5 * ((x - 100) / 3.9) ** 2)  # 1270 km/s wide, in bins of 138
+    ivar = np.full(200, 50.0**2)
+    assert rest_frames.spikes(flux, ivar).size == 0
+    flux[[40, 41, 97]] *= 3
+    flux[150] = 1e9
+    ivar[150] = 0
+    assert rest_frames.spikes(flux, ivar).tolist() == [40, 41, 97]
+    assert rest_frames.spikes(flux, 1e-6 * ivar).size == 0  # within the noise
+
+
+def test_low_spikes_of_bright_spectra_are_clipped():
+    spectra = [quasar(60 + i, sn=40.0)[0] for i in range(4)]
+    raised = []
+    for spectrum in spectra:
+        flux = spectrum.flux.copy()
+        flux[40::100] *= 1.5
+        flux[41::100] *= 1.5
+        raised.append(dataclasses.replace(spectrum, flux=flux))
+    one, other = measured(spectra), measured(raised)
+    np.testing.assert_allclose(other["LOG_L3000"], one["LOG_L3000"], atol=1.5e-3)
+
+
+def test_shifts_refer_to_the_redshift_to_a_part_of_a_pixel():
+    spectrum, _ = quasar(16, sn=40.0)
+    steps = np.linspace(-0.5, 0.5, 5)  # pixels of 69 km/s
+    redshift = 10 ** (1e-4 * steps) * (1 + spectrum.redshift) - 1
+    table = virial.measure([spectrum] * 5, redshift, 0.0)
+    for line in ("MgII", "CIV"):
+        shift = table[f"SHIFT_{line}"] + 69.03 * steps
+        assert shift.max() - shift.min() < 30  # without the part, 69
+
+
+# --- what cannot be measured --------------------------------------------------------------------------------------
+
+
+def test_bad_spectra_get_a_reason_and_leave_the_others_alone():
+    good, _ = quasar(9)
+    dead = dataclasses.replace(good, ivar=np.zeros(len(PIXEL)))
+    dark = dataclasses.replace(good, flux=good.flux - np.mean(good.flux) * 3)
+    none = dataclasses.replace(good, **{key: getattr(good, key)[:0] for key in ("pixel", "flux", "ivar", "and_mask")})
+    noise = dataclasses.replace(good, flux=0.01 * np.random.default_rng(0).standard_normal(len(PIXEL)))
+    absurd = dataclasses.replace(good, flux=1e200 * good.flux)
+    beyond = dataclasses.replace(good, pixel=PIXEL + 8000)
+    cases = [
+        (good, 1.65, None),
+        (good, np.nan, "no redshift"),
+        (good, -0.5, "no redshift"),
+        (good, np.inf, "no redshift"),
+        (dead, 1.65, "no good pixels"),
+        (none, 1.65, "no good pixels"),
+        (beyond, 1.65, "no good pixels"),
+        (dark, 1.65, "continuum S/N"),
+        (noise, 1.65, "continuum S/N"),
+        (absurd, 1.65, ""),
+        (good, 1.65, None),
+    ]
+    spectra, redshift, reasons = zip(*cases, strict=True)
+    table = virial.measure(spectra, redshift, 0.0)
+    assert list(table) == list(virial.COLUMNS)
+    alone = virial.measure([good], 1.65, 0.0)
+    for i, reason in enumerate(reasons):
+        row = table.loc[i]
+        if reason is None:
+            numbers = alone.select_dtypes("number").columns
+            np.testing.assert_array_equal(row[numbers].astype(float), alone.loc[0, numbers].astype(float))
+        else:
+            assert np.isnan(row["LMBH"])
+            assert row["LABEL_LINE"] is None or pd.isna(row["LABEL_LINE"])
+            assert row["REASON"]
+            assert reason in row["REASON"]
+
+
+def test_lines_that_a_spectrum_does_not_cover_are_named():
+    near, far, both = measured([quasar(10, redshift=0.8)[0], quasar(11, redshift=3.0)[0], quasar(12)[0]]).to_dict(
+        "records"
+    )
+    assert np.isnan(near["FWHM_CIV"])
+    assert np.isnan(near["LMBH_CIV_ERR"])
+    assert near["REASON"] == "C IV not covered"
+    assert near["LABEL_LINE"] == "MgII"
+    assert "L1350 extrapolated" in near["FLAGS"]
+    assert np.isnan(far["LMBH_MgII"])
+    assert far["REASON"] == "Mg II not covered"
+    assert far["LABEL_LINE"] == "CIV"
+    assert far["LMBH"] == far["LMBH_CIV"]
+    assert both["REASON"] == ""
+
+
+def test_a_line_that_is_not_there_gets_no_width():
+    template, _ = quasar(13, sn=3.0)
+    wavelength = 10 ** (1e-4 * PIXEL) / 2.65
+    rng = np.random.default_rng(3)
+    bare = [
+        dataclasses.replace(
+            template, flux=3 * (wavelength / 3000) ** -1.5 + rng.standard_normal(len(PIXEL)) / np.sqrt(template.ivar)
+        )
+        for _ in range(20)
+    ]
+    table = measured(bare)
+    for line, label in (("MgII", "Mg II"), ("CIV", "C IV")):
+        without = table[f"FWHM_{line}"].isna()
+        assert without.mean() >= 0.7
+        assert table.loc[without, "REASON"].str.contains(f"{label} S/N below 3|{label} width").all()
+        assert table.loc[~without, "FLAGS"].str.contains(f"{label} low S/N").all()
+    assert table["LOG_L3000"].notna().all()
+
+
+def test_no_spectra_give_an_empty_table_and_wrong_lengths_are_refused():
+    assert list(virial.measure([], [], [])) == list(virial.COLUMNS)
+    with pytest.raises(ValueError, match="broadcast"):
+        virial.measure([quasar(14)[0]] * 3, [1.6, 1.6], 0.0)
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------
+
+
+def test_least_squares_of_a_straight_line_is_the_textbook_s():
+    rng = np.random.default_rng(0)
+    x, n = np.linspace(-1, 1, 40), 5
+    data, ivar = rng.standard_normal((n, 40)), rng.uniform(0.5, 4, (n, 40))
+    ivar[:, ::7] = 0
+    design = np.stack([np.ones(40), x])
+    mean, sd = np.array([0.5, -1.0]), np.array([np.inf, 0.2])
+    priors = Priors(mean, sd, np.full(2, -9.0), np.full(2, 9.0))
+    found = least_squares(
+        lambda p, rows: (p @ design, np.broadcast_to(design, (len(p), 2, 40))), np.zeros((n, 2)), data, ivar, priors
+    )
+    for i in range(n):
+        curvature = (design * ivar[i]) @ design.T + np.diag(sd**-2)
+        expected = np.linalg.solve(curvature, (design * ivar[i]) @ data[i] + mean / sd**2)
+        np.testing.assert_allclose(found.parameters[i], expected, atol=0.01)
+        np.testing.assert_allclose(found.covariance[i], np.linalg.inv(curvature), rtol=1e-6)
+
+
+def test_parameters_stay_within_their_bounds():
+    design = np.ones((1, 10))
+    priors = Priors(np.zeros(1), np.full(1, np.inf), np.array([-1.0]), np.array([2.0]))
+    found = least_squares(
+        lambda p, rows: (p @ design, np.broadcast_to(design, (len(p), 1, 10))),
+        np.zeros((1, 1)),
+        np.full((1, 10), 7.0),
+        np.ones((1, 10)),
+        priors,
+    )
+    assert found.parameters[0, 0] == 2.0
+
+
+@pytest.mark.parametrize("line", [lines.MGII, lines.CIV], ids=lambda line: line.name)
+def test_derivatives_of_the_line_model_are_its_slopes(line):
+    rng = np.random.default_rng(1)
+    priors = line.priors
+    parameters = np.clip(
+        priors.mean + rng.uniform(-0.3, 0.3, (2, len(priors.mean))), priors.low + 1e-3, priors.high - 1e-3
+    )
+    m = len(line.bin_velocity)
+    smooth, ferrum = rng.uniform(1, 2, (2, 2, m))
+    _, derivatives, _ = lines.model(line, parameters, smooth, ferrum)
+    for j in range(parameters.shape[1]):
+        step = np.zeros_like(parameters)
+        step[:, j] = 1e-5
+        up, down = (lines.model(line, parameters + sign * step, smooth, ferrum)[0] for sign in (1, -1))
+        np.testing.assert_allclose(derivatives[:, j], (up - down) / 2e-5, atol=1e-7)
+
+
+def test_derivatives_of_the_continuum_are_its_slopes():
+    parameters = np.tile(continuum.PRIORS.mean, (2, 1)) + np.array([[0.1, 0.2, -0.3, 0.1, 0.05, 0.2], [0.0] * 6])
+    parameters[1, continuum.WIDTH] += 0.1  # amid two tabulated widths
+    where = continuum.window_bins()
+    _, derivatives = continuum.model(parameters, where)
+    for j in range(6):
+        step = np.zeros_like(parameters)
+        step[:, j] = 1e-6
+        up, down = (continuum.model(parameters + sign * step, where)[0].sum(axis=0) for sign in (1, -1))
+        np.testing.assert_allclose(derivatives[:, j], (up - down) / 2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("line", [lines.MGII, lines.CIV], ids=lambda line: line.name)
+def test_width_is_that_of_the_sum_and_its_error_follows_the_covariance(line):
+    rng = np.random.default_rng(2)
+    p = len(line.priors.mean)
+    parameters = np.tile(line.priors.mean, (20, 1))
+    parameters[:, :9] += rng.uniform(-0.3, 0.3, (20, 9))
+    covariance = np.tile(1e-4 * np.eye(p), (20, 1, 1))
+    found = lines.width(line, parameters, covariance)
+    x = np.arange(-30.0, 30.0, 0.002)
+    profile, _ = lines.broad(parameters, x, line.offsets, 0.0)
+    np.testing.assert_allclose(found.fwhm, [1e3 * measured_width(x, y) for y in profile], atol=2.0)
+    np.testing.assert_allclose(found.flux, profile.sum(axis=1) * 0.002, rtol=1e-3)
+    variance = np.zeros(20)
+    for j in range(9):
+        step = np.zeros_like(parameters)
+        step[:, j] = 1e-3
+        up, down = (lines.width(line, parameters + sign * step, covariance).fwhm for sign in (1, -1))
+        variance += 1e-4 * ((up - down) / 2e-3) ** 2
+    np.testing.assert_allclose(found.fwhm_error, np.sqrt(variance), rtol=0.02)
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeypatch):
+    spectra = [quasar(20 + i, redshift=1.6)[0] for i in range(2)]
+    for number, spectrum in enumerate(spectra):
+        make.spec(
+            tmp_path / "in" / f"spec-4000-56000-000{number + 1}.fits",
+            spectrum=(4000, 56000, number + 1),
+            first=PIXEL[0],
+            flux=spectrum.flux[:4500],
+            ivar=spectrum.ivar[:4500],
+            z=1.6,
+        )
+    broken = tmp_path / "in" / "spec-4000-56000-0001a.fits"
+    broken.write_bytes(b"nothing")
+    monkeypatch.setattr(files, "_BATCH", 1)
+    expected = None
+    for ending in ("parquet", "csv", "ecsv", "fits"):
+        output = tmp_path / f"virial.{ending}"
+        assert quasar_analysis.main(["virial", str(tmp_path / "in"), "--output", str(output), "--quiet"]) == 0
+        assert "3 rows" in capsys.readouterr().out
+        if ending in ("parquet", "csv"):
+            table = pd.read_parquet(output) if ending == "parquet" else pd.read_csv(output)
+            expected = table if expected is None else expected
+            assert list(table) == list(files.FILE_COLUMNS)
+            np.testing.assert_allclose(table["LMBH"], expected["LMBH"])
+    assert expected["EPOCH"].tolist() == ["4000-56000-0001", "", "4000-56000-0002"]
+    assert expected["LMBH"].isna().tolist() == [False, True, False]
+    assert "unreadable file" in expected["REASON"][1]
+    assert quasar_analysis.main(["virial", str(broken)]) == 1
+
+
+def test_names_that_cannot_be_are_one_sentence_before_any_work(tmp_path, capsys):
+    (tmp_path / "page.fits").write_text("<html>404 Not Found</html>\n" * 200)
+    (tmp_path / "empty.fits").touch()
+    (tmp_path / "folder.csv").mkdir()
+    page, empty = str(tmp_path / "page.fits"), str(tmp_path / "empty.fits")
+    for arguments, words in (
+        ([""], "got an empty name"),  # as a path it would be the current folder
+        ([page], "got ValueError: no FITS file"),
+        ([empty], "got ValueError: an empty file"),
+        ([page, "--output", str(tmp_path / "folder.csv")], "got a folder of that name"),
+        ([page, "--output", str(tmp_path / "page.fits" / "out.csv")], "expected a folder that can be written"),
+    ):
+        assert quasar_analysis.main(["virial", *arguments]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert words in printed.err
+        assert printed.err.count("\n") == 1
+
+
+def test_absurd_extinction_is_a_reason_and_no_warning(recwarn):
+    spectrum = quasar(20, redshift=1.6)[0]
+    table = virial.measure([spectrum, spectrum], 1.6, [1e5, 0.0])
+    assert "no good pixels" in table["REASON"][0]
+    assert np.isfinite(table["LMBH"][1])
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+# --- real spectra -------------------------------------------------------------------------------------------------
+
+
+def test_real_spectra_get_plausible_numbers_or_a_reason(real_data):
+    spectra = [read_spectrum(path) for path in sorted((real_data / "sdss").glob("*/*.fits"))]
+    redshift = np.array([spectrum.redshift for spectrum in spectra])
+    table = virial.measure(spectra, redshift, [spectrum.ebv for spectrum in spectra])
+    for line, label in (("MgII", "Mg II"), ("CIV", "C IV")):
+        missing = table[f"LMBH_{line}"].isna()
+        explained = table["REASON"].str.contains(f"{label}|no good pixels|continuum|no redshift")
+        assert (explained | ~missing).all()
+        widths = table.loc[~missing, f"FWHM_{line}"]
+        assert widths.between(1200, 20_000).all()
+        print(f"\n{line}: {len(widths)} measured, FWHM {widths.quantile([0.16, 0.5, 0.84]).round().tolist()}")
+    both = (redshift > 1.46) & (redshift < 2.2)
+    assert table.loc[both, ["LMBH_MgII", "LMBH_CIV"]].notna().to_numpy().all()
+    assert table.loc[both, "LMBH"].between(7, 10.5).all()
