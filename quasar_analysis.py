@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quasar_mass.network.easyai import EasyAI
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
 
 
 def results(
@@ -37,12 +37,12 @@ def results(
     predictions : DataFrame
         The rows of `spectra` and PREDICTED, log10(M_BH / M_Sun).
     scores : DataFrame
-        RMSE, robust scatter, bias and R2 in all groups (`evaluation.results`).
+        RMSE, robust scatter, bias and R2 in all groups (`evaluation.score_table`).
     """
-    from quasar_mass.core.evaluation import need_some
-    from quasar_mass.core.evaluation import results as score
+    from quasar_mass.core.evaluation import require_labels
+    from quasar_mass.core.evaluation import score_table as score
 
-    need_some(y)
+    require_labels(y)
     predictions = spectra.loc[y.index].assign(PREDICTED=model.predict(X)).reset_index()
     return predictions, score(predictions)
 
@@ -76,7 +76,7 @@ def evaluate(options) -> None:
         print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
     if quoter.calibration is None:
         print(f"\nno intervals: {_CALIBRATE}")
-    print(f"\n{compatibility.caution(quoter.ensemble.first, data.kind)}")
+    print(f"\n{compatibility.transfer_note(quoter.ensemble.first, data.kind)}")
 
 
 _CALIBRATE = (
@@ -98,11 +98,11 @@ def _models(options) -> list[Path]:
     return paths
 
 
-def _quoter(paths: list[Path], options) -> "Quoter":
-    from quasar_mass.predict.predictor import Quoter
+def _quoter(paths: list[Path], options) -> "Predictor":
+    from quasar_mass.predict.predictor import Predictor
 
     chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
-    return Quoter.load(paths, **chosen)
+    return Predictor.load(paths, **chosen)
 
 
 def predict(options) -> None:
@@ -120,7 +120,7 @@ def predict(options) -> None:
     if options.files:
         parts = [mass_table.predict_table(path, quoter, **asked) for path in whole_tables]
         parts += [mass_table.predict_files(files, quoter, **asked)] if files else []
-        table = mass_table.together(parts)
+        table = mass_table.concatenate(parts)
     else:
         table = mass_table.predict_survey(options.survey, quoter, **asked)
     refused = int(table["LMBH"].isna().sum())
@@ -146,7 +146,7 @@ def predict(options) -> None:
             "--total adds the virial method's own scatter"
         )
     for kind in kinds.split(" and "):
-        print(compatibility.caution(quoter.ensemble.first, kind))
+        print(compatibility.transfer_note(quoter.ensemble.first, kind))
 
 
 def explain(options) -> None:
@@ -214,7 +214,7 @@ def _add_models(verb) -> None:
         help="a .h5, or several, whose mean is taken (default: the shipped one, else the demonstration's)",
     )
     verb.add_argument(
-        "--confidence", type=common.share, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
+        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
     )
     verb.add_argument(
         "--line",

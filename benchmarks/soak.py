@@ -71,9 +71,9 @@ def soak(spectra: int) -> Soak:
     """Predict so many spectra in this process."""
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.compatibility import SHIPPED_MODEL
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
 
-    quoter = Quoter.load(SHIPPED_MODEL)
+    quoter = Predictor.load(SHIPPED_MODEL)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spectra.parquet"
         repeated(path, WARM_UP)

@@ -38,9 +38,9 @@ def simulate() -> None:
 def predicted(model: Path):
     """What a model file says of the sample: its name (`Ensemble.name`) and the table of masses."""
     from quasar_mass.predict import mass_table
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
 
-    quoter = Quoter.load(model)
+    quoter = Predictor.load(model)
     return quoter.ensemble.name, mass_table.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
 
 

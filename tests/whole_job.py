@@ -19,7 +19,7 @@ def whole_job(folder: Path, jobs: int) -> None:
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.calibrate import calibrate_file
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
     from quasar_mass.simulation import simulated_survey
     from quasar_mass.tables import dataset
     from quasar_mass.tables.build import pipeline
@@ -34,7 +34,7 @@ def whole_job(folder: Path, jobs: int) -> None:
     model = folder / "model.h5"
     ann.save(model, about=dataset.describe(data.about, data.quasars, data.spectra))
     calibrate_file([model], survey, fresh=4, quiet=True)
-    quoter = Quoter.load(model, confidence=0.5)
+    quoter = Predictor.load(model, confidence=0.5)
     for name, per_object in (("spectra", False), ("objects", True)):
         table = mass_table.predict_survey(survey, quoter, per_object=per_object, quiet=True)
         mass_table.write(table, folder / f"{name}.parquet", {"confid": 0.5})

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
-from quasar_mass.core.files import in_turn, write_text
+from quasar_mass.core.files import locked_write, write_text
 from quasar_mass.core.survey import Survey
 from quasar_mass.network import architecture
 
 if TYPE_CHECKING:
-    from quasar_mass.network.augmentation import Fresh
+    from quasar_mass.network.augmentation import SimulatedSource
     from quasar_mass.simulation.library import Library
 
 SEEDS = (42, 43, 44)
@@ -56,7 +56,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     quiet : bool
         Print nothing.
     """
-    from quasar_mass.network.augmentation import Joined, Varied
+    from quasar_mass.network.augmentation import AugmentedSource, ConcatSource
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.simulation.library import library
     from quasar_mass.tables import dataset
@@ -68,7 +68,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     training = data.part("training")
     sources = {
         "intermediate": pretraining(fresh, data.grid.size, len(fresh.mass)),
-        "final": Joined([Varied(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
+        "final": ConcatSource([AugmentedSource(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
     ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
@@ -94,7 +94,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     return {"seed": seed, "validation": found}
 
 
-def pretraining(library: "Library", pixels: int, size: int) -> "Fresh":
+def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource":
     """Make a source of a library: all that stage one sees, and a part of what stage two does.
 
     Its target is the true Mg II mass, the line of three labels in four and of the fewest doubts. Quasars are drawn with
@@ -111,7 +111,7 @@ def pretraining(library: "Library", pixels: int, size: int) -> "Fresh":
     """
     import numpy as np
 
-    from quasar_mass.network.augmentation import Fresh
+    from quasar_mass.network.augmentation import SimulatedSource
     from quasar_mass.simulation.library import COLUMNS
 
     truth = dict(zip(COLUMNS, library.truth.T, strict=True))
@@ -120,7 +120,7 @@ def pretraining(library: "Library", pixels: int, size: int) -> "Fresh":
     weight = occurs**-0.5
     rng = np.random.default_rng(LIBRARY_SEED)
     rows = np.sort(rng.choice(len(weight), size, p=weight / weight.sum()))
-    return Fresh(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
+    return SimulatedSource(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
 
 
 def run(options) -> None:
@@ -165,7 +165,7 @@ def run(options) -> None:
         first, last = (one["validation"][name]["rmse"] for name in FILES)
         print(f"seed {one['seed']}: validation RMSE {first:.4f} dex after stage one, {last:.4f} after stage two")
     for name in FILES.values():
-        with in_turn(models / name) as temporary:
+        with locked_write(models / name) as temporary:
             shutil.copyfile(work / f"seed-{best['seed']}" / name, temporary)
     calibrate_file([models / FILES["final"]], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best['seed']} is the best on validation: {models}")
@@ -196,10 +196,10 @@ def calibrate(options) -> None:
 def pooling(options) -> None:
     """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
     from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
     from quasar_mass.report import pooling_benchmark
 
-    quoter = Quoter.load(options.model)
+    quoter = Predictor.load(options.model)
     if quoter.calibration is None:
         raise ModelError(
             options.model[0], expected="a calibrated model", got="none of that", do="run the verb calibrate first"
@@ -228,7 +228,7 @@ def published(options) -> None:
     ann.save(Path(options.work) / "published.h5", about=dataset.describe(data.about, data.quasars, data.spectra))
     spectra, label = data.part("test")
     predictions = data.spectra.loc[label.index].assign(PREDICTED=ann.predict(spectra)).reset_index()
-    text = evaluation.results(predictions).to_string(float_format=lambda value: f"{value:.4f}", na_rep="-")
+    text = evaluation.score_table(predictions).to_string(float_format=lambda value: f"{value:.4f}", na_rep="-")
     objects = predictions["OBJECT"].to_numpy()
     table = comparison.compare(
         {"published recipe": predictions["PREDICTED"].to_numpy()}, objects, _masses(options.survey, objects, label)
@@ -372,7 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
     for verb in calibrating:
         verb.add_argument(
             "--fresh",
-            type=common.natural,
+            type=common.non_negative,
             default=400,
             metavar="N",
             help="quasars simulated to learn pooling (400)",

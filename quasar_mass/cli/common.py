@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from quasar_mass.core import signals
 from quasar_mass.core.errors import FileError, QuasarMassError
-from quasar_mass.core.files import in_letters
+from quasar_mass.core.files import printable
 from quasar_mass.core.survey import Survey, default_survey
-from quasar_mass.fetch.urls import MOST_CONNECTIONS
+from quasar_mass.fetch.urls import MAX_CONNECTIONS
 
 EITHER = "data if its tables or catalogues are there, else data/simulated"
 
@@ -73,8 +73,8 @@ def positive(text: str) -> int:
 def connections(text: str) -> int:
     """An argument that counts connections to a server that others use too."""
     number = positive(text)
-    if number > MOST_CONNECTIONS:
-        raise argparse.ArgumentTypeError(f"expected at most {MOST_CONNECTIONS}, got {number}")
+    if number > MAX_CONNECTIONS:
+        raise argparse.ArgumentTypeError(f"expected at most {MAX_CONNECTIONS}, got {number}")
     return number
 
 
@@ -124,14 +124,14 @@ def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None
     )
 
 
-def natural(text: str) -> int:
+def non_negative(text: str) -> int:
     """An argument that counts something, of which there may be none."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
     return int(text)
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """An argument that is a probability between 0 and 1."""
     try:
         number = float(text)
@@ -157,7 +157,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         options.survey = default_survey()
     try:
         _check_names(sys.argv[1:] if arguments is None else arguments)
-        with signals.heard():
+        with signals.handle_signals():
             options.function(options)
         sys.stdout.flush()
     except QuasarMassError as error:
@@ -203,7 +203,7 @@ def _check_names(arguments: list[str]) -> None:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise FileError(
-                in_letters(text),
+                printable(text),
                 expected="a name in UTF-8",
                 got="other bytes",
                 do="rename it, or if it is UTF-8, set the environment variable PYTHONUTF8=1",

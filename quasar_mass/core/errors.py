@@ -2,7 +2,7 @@
 
 from os import PathLike
 
-LONGEST = 500  # characters of what was found that an error repeats
+MAX_CHARACTERS = 500  # characters of what was found that an error repeats
 
 
 class QuasarMassError(Exception):
@@ -39,7 +39,7 @@ def _again(kind: type, attributes: dict) -> QuasarMassError:
 
 def _sentence(error: QuasarMassError) -> str:
     """All of it in one line that a terminal only shows: what was found may be anything."""
-    got = error.got if len(error.got) <= LONGEST else f"{error.got[:LONGEST]}..."
+    got = error.got if len(error.got) <= MAX_CHARACTERS else f"{error.got[:MAX_CHARACTERS]}..."
     text = f"{error.where}: expected {error.expected}, got {got}; {error.do}."
     if text.isprintable():
         return text

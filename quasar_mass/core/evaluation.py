@@ -53,7 +53,7 @@ def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
     }
 
 
-def results(spectra: pd.DataFrame) -> pd.DataFrame:
+def score_table(spectra: pd.DataFrame) -> pd.DataFrame:
     """Score a set of spectra, and the groups in it that behave differently.
 
     A label is measured on one spectrum of its object, and its error is a function of that very spectrum's noise:
@@ -88,7 +88,7 @@ def results(spectra: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), index=index, columns=list(SCORES)).astype({"n": int})
 
 
-def need_some(label: pd.Series) -> None:
+def require_labels(label: pd.Series) -> None:
     """Raise TableError where there is nothing to score."""
     if label.empty:
         raise TableError("the survey", expected="test objects", got="none", do="use a survey of at least 10 objects")

@@ -15,12 +15,12 @@ PARTIAL = ".partial"  # ending of a file that is being written; never read, repl
 
 
 @contextlib.contextmanager
-def whole(path: Path, *, lasting: bool = True, over_folder: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, lasting: bool = True, over_folder: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there once the block has ended well.
 
     Nothing partial ever stands under a final name: the rename is atomic, and a block that fails leaves no trace.
     The temporary name keeps the ending, for writers that choose a format by it. It is the same each time, so that what
-    a killed run left is replaced by the next one; whoever writes where others may write too takes `in_turn`.
+    a killed run left is replaced by the next one; whoever writes where others may write too takes `locked_write`.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def whole(path: Path, *, lasting: bool = True, over_folder: bool = False) -> Ite
     OSError
         Of the system (disk full, no permission), naming `path`.
     """
-    with together(lasting=lasting) as place, place(path, over_folder=over_folder) as temporary:
+    with atomic_group(lasting=lasting) as place, place(path, over_folder=over_folder) as temporary:
         yield temporary
 
 
 @contextlib.contextmanager
-def together(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.AbstractContextManager[Path]]]:
+def atomic_group(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.AbstractContextManager[Path]]]:
     """Write several files that belong together: none gets its name before all are written.
 
     Then they are renamed one right after the other, in the order in which they were begun. A kill among the renames
@@ -57,7 +57,7 @@ def together(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.Abstr
     Yields
     ------
     callable
-        To be called for each file; as `whole`. With ``folder=True`` it gives an empty folder, whose name differs from
+        To be called for each file; as `atomic_write`. With ``folder=True`` it gives an empty folder, whose name differs from
         run to run, so that a process of a run that was killed never writes into the folder of the next; what stands at
         its final name, file or folder, stays until then.
     """
@@ -95,18 +95,18 @@ def together(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.Abstr
 
 
 @contextlib.contextmanager
-def in_turn(path: Path) -> Iterator[Path]:
-    """As `whole`, for a file that another process may write at the same moment: the two take turns."""
+def locked_write(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, for a file that another process may write at the same moment: the two take turns."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with locks.held(lock, where=path, expected="one writer at a time", wait=True), whole(path) as temporary:
+    with locks.held(lock, where=path, expected="one writer at a time", wait=True), atomic_write(path) as temporary:
         yield temporary
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all, as `in_turn`."""
-    with in_turn(path) as temporary:
+    """Write a text, whole or not at all, as `locked_write`."""
+    with locked_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -155,7 +155,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def in_letters(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """A file's name as a table can hold it: bytes that are no UTF-8 (Python's surrogates) are written as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 

@@ -63,7 +63,7 @@ def held(path: Path, *, where: str | os.PathLike, expected: str, wait: bool = Fa
             os.close(file)
 
 
-def of_survey(survey: Survey) -> contextlib.AbstractContextManager:
+def survey_lock(survey: Survey) -> contextlib.AbstractContextManager:
     """The lock of a survey, for whoever writes its files; readers need none, since files are replaced whole."""
     expected = "one command at a time that writes in this survey"
     return held(survey.lock, where=survey.folder, expected=expected)
@@ -72,18 +72,18 @@ def of_survey(survey: Survey) -> contextlib.AbstractContextManager:
 def clear(survey: Survey) -> None:
     """Remove the lock that a killed process left; for commands that find nothing to do. One that is held stays."""
     if survey.lock.exists():
-        with contextlib.suppress(LockError, OSError), of_survey(survey):
+        with contextlib.suppress(LockError, OSError), survey_lock(survey):
             pass
 
 
-def one_at_a_time(function: Callable) -> Callable:
+def file_lock(function: Callable) -> Callable:
     """Decorate a function of a survey that writes its files: only one at a time may run, in whatever process."""
 
     @functools.wraps(function)
     def locked(survey: Survey, *arguments, **options):
         if not survey.folder.is_dir():  # nothing to protect; the function says what is missing
             return function(survey, *arguments, **options)
-        with of_survey(survey):
+        with survey_lock(survey):
             return function(survey, *arguments, **options)
 
     return locked

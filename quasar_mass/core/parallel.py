@@ -12,7 +12,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from quasar_mass.core.errors import ClusterError, SurveyError
-from quasar_mass.core.signals import held_back
+from quasar_mass.core.signals import defer_signals
 
 
 def ordered_map(function: Callable, tasks: list[tuple], jobs: int | str, needs: Iterable[Path] = ()) -> Iterator:
@@ -59,7 +59,7 @@ def _in_processes(function: Callable, tasks: deque, jobs: int) -> Iterator:
         try:
             while tasks or waiting:
                 while tasks and sum(not future.done() for future in waiting) < 2 * others:
-                    with held_back():  # it starts a process where none is idle
+                    with defer_signals():  # it starts a process where none is idle
                         waiting.append(pool.submit(function, *tasks.popleft()))
                 if tasks and not waiting[0].done() and len(waiting) < 4 * jobs:
                     waiting.append(_here(function, tasks.popleft()))
@@ -88,7 +88,7 @@ def _here(function: Callable, task: tuple) -> Future:
     return future
 
 
-def side_by_side(function: Callable, tasks: list[tuple]) -> Iterator:
+def map_in_threads(function: Callable, tasks: list[tuple]) -> Iterator:
     """Results of ``function(*task)`` in the order of the tasks, as many in threads of this process as it has cores.
 
     For work that mostly leaves the interpreter's lock free, such as a network's.
@@ -107,7 +107,7 @@ def side_by_side(function: Callable, tasks: list[tuple]) -> Iterator:
                 future.cancel()
 
 
-def ahead(items: Iterable) -> Iterator:
+def prefetch(items: Iterable) -> Iterator:
     """Give the items, the next one made in a thread while the caller works on the one before."""
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as beside:

@@ -14,7 +14,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Let SIGTERM end the work in order, as Ctrl-C does, wherever they come.
 
     Python throws an exception away where it cannot pass it on: in a function that C called (threadpoolctl has one), or
@@ -48,7 +48,7 @@ def heard() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait, and keep Ctrl-C for ever from the processes that are started meanwhile.
 
     A terminal sends it to all processes. This one ends the others in order; they would print where they were, and so

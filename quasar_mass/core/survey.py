@@ -117,7 +117,7 @@ class Survey:
 
     def spectrum(self, plate: int, mjd: int, fiberid: int) -> Path:
         """The spec file of one spectrum, as the SDSS archive names it."""
-        return self.folder / f"spectra/{plate:04d}/spec-{epoch_name(plate, mjd, fiberid)}.fits"
+        return self.folder / f"spectra/{plate:04d}/spec-{format_spec_id(plate, mjd, fiberid)}.fits"
 
     # tables made from them
     @property
@@ -180,12 +180,12 @@ class Survey:
         return self.about()["kind"]
 
 
-def is_spectrum(plate, mjd, fiberid):
+def is_spectrum_id(plate, mjd, fiberid):
     """Whether numbers, or arrays of them, can be those of an SDSS spectrum."""
     return (plate > 0) & (plate < 100_000) & (mjd > 0) & (mjd < 100_000) & (fiberid > 0) & (fiberid < 10_000)
 
 
-def epoch_name(plate: int, mjd: int, fiberid: int) -> str:
+def format_spec_id(plate: int, mjd: int, fiberid: int) -> str:
     """``plate-mjd-fiber`` as file names and the reference's tables have it, for example ``7666-57339-0121``."""
     return f"{plate:04d}-{mjd:05d}-{fiberid:04d}"
 

@@ -21,10 +21,10 @@ import urllib3.exceptions
 from quasar_mass import __version__
 from quasar_mass.core.errors import FetchError
 from quasar_mass.fetch.responses import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
-from quasar_mass.fetch.urls import MOST_CONNECTIONS, mirrored
+from quasar_mass.fetch.urls import MAX_CONNECTIONS, mirrored
 
 REDIRECTS = (301, 302, 303, 307, 308)
-MOST_REDIRECTS = 5
+MAX_REDIRECTS = 5
 PIECE = 1 << 18  # bytes read at a time
 PATIENT = Policy()
 # Lengths and ranges count the file's own bytes, so it must come as it is.
@@ -55,7 +55,7 @@ class Client:
         self.stopping = threading.Event()
         # One pool of connections for all threads. A session on top of it would handle cookies, redirects and settings
         # anew for every request, which for small files takes as long as all the rest.
-        self._pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=MOST_CONNECTIONS, max_retries=0)
+        self._pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=MAX_CONNECTIONS, max_retries=0)
         self._lock = threading.Lock()
         self._settings: dict[str, dict] = {}  # of a host: proxies and certificates that the environment names
         self._not_before = 0.0  # monotonic time before which the servers asked not to be called
@@ -226,7 +226,7 @@ class Client:
     def _ask(self, address: str, headers: dict | None = None, good: tuple[int, ...] = (200,)) -> requests.Response:
         """Send one request, following redirects to web addresses alone; the body is not read yet."""
         at = address
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             try:
                 request = requests.PreparedRequest()
                 request.prepare_method("GET")
@@ -252,7 +252,7 @@ class Client:
             if scheme not in ("http", "https") or (was == "https" and scheme != "https"):
                 raise refused(address, f"a redirect to {was}", target, f"redirect: refused, to {scheme or 'nowhere'}:")
             at = mirrored(target, self.mirror)
-        raise refused(address, f"at most {MOST_REDIRECTS} redirects", "more", "redirect: too many")
+        raise refused(address, f"at most {MAX_REDIRECTS} redirects", "more", "redirect: too many")
 
     def _read(
         self,

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from quasar_mass.core.errors import FileError
-from quasar_mass.core.files import whole
-from quasar_mass.core.survey import Survey, is_spectrum
+from quasar_mass.core.files import atomic_write
+from quasar_mass.core.survey import Survey, is_spectrum_id
 from quasar_mass.fetch.urls import REDUCTIONS
 
 Epoch = tuple[int, int, int]  # plate, mjd, fiberid
 
 MISSING, VERIFIED, FAILED, NOT_PUBLISHED = STATES = ("missing", "verified", "failed", "not published")
-LONGEST = 10_000  # characters of an address or a reason
+MAX_CHARACTERS = 10_000  # characters of an address or a reason
 DAMAGED = "delete it: files that are there are checked again, not fetched again"
 
 
@@ -147,7 +147,7 @@ class Manifest:
         ordered = [self.rows[epoch] for epoch in sorted(self.rows)]
         schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in NAMES])
         columns = {name: [getattr(row, name) for row in ordered] for name in NAMES}
-        with whole(self.table) as temporary:
+        with atomic_write(self.table) as temporary:
             pq.write_table(pa.table(columns, schema), temporary, **parquet.WRITING)
             if lasting:
                 with open(temporary, "rb") as file:
@@ -211,11 +211,11 @@ def _checked(values: dict) -> Row:
     if set(values) != set(NAMES):
         raise ValueError(f"other columns than {', '.join(NAMES)}")
     for name, value in values.items():
-        if type(value) is not (int if name in _NUMBERS else str) or len(str(value)) > LONGEST:
+        if type(value) is not (int if name in _NUMBERS else str) or len(str(value)) > MAX_CHARACTERS:
             raise ValueError(f"{name} {str(value)[:40]!r}")
         str(value).encode()  # what is no text cannot be written again
     row = Row(**values)
-    if not (is_spectrum(*row.epoch) and 0 <= row.bytes < 1 << 40):
+    if not (is_spectrum_id(*row.epoch) and 0 <= row.bytes < 1 << 40):
         raise ValueError(f"spectrum {row.epoch}, {row.bytes} bytes")
     if row.run2d not in ("", *REDUCTIONS) or row.state not in STATES:
         raise ValueError(f"run2d {row.run2d!r}, state {row.state!r}")

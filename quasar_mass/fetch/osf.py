@@ -18,8 +18,8 @@ from quasar_mass.tables.build import reference
 from quasar_mass.tables.build.convert import convert_here
 
 PAGE_LIMIT = 5_000_000  # bytes of one page of a listing: ten files take some 30 kB
-MOST_PAGES = 50
-LARGEST = 20_000_000_000  # bytes of a table, far beyond 2.4 GB
+MAX_PAGES = 50
+MAX_BYTES = 20_000_000_000  # bytes of a table, far beyond 2.4 GB
 LISTING = f"https://osf.io/{urls.OSF_PROJECT}/"  # for people
 
 
@@ -87,8 +87,8 @@ def listing(client: Client) -> dict[str, Entry]:
     waiting, seen = [urls.OSF_LISTING], set()
     while waiting:
         page = waiting.pop()
-        if page in seen or len(seen) >= MOST_PAGES:
-            raise _strange(page, f"at most {MOST_PAGES} pages, none twice", "more")
+        if page in seen or len(seen) >= MAX_PAGES:
+            raise _strange(page, f"at most {MAX_PAGES} pages, none twice", "more")
         seen.add(page)
         content = json.loads(client.get(page, limit=PAGE_LIMIT, check=_json))
         try:
@@ -125,8 +125,8 @@ def _entry(page: str, attributes: dict, address: object) -> Entry:
     name, size = attributes["name"], attributes["size"]
     if not isinstance(name, str) or not name or name in (".", "..") or re.search(r"[/\\\0]", name):
         raise _strange(page, "names of files", repr(name))
-    if type(size) is not int or not 0 <= size <= LARGEST:
-        raise _strange(page, f"a size up to {LARGEST:,} bytes for {name}", repr(size))
+    if type(size) is not int or not 0 <= size <= MAX_BYTES:
+        raise _strange(page, f"a size up to {MAX_BYTES:,} bytes for {name}", repr(size))
     hashes = attributes["extra"]["hashes"]
     digests = []
     for kind, length in (("sha256", 64), ("md5", 32)):
@@ -146,7 +146,7 @@ def _bring(path: Path, entry: Entry, client: Client, quiet: bool) -> None:
             do = "nothing of it was kept; run the same command again"
             raise FetchError(entry.address, expected="the listed size and checksum", got="others", do=do)
 
-    sizes = {"limit": LARGEST, "size": entry.size, "about": entry.size}
+    sizes = {"limit": MAX_BYTES, "size": entry.size, "about": entry.size}
     bring(entry.name, entry.address, path, client, accept, quiet=quiet, **sizes)
 
 

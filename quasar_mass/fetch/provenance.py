@@ -8,7 +8,7 @@ them takes its name; `pipeline` and all that follows read it there.
 import json
 
 from quasar_mass.core.errors import SurveyError
-from quasar_mass.core.files import whole
+from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch.verify import says_simulated
 
@@ -34,7 +34,7 @@ def settle(survey: Survey, simulated: bool, mirror: str | None) -> None:
         got, here = ("simulated", "the sky") if simulated else ("the sky's", "a simulation")
         do = "fetch into another --survey"
         raise SurveyError(survey.folder, expected=f"files of {here}, as all else there", got=f"{got} files", do=do)
-    with whole(survey.card) as temporary:
+    with atomic_write(survey.card) as temporary:
         about = {"kind": "simulated", "origin": FETCHED, "from": mirror or "the public addresses", "note": NOTE}
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

@@ -79,7 +79,7 @@ def fetch(
     if source == SPARCL and what in ("spectra", "all"):
         bring = _from_sparcl()  # first: what it needs should be missed before gigabytes have come
     survey.folder.mkdir(parents=True, exist_ok=True)
-    with locks.of_survey(survey), Client(mirror, policy=policy, say=wait) as client:
+    with locks.survey_lock(survey), Client(mirror, policy=policy, say=wait) as client:
         if what in ("catalogs", "all"):
             for line in fetch_catalogs(survey, client, quiet=quiet):
                 say(line)

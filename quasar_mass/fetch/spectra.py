@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quasar_mass.core.errors import FetchError, SpectrumError
-from quasar_mass.core.files import progress, whole
+from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client
@@ -161,7 +161,7 @@ def save(path: Path, content: bytes) -> None:
     It is not forced onto the disk, which takes longer than all the rest: should the machine lose power, the journal is
     still there, and the next run reads again what it lists.
     """
-    with whole(path, lasting=False) as temporary, open(temporary, "wb", buffering=0) as file:
+    with atomic_write(path, lasting=False) as temporary, open(temporary, "wb", buffering=0) as file:
         file.write(content)
 
 
@@ -238,7 +238,7 @@ def write_list(survey: Survey, rows: Iterable[Row]) -> Path | None:
     if not left:
         path.unlink(missing_ok=True)
         return None
-    with whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("plate", "mjd", "fiberid", "state", "reason", "url"))
         writer.writerows((*row.epoch, row.state, row.reason, row.url) for row in left)

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-from quasar_mass.core.survey import epoch_name
+from quasar_mass.core.survey import format_spec_id
 
 CHEN = "https://iopscience.iop.org/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt"
 CHEN_BLOB = "652bd17e75935ed66f20b77bf87d79cd290ebb60"  # git blob sha1 of its LF form, from the reference's repository
@@ -21,7 +21,7 @@ OSF_SIZE = 2_400_000_000  # bytes, about
 SPECTRUM_SIZE = 219_096  # bytes: mean of 81 spec-lite files of v5_13_0
 SPECTRA = 41_464  # spectra of the published run
 
-MOST_CONNECTIONS = 32  # at a time: SDSS names no limit; its own tool opens 5 streams, people's scripts 5 to 10
+MAX_CONNECTIONS = 32  # at a time: SDSS names no limit; its own tool opens 5 streams, people's scripts 5 to 10
 
 # A mirror stands in for all of these, also where a listing or a redirect names one of them.
 PUBLIC_HOSTS = ("iopscience.iop.org", "data.sdss.org", "osf.io", "api.osf.io", "files.osf.io")
@@ -52,7 +52,7 @@ def spectrum(plate: int, mjd: int, fiberid: int, run2d: str) -> str:
     >>> spectrum(7666, 57339, 121, "v5_13_0")[-61:]
     'v5_13_0/spectra/lite/7666/spec-7666-57339-0121.fits'
     """
-    name = f"spec-{epoch_name(plate, mjd, fiberid)}.fits"
+    name = f"spec-{format_spec_id(plate, mjd, fiberid)}.fits"
     return f"https://data.sdss.org/sas/{REDUCTIONS[run2d]}/spectra/lite/{plate:04d}/{name}"
 
 

@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from quasar_mass.core.survey import epoch_name
+from quasar_mass.core.survey import format_spec_id
 from quasar_mass.fetch.responses import Temporary
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
 
-MOST_HEADER = 400 * BLOCK  # far beyond any header here
+MAX_HEADER_BYTES = 400 * BLOCK  # far beyond any header here
 SPECTRUM_HDUS = 4
 SPECTRUM_LIMIT = 5_000_000  # bytes: a lite file has 0.2 MB, a full one at most 3 MB
 _SIZES = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
@@ -71,7 +71,7 @@ def hdus(content: bytes) -> list[dict[str, str]]:
 
 def _header(content: bytes, start: int, number: int) -> tuple[dict[str, str], int]:
     """The wanted values of one header, and where its data begin."""
-    end = find_card(content, END, start, min(len(content), start + MOST_HEADER))
+    end = find_card(content, END, start, min(len(content), start + MAX_HEADER_BYTES))
     data = start + whole_blocks(end + CARD - start)
     if end < 0 or data > len(content):
         raise Temporary(f"cut off: in the header of HDU {number}")
@@ -102,14 +102,14 @@ def check_spectrum(content: bytes, epoch: tuple[int, int, int]) -> Spec:
     first = every[0]
     named = tuple(first.get(key) for key in ("PLATEID", "MJD", "FIBERID"))
     if None not in named and named != tuple(map(str, epoch)):
-        raise Temporary(f"another spectrum: {'-'.join(named)} instead of {epoch_name(*epoch)}")
+        raise Temporary(f"another spectrum: {'-'.join(named)} instead of {format_spec_id(*epoch)}")
     return Spec(first.get("RUN2D", ""), first.get("SIMULATE") == "T")
 
 
 def says_simulated(path: Path) -> bool:
     """Whether a catalogue or a spec file says itself that it is no observation, in its title or its first header."""
     with open(path, "rb") as file:
-        begin = file.read(MOST_HEADER)
+        begin = file.read(MAX_HEADER_BYTES)
     if begin.startswith(b"SIMPLE"):
         try:
             return _header(begin, 0, 0)[0].get("SIMULATE") == "T"

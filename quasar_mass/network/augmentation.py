@@ -1,7 +1,7 @@
 """Training spectra that differ in every training epoch, so that a network learns quasars and not one night's noise.
 
-Two sources of batches for `EasyAI.train`: simulated quasars with fresh noise (`Fresh`), and a survey's own spectra with
-small changes that leave their labels true (`Varied`); `Joined` deals out several together. What a source draws depends
+Two sources of batches for `EasyAI.train`: simulated quasars with fresh noise (`SimulatedSource`), and a survey's own spectra with
+small changes that leave their labels true (`AugmentedSource`); `ConcatSource` deals out several together. What a source draws depends
 on the generator it is given alone, which `EasyAI` seeds with stage, training epoch and batch: a resumed training sees
 the same spectra.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quasar_mass.network.batches import digest
-from quasar_mass.tables.scratch_array import OnDisk
+from quasar_mass.tables.scratch_array import ScratchArray
 
 # All of these are chosen here: wide enough to cover what the instrument is known to do, without evidence beyond that.
 NOISE_SHARE = 0.6  # share of fresh spectra that get another noise than their quasar's night and brightness gave them
@@ -24,7 +24,7 @@ ADDED_NOISE = 0.5  # of a survey spectrum's own noise, at most
 GAPS, GAP_LENGTH = 0.5, 40  # gaps per spectrum, and their mean length in pixels, bridged by a line as bad pixels are
 
 
-class Fresh:
+class SimulatedSource:
     """Simulated quasars seen by the telescope anew in every training epoch.
 
     Parameters
@@ -69,17 +69,17 @@ class Fresh:
         return digest([self.light, self.sigma, self.mass, settings])
 
 
-class Varied:
+class AugmentedSource:
     """A survey's spectra with more noise, another luminosity, calibration and other gaps in every training epoch.
 
     Parameters
     ----------
-    spectra : ndarray of float32, or OnDisk, shape (n, pixels, 1)
+    spectra : ndarray of float32, or ScratchArray, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,)
         log10(M_BH / M_Sun).
     """
 
-    def __init__(self, spectra: np.ndarray | OnDisk, label: np.ndarray) -> None:
+    def __init__(self, spectra: np.ndarray | ScratchArray, label: np.ndarray) -> None:
         self.spectra, self.label = spectra, np.asarray(label, np.float32)
 
     def __len__(self) -> int:
@@ -105,7 +105,7 @@ class Varied:
         return digest([self.spectra, self.label, np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT])])
 
 
-class Joined:
+class ConcatSource:
     """Several sources as one; a batch may hold rows of all."""
 
     def __init__(self, sources: Sequence) -> None:

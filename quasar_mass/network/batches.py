@@ -10,7 +10,7 @@ import numpy as np
 from quasar_mass.core.errors import ModelError, TableError
 from quasar_mass.core.parallel import cores
 from quasar_mass.network.backend import import_keras
-from quasar_mass.tables.scratch_array import OnDisk
+from quasar_mass.tables.scratch_array import ScratchArray
 
 
 class Arrays:
@@ -20,12 +20,12 @@ class Arrays:
 
     Parameters
     ----------
-    spectra : ndarray of float32, or OnDisk, shape (n, pixels, 1)
+    spectra : ndarray of float32, or ScratchArray, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,), optional
         log10(M_BH / M_Sun).
     """
 
-    def __init__(self, spectra: np.ndarray | OnDisk, label: np.ndarray | None = None) -> None:
+    def __init__(self, spectra: np.ndarray | ScratchArray, label: np.ndarray | None = None) -> None:
         self.spectra, self.label = spectra, label
 
     def __len__(self) -> int:
@@ -113,9 +113,9 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores())
 
 
-def as_float32(values, what: str) -> np.ndarray | OnDisk:
+def as_float32(values, what: str) -> np.ndarray | ScratchArray:
     """The values as float32, without a copy where they are; TableError where they are no numbers."""
-    if isinstance(values, OnDisk):
+    if isinstance(values, ScratchArray):
         return values
     try:
         return np.asarray(values, dtype=np.float32)
@@ -123,12 +123,12 @@ def as_float32(values, what: str) -> np.ndarray | OnDisk:
         raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
 
 
-def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | OnDisk:
+def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArray:
     """Give spectra as a network of this input shape takes them.
 
     Parameters
     ----------
-    spectra : array_like or OnDisk, shape (n, pixels) or (n, pixels, 1)
+    spectra : array_like or ScratchArray, shape (n, pixels) or (n, pixels, 1)
     shape : tuple of int or None
         Of one spectrum.
     what : str
@@ -159,7 +159,7 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | OnDisk:
     return spectra
 
 
-def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | OnDisk, np.ndarray]:
+def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | ScratchArray, np.ndarray]:
     """Give spectra and their labels; as `checked_spectra`, and TableError if their numbers differ or there are none."""
     spectra, label = pair
     spectra = checked_spectra(spectra, shape, what)
@@ -175,7 +175,7 @@ def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | OnD
     return spectra, label
 
 
-def check_finite(values: np.ndarray | OnDisk, what: str) -> None:
+def check_finite(values: np.ndarray | ScratchArray, what: str) -> None:
     """Raise TableError, naming the first row, where a value is not finite."""
     rows = [np.isfinite(piece).reshape(len(piece), -1).all(axis=1) for piece in _pieces(values)]
     bad = np.flatnonzero(~np.concatenate(rows)) if rows else np.empty(0, dtype=int)
@@ -188,7 +188,7 @@ def check_finite(values: np.ndarray | OnDisk, what: str) -> None:
         )
 
 
-def digest(arrays: Sequence[np.ndarray | OnDisk]) -> str:
+def digest(arrays: Sequence[np.ndarray | ScratchArray]) -> str:
     """SHA-256 of arrays: shapes, types and bytes."""
     sha = hashlib.sha256()
     for array in arrays:
@@ -198,7 +198,7 @@ def digest(arrays: Sequence[np.ndarray | OnDisk]) -> str:
     return sha.hexdigest()
 
 
-def _pieces(array: np.ndarray | OnDisk, size: int = 1024) -> Iterator[np.ndarray]:
+def _pieces(array: np.ndarray | ScratchArray, size: int = 1024) -> Iterator[np.ndarray]:
     """Yield some rows at a time, so that an array on disk need not fit into memory."""
     for row in range(0, len(array), size):
         yield array[row : row + size]

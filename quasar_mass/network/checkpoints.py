@@ -8,7 +8,7 @@ import numpy as np
 
 from quasar_mass.core import locks
 from quasar_mass.core.errors import ModelError
-from quasar_mass.core.files import whole
+from quasar_mass.core.files import atomic_write
 from quasar_mass.network.keras_io import model_file
 
 
@@ -57,7 +57,7 @@ class Checkpoints:
             "random": [value.tolist() for value in snapshot(model)["random"]],  # not in a `.h5`
         }
         for path in [self.best, self.last] if improved else [self.last]:
-            model_file.save(model, path, {"checkpoint": state}, place=whole)
+            model_file.save(model, path, {"checkpoint": state}, place=atomic_write)
 
     def _read(self, path: Path) -> tuple[dict, list[dict]]:
         loaded, about = model_file.load(path)

@@ -10,7 +10,7 @@ from quasar_mass.network import backend
 from quasar_mass.network.checkpoints import restore, snapshot
 
 
-class Spread:
+class MultiDevice:
     """A network's twin on several devices.
 
     Parameters

@@ -20,7 +20,7 @@ from quasar_mass.core.errors import ModelError
 from quasar_mass.network import architecture, backend
 from quasar_mass.network.batches import Arrays, batches, checked_pair, checked_spectra, digest, forward
 from quasar_mass.network.checkpoints import Checkpoints, restore, snapshot
-from quasar_mass.network.devices import Spread
+from quasar_mass.network.devices import MultiDevice
 from quasar_mass.network.keras_io import model_file
 
 HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
@@ -156,7 +156,7 @@ class EasyAI:
         try:
             for stage in stages:
                 self._compile(stage.learning_rate)
-                spread = Spread(self.model, devices, batch_size) if devices > 1 else None
+                spread = MultiDevice(self.model, devices, batch_size) if devices > 1 else None
                 files = None
                 if checkpoints is not None:
                     files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, devices, data))

@@ -21,7 +21,7 @@ NAME_LENGTH = 16  # hexadecimal digits of an ensemble's name: enough that no two
 
 
 @dataclass(frozen=True)
-class Look:
+class NetworkOutput:
     """What networks make of spectra.
 
     Attributes
@@ -92,14 +92,14 @@ class Ensemble:
         """Width of the last hidden layer of the first network."""
         return self._hidden.output_shape[0][-1]
 
-    def look(self, spectra: np.ndarray) -> Look:
+    def look(self, spectra: np.ndarray) -> NetworkOutput:
         """Predict, and keep the last hidden layer; parameters and errors as of `EasyAI.predict`."""
         spectra = self.first.checked(spectra)
         if len(spectra) == 0:
-            return Look(np.empty(0), np.empty(0), np.empty((0, self.units), np.float32))
+            return NetworkOutput(np.empty(0), np.empty(0), np.empty((0, self.units), np.float32))
         hidden, mass = forward(self._hidden, spectra, BATCH)
         masses = [mass.reshape(-1).astype(np.float64)] + [member.predict(spectra, BATCH) for member in self.members[1:]]
-        return Look(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)
+        return NetworkOutput(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)
 
 
 def _with_hidden(model):

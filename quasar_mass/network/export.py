@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quasar_mass.core.errors import ModelError
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 from quasar_mass.network import backend
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def export(model: "EasyAI", path: str | os.PathLike) -> float:
     write, predict = (_write_keras, _predict_keras) if path.suffix == ".keras" else (_write_onnx, _predict_onnx)
     spectra = plausible_spectra(model.model.input_shape[1:])
     wanted = model.predict(spectra)
-    with in_turn(path) as temporary:
+    with locked_write(path) as temporary:
         write(model, temporary, path)
         difference = float(np.max(np.abs(predict(temporary, spectra) - wanted)))
         if not difference <= TOLERANCE:  # so written, NaN is refused as well

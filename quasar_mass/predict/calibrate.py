@@ -14,17 +14,24 @@ from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.network.ensemble import Ensemble
 from quasar_mass.predict.compatibility import check_fit
-from quasar_mass.predict.inference import Seen, Stacks, averaged, epochs_of, see, stream
+from quasar_mass.predict.inference import (
+    NetworkView,
+    StackedSpectra,
+    mean_features,
+    object_spectra,
+    stream,
+    view_spectra,
+)
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling, training_domain
 from quasar_mass.uncertainty.calibration import (
-    ENOUGH,
     EPOCH_GROUPS,
     LINES,
+    MIN_OBJECTS,
     Calibration,
     Interval,
     fit_intervals,
-    halves,
+    split_validation,
 )
 from quasar_mass.uncertainty.conformal import Scores, by_object
 from quasar_mass.uncertainty.pooling import Epochs, Noise, Pooling
@@ -62,13 +69,13 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     grid = survey_tables.read_grid(about)
     several = set(quasars.index[quasars["N_EPOCHS"] > 1])
     looked_at = _looked_at(quasars)
-    parts, frames, stacks = [], [], Stacks(grid.size)
+    parts, frames, stacks = [], [], StackedSpectra(grid.size)
     for frame, flux, seen in stream(survey, ensemble, looked_at, quiet=quiet, what="calibration"):
         parts.append(seen)
         frames.append(frame[["OBJECT"]].assign(SPLIT=quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()))
         again = frame["OBJECT"].isin(several).to_numpy()
         stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], seen.signal_to_noise[again])
-    frame, seen = pd.concat(frames, ignore_index=True), Seen.joined(parts)
+    frame, seen = pd.concat(frames, ignore_index=True), NetworkView.joined(parts)
     frame = frame.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS"]], on="OBJECT")
     validation = (frame["SPLIT"] == "validation").to_numpy()
     if not validation.any():
@@ -76,7 +83,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
             survey.folder, expected="validation objects", got="none", do="use a survey of at least 10 objects"
         )
     bounds = _limits(frame, seen, validation)
-    roles = halves(quasars.loc[quasars["SPLIT"] == "validation", "N_EPOCHS"])
+    roles = split_validation(quasars.loc[quasars["SPLIT"] == "validation", "N_EPOCHS"])
     facts = {
         "kind": about["kind"],
         "tables": about["build"],
@@ -85,7 +92,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     }
     rough = Calibration(facts, bounds, {}, Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"}))
     rows_of = _rows_of(frame["OBJECT"])
-    epochs = epochs_of(seen, rows_of, stacks, ensemble, bounds.project)
+    epochs = object_spectra(seen, rows_of, stacks, ensemble, bounds.project)
     labels = quasars["LMBH"].to_dict()
     pooled, tried = _pooling(
         ensemble, grid, epochs, frame, labels, fresh if about["kind"] == "simulated" else 0, bounds, quiet
@@ -118,7 +125,7 @@ def _rows_of(objects: pd.Series) -> dict[str, np.ndarray]:
     return {name: np.asarray(rows) for name, rows in objects.groupby(objects, sort=True).indices.items()}
 
 
-def _limits(frame: pd.DataFrame, seen: Seen, validation: np.ndarray) -> training_domain.Limits:
+def _limits(frame: pd.DataFrame, seen: NetworkView, validation: np.ndarray) -> training_domain.TrainingDomain:
     training = seen.rows(~validation) if (~validation).any() else seen
     of = seen.rows(validation)
     return training_domain.fit(
@@ -129,7 +136,12 @@ def _limits(frame: pd.DataFrame, seen: Seen, validation: np.ndarray) -> training
 
 
 def _intervals(
-    rough: Calibration, frame: pd.DataFrame, seen: Seen, roles: pd.Series, epochs: Mapping[str, Epochs], pooled: Pooling
+    rough: Calibration,
+    frame: pd.DataFrame,
+    seen: NetworkView,
+    roles: pd.Series,
+    epochs: Mapping[str, Epochs],
+    pooled: Pooling,
 ) -> dict[str, Interval]:
     """Intervals of single spectra and of pooled masses, for labels of every line and for those of each."""
     features = rough.features(seen)
@@ -137,12 +149,12 @@ def _intervals(
     role = roles.reindex(objects).to_numpy()
     rows_of = _rows_of(frame["OBJECT"])
     first = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(rows_of)]
-    typical = averaged(seen, rows_of)
+    typical = mean_features(seen, rows_of)
     spare = roles.reindex(first.index).to_numpy() != "fit"
     found = {}
     for line in LINES:
         mine = np.ones(len(frame), bool) if line == "any" else (frame["LABEL_LINE"] == line).to_numpy()
-        if len(set(objects[mine & (role == "calibrate")])) < (1 if line == "any" else 2 * ENOUGH):
+        if len(set(objects[mine & (role == "calibrate")])) < (1 if line == "any" else 2 * MIN_OBJECTS):
             continue
         width, scores = fit_intervals(features[mine], seen.look.mass[mine], label[mine], objects[mine], role[mine])
         of_line = spare & (np.ones(len(first), bool) if line == "any" else (first["LABEL_LINE"] == line).to_numpy())
@@ -152,7 +164,7 @@ def _intervals(
             tail = width.given(rough.pooled_features(mass, typical)).tail(first["LMBH"].to_numpy(float) - mass)
             for name, low, high in EPOCH_GROUPS:
                 rows = of_line & first["N_EPOCHS"].between(low, high).to_numpy()
-                if rows.sum() >= ENOUGH:
+                if rows.sum() >= MIN_OBJECTS:
                     groups[f"{method} {name}"] = Scores.of(-tail[rows], first.index[rows])
         found[line] = Interval(width, scores, groups)
     return found
@@ -165,7 +177,7 @@ def _pooling(
     frame: pd.DataFrame,
     labels: Mapping[str, float],
     fresh: int,
-    bounds: training_domain.Limits,
+    bounds: training_domain.TrainingDomain,
     quiet: bool,
 ) -> tuple[Pooling, dict[str, dict[str, float]]]:
     """Learn to pool, and choose the methods that do best on objects kept apart; the methods and all their RMSEs."""
@@ -181,13 +193,13 @@ def _pooling(
         learn = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "training"]
         check = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "validation"]
     learned = None
-    if len(learn) >= mixture_density.FEWEST:
+    if len(learn) >= mixture_density.MIN_OBJECTS:
         features = np.array([one.features() for one, _ in learn])
         residual = np.array([known["any"] - one.stack_mass for one, known in learn])
         learned = mixture_density.fit(features, residual, by_object([str(n) for n in range(len(learn))]))
     tried = Pooling(noise, learned, {"any": "mean"})
     methods = [method for method in pooling.METHODS if method != "learned" or learned is not None]
-    if len(check) < ENOUGH:
+    if len(check) < MIN_OBJECTS:
         return tried, {}
     errors = {
         line: {
@@ -211,7 +223,7 @@ def fresh_objects(
     number: int,
     epochs: tuple[int, int],
     seed: int,
-    bounds: training_domain.Limits,
+    bounds: training_domain.TrainingDomain,
     quiet: bool,
 ):
     """Simulate quasars that are in no survey, and look at their spectra: `Epochs` and the true masses of each."""
@@ -222,12 +234,12 @@ def fresh_objects(
         yield look_at(one, ensemble, grid, bounds), {"any": one.truth, "MgII": one.truth_mgii}
 
 
-def look_at(one, ensemble: Ensemble, grid: Grid, bounds: training_domain.Limits) -> Epochs:
+def look_at(one, ensemble: Ensemble, grid: Grid, bounds: training_domain.TrainingDomain) -> Epochs:
     """Look at all spectra of a `monitored.Monitored` object, and at their stack."""
     stack = pooling.stack_weights(one.signal_to_noise) @ one.flux
     redshift = np.full(len(one.flux) + 1, one.redshift)
     noise = np.append(one.signal_to_noise, np.nan)
-    seen = see(ensemble, np.vstack([one.flux, stack[None]]), redshift, noise, grid)
+    seen = view_spectra(ensemble, np.vstack([one.flux, stack[None]]), redshift, noise, grid)
     hidden = bounds.project(seen.look.hidden)
     mass = seen.look.mass
     return Epochs(mass[:-1], one.signal_to_noise, hidden[:-1], one.redshift, float(mass[-1]), hidden[-1])

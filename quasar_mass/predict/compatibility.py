@@ -36,7 +36,7 @@ def model_kind(model: EasyAI) -> str:
     return (model.about or {}).get("kind", "unknown")
 
 
-def caution(model: EasyAI, survey_kind: str) -> str:
+def transfer_note(model: EasyAI, survey_kind: str) -> str:
     """One line to print with every prediction: what the model was trained on, and what it is used on."""
     kind = model_kind(model)
     if kind == "unknown":

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.files import progress
-from quasar_mass.core.parallel import ahead
+from quasar_mass.core.parallel import prefetch
 from quasar_mass.core.survey import Grid, Survey
-from quasar_mass.network.ensemble import Ensemble, Look
+from quasar_mass.network.ensemble import Ensemble, NetworkOutput
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import spectrum_measures
-from quasar_mass.uncertainty.pooling import LEAST_SN, Epochs, stack_weights
+from quasar_mass.uncertainty.pooling import MIN_SN, Epochs, stack_weights
 
 BATCH = 1024  # spectra in memory at a time
 
 
 @dataclass(frozen=True)
-class Seen:
+class NetworkView:
     """Spectra after a network has looked at them; arrays of shape (n,) or (n, k).
 
     Attributes
@@ -27,29 +27,29 @@ class Seen:
     redshift : ndarray
     signal_to_noise : ndarray
         Of the table or file where known, else measured on the spectrum itself.
-    look : Look
+    look : NetworkOutput
     measures : unusual.Measures
     """
 
     redshift: np.ndarray
     signal_to_noise: np.ndarray
-    look: Look
-    measures: spectrum_measures.Measures
+    look: NetworkOutput
+    measures: spectrum_measures.SpectrumMeasures
 
     def __len__(self) -> int:
         return len(self.redshift)
 
-    def rows(self, chosen: np.ndarray) -> "Seen":
+    def rows(self, chosen: np.ndarray) -> "NetworkView":
         """Some of them."""
         parts = {name: getattr(self, name) for name in ("look", "measures")}
         parts = {
             name: type(part)(*(getattr(part, field.name)[chosen] for field in fields(part)))
             for name, part in parts.items()
         }
-        return Seen(self.redshift[chosen], self.signal_to_noise[chosen], **parts)
+        return NetworkView(self.redshift[chosen], self.signal_to_noise[chosen], **parts)
 
     @classmethod
-    def joined(cls, parts: list["Seen"]) -> "Seen":
+    def joined(cls, parts: list["NetworkView"]) -> "NetworkView":
         """Several as one."""
         if len(parts) == 1:
             return parts[0]
@@ -63,7 +63,9 @@ class Seen:
         return cls(*plain, join("look"), join("measures"))
 
 
-def see(ensemble: Ensemble, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray, grid: Grid) -> Seen:
+def view_spectra(
+    ensemble: Ensemble, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray, grid: Grid
+) -> NetworkView:
     """Look at spectra.
 
     Parameters
@@ -80,12 +82,12 @@ def see(ensemble: Ensemble, flux: np.ndarray, redshift: np.ndarray, signal_to_no
         measures = waiting.result()
     known = np.asarray(signal_to_noise, float)
     noise = np.where(np.isfinite(known), known, measures.signal_to_noise)
-    return Seen(np.asarray(redshift, float), noise, look, measures)
+    return NetworkView(np.asarray(redshift, float), noise, look, measures)
 
 
 def stream(
     survey: Survey, ensemble: Ensemble, objects: set[str], *, quiet: bool = False, what: str = "masses"
-) -> Iterator[tuple[pd.DataFrame, np.ndarray, Seen]]:
+) -> Iterator[tuple[pd.DataFrame, np.ndarray, NetworkView]]:
     """Look at all spectra of some of a survey's objects, some at a time.
 
     Yields
@@ -94,21 +96,21 @@ def stream(
         The rows of spectra.parquet, without the flux.
     ndarray
         Their flux.
-    Seen
+    NetworkView
     """
     grid = survey_tables.read_grid(survey_tables.read_about(survey.spectra))
     total = survey_tables.count_spectra(survey.spectra)
     with progress(None, total=total, what=what, unit="spectra", quiet=quiet) as bar:
-        for frame, flux in ahead(survey_tables.iterate_spectra(survey.spectra, BATCH)):
+        for frame, flux in prefetch(survey_tables.iterate_spectra(survey.spectra, BATCH)):
             bar.update(len(frame))
             known = frame["OBJECT"].isin(objects).to_numpy()
             frame, flux = frame[known].reset_index(drop=True), flux[known]
             noise = frame["SN"].to_numpy(np.float64)
             if len(frame):
-                yield frame, flux, see(ensemble, flux, frame["Z"].to_numpy(), noise, grid)
+                yield frame, flux, view_spectra(ensemble, flux, frame["Z"].to_numpy(), noise, grid)
 
 
-class Stacks:
+class StackedSpectra:
     """Objects with several spectra: their stacks, summed up as the spectra pass by.
 
     Parameters
@@ -125,7 +127,7 @@ class Stacks:
     def add(self, objects: np.ndarray, flux: np.ndarray, signal_to_noise: np.ndarray) -> None:
         """Add spectra to the stacks of their objects."""
         for name, row, noise in zip(objects, flux, signal_to_noise, strict=True):
-            weight = max(float(noise), LEAST_SN) ** 2
+            weight = max(float(noise), MIN_SN) ** 2
             if name not in self._sums:
                 self._sums[name], self._weights[name] = np.zeros(self.pixels), 0.0
             self._sums[name] += weight * row
@@ -140,18 +142,18 @@ class Stacks:
         return list(self._sums)
 
 
-def epochs_of(
-    seen: Seen, rows_of: dict[str, np.ndarray], stacks: Stacks, ensemble: Ensemble, project
+def object_spectra(
+    seen: NetworkView, rows_of: dict[str, np.ndarray], stacks: StackedSpectra, ensemble: Ensemble, project
 ) -> dict[str, Epochs]:
     """Bring together what is known of each object's spectra.
 
     Parameters
     ----------
-    seen : Seen
+    seen : NetworkView
         Spectra.
     rows_of : dict of str to ndarray of int
         Which of them are each object's.
-    stacks : Stacks
+    stacks : StackedSpectra
         Of the objects with several spectra.
     ensemble : Ensemble
     project : callable
@@ -173,7 +175,7 @@ def epochs_of(
     return found
 
 
-def averaged(seen: Seen, rows_of: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def mean_features(seen: NetworkView, rows_of: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Typical features of each object's spectra, for the width of the pooled mass's interval; arrays of (objects,).
 
     The error of the label that one would measure is that of one spectrum; so these are means over single spectra.

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import FileError, TableError, first_line
-from quasar_mass.core.survey import Survey, is_spectrum
+from quasar_mass.core.survey import Survey, is_spectrum_id
 from quasar_mass.spectra import fits_headers
 from quasar_mass.tables import checks
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
-MOST_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
+MAX_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
@@ -32,7 +32,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SpectrumRequest:
     """One spectrum of which a mass is wanted.
 
     Attributes
@@ -52,7 +52,7 @@ class Wanted:
 
 def gather(
     arguments: Iterable[str | Path], survey: Survey, *, within: tuple[Path, ...] = ()
-) -> tuple[list[Wanted], list[Path]]:
+) -> tuple[list[SpectrumRequest], list[Path]]:
     """Take apart what a user named.
 
     Parameters
@@ -68,7 +68,7 @@ def gather(
 
     Returns
     -------
-    list of Wanted
+    list of SpectrumRequest
         Spec files, in order.
     list of Path
         Tables that hold spectra themselves, on the grid.
@@ -92,9 +92,9 @@ def gather(
         if folder and any(path.glob("*.parquet")) and _holds_spectra(path):
             whole_tables.append(path)
         elif folder:
-            wanted += [Wanted(file) for file in expand([path])]
+            wanted += [SpectrumRequest(file) for file in expand([path])]
         elif name and not path.exists():
-            wanted.append(Wanted(survey.spectrum(*map(int, name.groups()))))
+            wanted.append(SpectrumRequest(survey.spectrum(*map(int, name.groups()))))
         elif path.suffix.lower() in LISTS:
             if path in within:
                 raise FileError(path, expected="a list of spectra", got="one that names itself", do="take the name out")
@@ -105,7 +105,7 @@ def gather(
         elif path.suffix.lower() in TABLES and not _is_spectrum(path):
             wanted += _rows(path, survey)
         else:
-            wanted.append(Wanted(path))
+            wanted.append(SpectrumRequest(path))
     return wanted, whole_tables
 
 
@@ -176,10 +176,10 @@ def _is_spectrum(path: Path) -> bool:
 def _check_sizes(path: Path) -> None:
     """Refuse a FITS file whose header astropy must not be asked to believe; ValueError."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        fits_headers.check(content)
+        fits_headers.check_header(content)
 
 
-def _rows(path: Path, survey: Survey) -> list[Wanted]:
+def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     """The spectra that a table names."""
     table = _read(path)
     found = {}
@@ -198,7 +198,9 @@ def _rows(path: Path, survey: Survey) -> list[Wanted]:
     redshift = pd.to_numeric(found["z"], errors="coerce").to_numpy(float)
     names = [_text(value) for value in found.get("object", [""] * len(table))]
     return [
-        Wanted(_file(found, row, path, survey), float(redshift[row]) if np.isfinite(redshift[row]) else 0.0, names[row])
+        SpectrumRequest(
+            _file(found, row, path, survey), float(redshift[row]) if np.isfinite(redshift[row]) else 0.0, names[row]
+        )
         for row in range(len(table))
     ]
 
@@ -219,7 +221,7 @@ def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
         plate, mjd, fiberid = (int(number) for number in numbers)
         # 7666.7 is no plate
         whole = all(not isinstance(number, float) or number == int(number) for number in numbers)
-        if not (whole and is_spectrum(plate, mjd, fiberid)):
+        if not (whole and is_spectrum_id(plate, mjd, fiberid)):
             raise ValueError("no spectrum of these numbers")
     except (TypeError, ValueError, OverflowError) as error:
         raise TableError(
@@ -251,16 +253,16 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             described = parquet.footer(path)
-            if described.num_columns > MOST_COLUMNS:
-                raise ValueError(f"more than {MOST_COLUMNS:,} columns")
+            if described.num_columns > MAX_COLUMNS:
+                raise ValueError(f"more than {MAX_COLUMNS:,} columns")
             checks.size(path, described.num_rows, 8)
             table = pq.read_table(path, **parquet.READING)
             table.validate(full=True)  # text that is none would be found out later
             return table.to_pandas(ignore_metadata=True)
         if path.suffix.lower() == ".csv":
             with open(path, "rb") as file:
-                if file.readline(1 << 20).count(b",") > MOST_COLUMNS:
-                    raise ValueError(f"more than {MOST_COLUMNS:,} columns")
+                if file.readline(1 << 20).count(b",") > MAX_COLUMNS:
+                    raise ValueError(f"more than {MAX_COLUMNS:,} columns")
             return pd.read_csv(path, comment="#")
         form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
         if form == "fits":

@@ -9,24 +9,33 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.files import in_letters, progress
-from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map, side_by_side
+from quasar_mass.core.files import printable, progress
+from quasar_mass.core.parallel import check_missing, is_cluster, map_in_threads, ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict.compatibility import DEMO_MODEL, SHIPPED_MODEL, caution, check_fit, default_model, model_kind
-from quasar_mass.predict.inference import BATCH, Seen, Stacks
-from quasar_mass.predict.inputs import Wanted, expand
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.compatibility import (
+    DEMO_MODEL,
+    SHIPPED_MODEL,
+    check_fit,
+    default_model,
+    model_kind,
+    transfer_note,
+)
+from quasar_mass.predict.inference import BATCH, NetworkView, StackedSpectra
+from quasar_mass.predict.inputs import SpectrumRequest, expand
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import quality_flags, to_rest_frame
 from quasar_mass.tables import formats, survey_tables
-from quasar_mass.tables.row_ranges import Rows, cut
+from quasar_mass.tables.row_ranges import RowRange, split_evenly
 from quasar_mass.uncertainty import training_domain
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
 
 __all__ = ["DEMO_MODEL", "SHIPPED_MODEL", "caution", "default_model", "expand", "model_kind"]
 
-MOST_BAD = 0.5  # share of replaced pixels above which a spectrum is mostly made up, and gets no mass; chosen here
+MAX_BAD_FRACTION = (
+    0.5  # share of replaced pixels above which a spectrum is mostly made up, and gets no mass; chosen here
+)
 
 # column: (unit, description)
 COLUMNS = {
@@ -65,7 +74,7 @@ class _Share:
         Of the files that could not be used.
     names : ndarray of str, shape (n,)
     flux : ndarray, shape (n, grid.size)
-    seen : Seen or None
+    seen : NetworkView or None
         Whose the spectra that were used are, and what is needed to pool them; None unless that was asked for.
     """
 
@@ -73,12 +82,12 @@ class _Share:
     refusals: list = field(default_factory=list)
     names: np.ndarray | None = None
     flux: np.ndarray | None = None
-    seen: Seen | None = None
+    seen: NetworkView | None = None
 
 
 def predict_files(
-    files: Iterable[Path | Wanted],
-    model: EasyAI | Quoter,
+    files: Iterable[Path | SpectrumRequest],
+    model: EasyAI | Predictor,
     *,
     per_object: bool = False,
     jobs: int | str = 1,
@@ -89,7 +98,7 @@ def predict_files(
     Parameters
     ----------
     files : iterable of Path or Wanted
-    model : EasyAI or Quoter
+    model : EasyAI or Predictor
         A plain network gives no intervals, and works in this process alone.
     per_object : bool
         One mass per object, named or else of the file's spectrum.
@@ -110,8 +119,8 @@ def predict_files(
     ClusterError
         As of `ordered_map`, and if a worker does not see a file that is there.
     """
-    quoter = Quoter.of(model)
-    wanted = [one if isinstance(one, Wanted) else Wanted(Path(one)) for one in files]
+    quoter = Predictor.of(model)
+    wanted = [one if isinstance(one, SpectrumRequest) else SpectrumRequest(Path(one)) for one in files]
     chunks = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
     here = Path.cwd()  # processes elsewhere have a current folder of their own
     tasks = [(quoter, chunk, here, per_object) for chunk in chunks]
@@ -143,7 +152,7 @@ def predict_files(
 
 
 def predict_survey(
-    survey: Survey, model: EasyAI | Quoter, *, per_object: bool = False, jobs: int | str = 1, quiet: bool = False
+    survey: Survey, model: EasyAI | Predictor, *, per_object: bool = False, jobs: int | str = 1, quiet: bool = False
 ) -> pd.DataFrame:
     """Predict the mass of every spectrum of a survey's spectra.parquet, streamed; parameters as of `predict_files`.
 
@@ -163,7 +172,7 @@ def predict_survey(
 
 def predict_table(
     path: Path,
-    model: EasyAI | Quoter,
+    model: EasyAI | Predictor,
     quasars: Path | None = None,
     *,
     per_object: bool = False,
@@ -175,18 +184,18 @@ def predict_table(
     Parameters
     ----------
     path : Path
-    model : EasyAI or Quoter
+    model : EasyAI or Predictor
     quasars : Path, optional
         The quasars.parquet beside it, for the objects' split and BAL probability.
     per_object, jobs, quiet : bool
         As of `predict_files`; errors as of `predict_survey`.
     """
-    quoter = Quoter.of(model)
+    quoter = Predictor.of(model)
     about = survey_tables.read_about(path)
     check_fit(quoter.ensemble.first, about, path)
-    files = survey_tables.parts_of(Path(path).absolute())
+    files = survey_tables.partition_files(Path(path).absolute())
     quasars = quasars and Path(quasars).absolute()
-    shares = cut(files, BATCH)
+    shares = split_evenly(files, BATCH)
     tasks = [(quoter, share, about.get("build"), quasars, per_object) for share in shares]
     needs = [path for path, _ in (*quoter.files, *files[:1])] + ([quasars] if quasars else [])
 
@@ -203,7 +212,7 @@ def predict_table(
 
 def _made(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path]) -> Iterator[_Share]:
     """Do the tasks; in this process side by side, for a network leaves gaps that reading and counting fill."""
-    return side_by_side(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs)
+    return map_in_threads(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs)
 
 
 @functools.lru_cache(maxsize=1)
@@ -211,7 +220,9 @@ def _objects_of(quasars: Path, _time: int) -> pd.DataFrame:
     return survey_tables.read_quasars(quasars)[["SPLIT", "BAL_PROB"]]
 
 
-def _from_table(quoter: Quoter, share: list[Rows], build: str | None, quasars: Path | None, per_object: bool) -> _Share:
+def _from_table(
+    quoter: Predictor, share: list[RowRange], build: str | None, quasars: Path | None, per_object: bool
+) -> _Share:
     """Masses of some rows of a table."""
     frame, flux = survey_tables.read_rows(share, build)
     noise = frame["SN"].to_numpy(np.float64)
@@ -225,16 +236,16 @@ def _from_table(quoter: Quoter, share: list[Rows], build: str | None, quasars: P
             for row in np.flatnonzero(absorbed):
                 own[row].append(training_domain.CATALOGUED)
     bad = frame["N_BAD"].fillna(0).to_numpy(float) / (quoter.grid.size * quoter.grid.step / 1e-4)
-    for row in np.flatnonzero(bad > MOST_BAD):
+    for row in np.flatnonzero(bad > MAX_BAD_FRACTION):
         rows.loc[rows.index[row], "REASON"] = _few_pixels(bad[row])
     return _quote(rows.reset_index(drop=True), flux, own, quoter, per_object)
 
 
-def _from_files(quoter: Quoter, wanted: list[Wanted], here: Path, per_object: bool) -> _Share:
+def _from_files(quoter: Predictor, wanted: list[SpectrumRequest], here: Path, per_object: bool) -> _Share:
     """Masses of some files, whose names hold in the folder `here`."""
     rows, fluxes, own, refusals = [], [], [], []
     for one in wanted:
-        row = {"OBJECT": one.name, "EPOCH": "", "FILE": in_letters(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
+        row = {"OBJECT": one.name, "EPOCH": "", "FILE": printable(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
         row |= {"SURVEY_KIND": "", "MODEL_KIND": quoter.kind}
         flux, flags = np.zeros(quoter.grid.size, np.float32), []
         try:
@@ -247,7 +258,7 @@ def _from_files(quoter: Quoter, wanted: list[Wanted], here: Path, per_object: bo
                 flags.append(f"class {spectrum.spectral_class}")
             known = not (quoter.corrected and np.isnan(spectrum.ebv))
             flags += quality_flags(placed.n_bad, placed.n_pixels, extinction_known=known)
-            if placed.n_bad > MOST_BAD * placed.n_pixels:
+            if placed.n_bad > MAX_BAD_FRACTION * placed.n_pixels:
                 row["REASON"] = _few_pixels(placed.n_bad / placed.n_pixels)
         except SpectrumError as error:
             refusals.append(error)
@@ -260,10 +271,10 @@ def _from_files(quoter: Quoter, wanted: list[Wanted], here: Path, per_object: bo
 
 
 def _few_pixels(share: float) -> str:
-    return f"too many bad pixels: expected at most {MOST_BAD:.0%} of the window, got {share:.0%}"
+    return f"too many bad pixels: expected at most {MAX_BAD_FRACTION:.0%} of the window, got {share:.0%}"
 
 
-def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Quoter, per_object: bool) -> _Share:
+def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Predictor, per_object: bool) -> _Share:
     """Masses, intervals and flags of some spectra; `own` are the flags they bring along."""
     use = np.flatnonzero((rows["REASON"] == "").to_numpy())
     flags = [list(words) for words in own]
@@ -282,9 +293,9 @@ def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Quoter, per_
     return _Share(rows.assign(FLAGS=["; ".join(words) for words in flags]), **pooling)
 
 
-def _collect(shares: Iterable[_Share], quoter: Quoter, per_object: bool) -> pd.DataFrame:
+def _collect(shares: Iterable[_Share], quoter: Predictor, per_object: bool) -> pd.DataFrame:
     """One table of all shares, in order; the fluxes of one of them are in memory at a time."""
-    parts, kept, names, stacks = [], [], [], Stacks(quoter.grid.size)
+    parts, kept, names, stacks = [], [], [], StackedSpectra(quoter.grid.size)
     for share in shares:
         if share.seen is not None:
             stacks.add(share.names, share.flux, share.seen.signal_to_noise)
@@ -299,7 +310,9 @@ def _collect(shares: Iterable[_Share], quoter: Quoter, per_object: bool) -> pd.D
     return table[[name for name in COLUMNS if name in table]]
 
 
-def _objects(table: pd.DataFrame, quoter: Quoter, kept: list[Seen], names: list, stacks: Stacks) -> pd.DataFrame:
+def _objects(
+    table: pd.DataFrame, quoter: Predictor, kept: list[NetworkView], names: list, stacks: StackedSpectra
+) -> pd.DataFrame:
     """One row per object, with the flags of any of its spectra."""
     name = table["OBJECT"].where(table["OBJECT"] != "", table["EPOCH"]).rename("OBJECT")
     if "FILE" in table:  # of a file that could not be read nothing else is known
@@ -315,7 +328,7 @@ def _objects(table: pd.DataFrame, quoter: Quoter, kept: list[Seen], names: list,
     )
     if not kept:
         return refused.reset_index()
-    pooled = quoter.pool(np.concatenate(names), Seen.joined(kept), stacks)
+    pooled = quoter.pool(np.concatenate(names), NetworkView.joined(kept), stacks)
     groups = table[used].groupby(name[used], sort=True)
     first = groups[known].first()
     words = groups["FLAGS"].agg(lambda every: "; ".join(dict.fromkeys("; ".join(filter(None, every)).split("; "))))
@@ -324,7 +337,7 @@ def _objects(table: pd.DataFrame, quoter: Quoter, kept: list[Seen], names: list,
     return result[[column for column in COLUMNS if column in result]]
 
 
-def together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def concatenate(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Several tables of predictions as one, columns in their usual order."""
     table = pd.concat(parts, ignore_index=True)
     return table[[name for name in COLUMNS if name in table]]

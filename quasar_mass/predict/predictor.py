@@ -14,15 +14,15 @@ from quasar_mass.core.survey import Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.ensemble import Ensemble
 from quasar_mass.predict.compatibility import model_grid, model_kind
-from quasar_mass.predict.inference import Seen, Stacks, averaged, epochs_of, see
+from quasar_mass.predict.inference import NetworkView, StackedSpectra, mean_features, object_spectra, view_spectra
 from quasar_mass.uncertainty import spectrum_measures, training_domain
-from quasar_mass.uncertainty.calibration import CONFIDENCE, Calibration, widened
+from quasar_mass.uncertainty.calibration import CONFIDENCE, Calibration, add_systematic
 
 NO_CALIBRATION = "training range unknown"
 
 
 @dataclass(frozen=True)
-class Quoter:
+class Predictor:
     """A network, or several, with its calibration and what is asked of it.
 
     Attributes
@@ -59,7 +59,7 @@ class Quoter:
         return _loaded, (self.files, self.confidence, self.line, self.total)
 
     @classmethod
-    def load(cls, paths: Sequence[str | Path] | str | Path, **options) -> "Quoter":
+    def load(cls, paths: Sequence[str | Path] | str | Path, **options) -> "Predictor":
         """Load model files and the calibration that the first of them has for all together.
 
         Parameters
@@ -93,9 +93,9 @@ class Quoter:
         return found
 
     @classmethod
-    def of(cls, model: "EasyAI | Quoter") -> "Quoter":
+    def of(cls, model: "EasyAI | Predictor") -> "Predictor":
         """Take a network as it is, without calibration, or a quoter."""
-        return model if isinstance(model, Quoter) else cls(Ensemble([model]))
+        return model if isinstance(model, Predictor) else cls(Ensemble([model]))
 
     @property
     def grid(self) -> Grid:
@@ -112,11 +112,11 @@ class Quoter:
         """Whether its spectra are to be corrected for Galactic extinction."""
         return bool((self.ensemble.first.about or {}).get("extinction_corrected", False))
 
-    def see(self, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray) -> Seen:
-        """Look at spectra; parameters as of `inference.see`."""
-        return see(self.ensemble, flux, redshift, signal_to_noise, self.grid)
+    def see(self, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray) -> NetworkView:
+        """Look at spectra; parameters as of `inference.view_spectra`."""
+        return view_spectra(self.ensemble, flux, redshift, signal_to_noise, self.grid)
 
-    def quote(self, seen: Seen) -> pd.DataFrame:
+    def quote(self, seen: NetworkView) -> pd.DataFrame:
         """Give LMBH and what belongs to it, a row for each spectrum."""
         table = pd.DataFrame({"LMBH": seen.look.mass})
         if self.calibration is not None:
@@ -129,15 +129,15 @@ class Quoter:
         known = np.isfinite(low) & np.isfinite(high)
         table["LMBH_LOW"], table["LMBH_HIGH"] = np.where(known, low, np.nan), np.where(known, high, np.nan)
         if self.total:
-            ends = widened(table["LMBH"], table["LMBH_LOW"], table["LMBH_HIGH"], self.confidence)
+            ends = add_systematic(table["LMBH"], table["LMBH_LOW"], table["LMBH_HIGH"], self.confidence)
             table["TOTAL_LOW"], table["TOTAL_HIGH"] = ends
 
-    def flags(self, seen: Seen, signal_to_noise: np.ndarray) -> list[list[str]]:
+    def flags(self, seen: NetworkView, signal_to_noise: np.ndarray) -> list[list[str]]:
         """Say what is unusual about each spectrum.
 
         Parameters
         ----------
-        seen : Seen
+        seen : NetworkView
         signal_to_noise : ndarray, shape (n,)
             As the file or table has it, NaN where it does not say.
         """
@@ -156,15 +156,15 @@ class Quoter:
                 flags[row].append(words)
         return flags
 
-    def pool(self, names: Sequence[str], seen: Seen, stacks: Stacks, method: str = "") -> pd.DataFrame:
+    def pool(self, names: Sequence[str], seen: NetworkView, stacks: StackedSpectra, method: str = "") -> pd.DataFrame:
         """Give one mass for each object.
 
         Parameters
         ----------
         names : sequence of str, length n
             Whose each spectrum is.
-        seen : Seen
-        stacks : Stacks
+        seen : NetworkView
+        stacks : StackedSpectra
             Of the objects with several spectra.
         method : str
             One of `pooling.METHODS`; the best one for the line if left out, the plain mean without a calibration.
@@ -180,10 +180,10 @@ class Quoter:
         counts = groups.size()
         table = pd.DataFrame({"N_EPOCHS": counts, "LMBH": groups.mean()})
         if self.calibration is not None:
-            epochs = epochs_of(seen, rows_of, stacks, self.ensemble, self.calibration.limits.project)
+            epochs = object_spectra(seen, rows_of, stacks, self.ensemble, self.calibration.limits.project)
             method = method or self.calibration.pooling.method(self.line)
             table["LMBH"] = self.calibration.pooled_mass(epochs, method)
-            typical = averaged(seen, rows_of)
+            typical = mean_features(seen, rows_of)
             mass, number = table["LMBH"].to_numpy(), counts.to_numpy()
             ends = self.calibration.pooled_bounds(mass, typical, number, method, self.confidence, self.line)
             self._add_interval(table, *ends)
@@ -192,7 +192,7 @@ class Quoter:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(files: tuple, confidence: float, line: str, total: bool) -> Quoter:
+def _loaded(files: tuple, confidence: float, line: str, total: bool) -> Predictor:
     """Load a quoter as it was elsewhere; once, however many shares of the work a process gets."""
     for path, expected in files:
         found = sha256(path)
@@ -203,4 +203,4 @@ def _loaded(files: tuple, confidence: float, line: str, total: bool) -> Quoter:
                 got=f"{found[:12]}...",
                 do="let it stay as it is until all is predicted, on a disk that all machines share",
             )
-    return Quoter.load([path for path, _ in files], confidence=confidence, line=line, total=total)
+    return Predictor.load([path for path, _ in files], confidence=confidence, line=line, total=total)

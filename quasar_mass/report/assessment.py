@@ -8,8 +8,8 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict.inference import Seen, Stacks, averaged, epochs_of
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.inference import NetworkView, StackedSpectra, mean_features, object_spectra
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
 from quasar_mass.uncertainty.pooling import METHODS
@@ -37,7 +37,7 @@ class Assessment:
         One row per test spectrum: the survey's columns, PREDICTED, LMBH_LOW, LMBH_HIGH, FLAGS, and in a simulation
         TRUTH and TRUTH_MgII.
     scores : DataFrame
-        `evaluation.results`.
+        `evaluation.score_table`.
     coverage : DataFrame or None
         `coverage_tables.coverage`; None without a calibration, as the next three.
     by_line : DataFrame or None
@@ -59,12 +59,12 @@ class Assessment:
     flags: pd.DataFrame
 
 
-def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
+def assess(quoter: Predictor, data: Dataset, survey: Survey) -> Assessment:
     """Predict the test objects of a survey and compare with labels and, in a simulation, the truth.
 
     Parameters
     ----------
-    quoter : Quoter
+    quoter : Predictor
     data : Dataset
         The survey's tables.
     survey : Survey
@@ -76,7 +76,7 @@ def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
         If there are no test objects.
     """
     spectra, label = data.part("test")
-    evaluation.need_some(label)
+    evaluation.require_labels(label)
     rows = data.spectra.loc[label.index].reset_index()
     noise = rows["SN"].to_numpy(float)
     seen = quoter.see(spectra[..., 0], rows["Z"].to_numpy(float), noise)
@@ -98,7 +98,7 @@ def assess(quoter: Quoter, data: Dataset, survey: Survey) -> Assessment:
     if survey.truth.exists():
         truth = pd.read_parquet(survey.truth).set_index("OBJECT").reindex(rows["OBJECT"])
         rows["TRUTH"], rows["TRUTH_MgII"] = truth["LMBH"].to_numpy(), truth["LMBH_MgII"].to_numpy()
-    scores = evaluation.results(rows)
+    scores = evaluation.score_table(rows)
     if quoter.calibration is None:
         return Assessment(rows, scores, None, None, None, None, _flag_table(rows))
     return Assessment(
@@ -117,7 +117,7 @@ def _masses(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     return {what: rows[column].to_numpy(float) for what, column in known.items() if column in rows}
 
 
-def _by_line(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
+def _by_line(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView) -> pd.DataFrame:
     """Coverage of labels by the intervals for labels of their own line."""
     tables = []
     for line in quoter.calibration.intervals:
@@ -132,7 +132,7 @@ def _by_line(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
     return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _curve(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
+def _curve(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView) -> pd.DataFrame:
     inside = {}
     label = rows["LMBH"].to_numpy(float)
     for confidence in coverage_tables.CONFIDENCES:
@@ -141,18 +141,18 @@ def _curve(quoter: Quoter, rows: pd.DataFrame, seen: Seen) -> pd.DataFrame:
     return coverage_tables.curve(inside, rows["OBJECT"].to_numpy())
 
 
-def _pooled(quoter: Quoter, rows: pd.DataFrame, seen: Seen, flux: np.ndarray) -> pd.DataFrame:
+def _pooled(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView, flux: np.ndarray) -> pd.DataFrame:
     """All methods of pooling on the test objects with several spectra."""
     calibration = quoter.calibration
     several = (rows["N_EPOCHS"] > 1).to_numpy()
     if not several.any():
         return pd.DataFrame()
     rows, seen, flux = rows[several].reset_index(drop=True), seen.rows(several), flux[several]
-    stacks = Stacks(flux.shape[1])
+    stacks = StackedSpectra(flux.shape[1])
     stacks.add(rows["OBJECT"].to_numpy(), flux, seen.signal_to_noise)
     rows_of = {name: np.asarray(places) for name, places in rows.groupby("OBJECT", sort=True).indices.items()}
-    epochs = epochs_of(seen, rows_of, stacks, quoter.ensemble, calibration.limits.project)
-    typical = averaged(seen, rows_of)
+    epochs = object_spectra(seen, rows_of, stacks, quoter.ensemble, calibration.limits.project)
+    typical = mean_features(seen, rows_of)
     objects = rows.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(rows_of)].reset_index()
     counts, masses = objects["N_EPOCHS"].to_numpy(), _masses(objects)
     found = {}

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 
 # Lines of the window, vacuum wavelength in Angstrom (Vanden Berk et al. 2001, table 2, laboratory values), and how
 # high to write the name so that neighbours do not overlap.
@@ -221,7 +221,7 @@ def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
 
 def save(figure: Figure, path: Path) -> Figure:
     """Write a figure as PNG, whole or not at all, and give it back (a notebook's last line then shows it)."""
-    with in_turn(path) as temporary:
+    with locked_write(path) as temporary:
         # no software version, no date: the same figure is the same bytes
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
     return figure

@@ -12,8 +12,8 @@ import pandas as pd
 
 from quasar_mass.core.files import progress
 from quasar_mass.predict import calibrate
-from quasar_mass.predict.inference import averaged, see
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.inference import mean_features, view_spectra
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report.assessment import pooled_row
 from quasar_mass.simulation import monitored
 from quasar_mass.uncertainty.pooling import METHODS
@@ -23,12 +23,12 @@ SEED = 7_001  # far from `flux_calibration.MONITORED_SEED`: no quasar is in both
 FLOOR = "no noise at all"
 
 
-def measure(quoter: Quoter, number: int, *, epochs: Sequence[tuple[int, int]] = EPOCHS, quiet: bool = False):
+def measure(quoter: Predictor, number: int, *, epochs: Sequence[tuple[int, int]] = EPOCHS, quiet: bool = False):
     """Pool the spectra of fresh quasars by every method.
 
     Parameters
     ----------
-    quoter : Quoter
+    quoter : Predictor
         With a calibration.
     number : int
         Quasars for each range of epochs.
@@ -75,14 +75,14 @@ def measure(quoter: Quoter, number: int, *, epochs: Sequence[tuple[int, int]] = 
     return pd.DataFrame(list(rows.values()), index=index)
 
 
-def _one(one: monitored.Monitored, quoter: Quoter) -> dict:
+def _one(one: monitored.Monitored, quoter: Predictor) -> dict:
     """What is kept of a quasar: not its spectra."""
     epochs = calibrate.look_at(one, quoter.ensemble, quoter.grid, quoter.calibration.limits)
     redshift = np.full(len(one.flux), one.redshift)
-    seen = see(quoter.ensemble, one.flux, redshift, one.signal_to_noise, quoter.grid)
+    seen = view_spectra(quoter.ensemble, one.flux, redshift, one.signal_to_noise, quoter.grid)
     return {
         "epochs": epochs,
-        "typical": averaged(seen, {one.name: np.arange(len(one.flux))}),
+        "typical": mean_features(seen, {one.name: np.arange(len(one.flux))}),
         "bare": float(quoter.ensemble.look(one.bare[None]).mass[0]),
         "label": one.label,
         "truth": one.truth,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 from quasar_mass.report.figures import BLUE, GREY, ORANGE, UNIT, _name_lines
 
 
@@ -111,6 +111,6 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
 def save_all(figure: Figure, folder: Path, name: str) -> Path:
     """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
     for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        with in_turn(folder / f"{name}{ending}") as temporary:
+        with locked_write(folder / f"{name}{ending}") as temporary:
             figure.savefig(temporary, dpi=150, metadata=metadata)
     return folder / f"{name}.png"

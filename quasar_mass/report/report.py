@@ -10,7 +10,7 @@ from quasar_mass.core import evaluation
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict import compatibility
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import attribution, baselines, comparison, figures
 from quasar_mass.report import page as html
 from quasar_mass.report import quality_figures as quality
@@ -29,12 +29,12 @@ CAVEAT = (
 )
 
 
-def write(quoter: Quoter, data: Dataset, survey: Survey, folder: Path, *, quiet: bool = False) -> Path:
+def write(quoter: Predictor, data: Dataset, survey: Survey, folder: Path, *, quiet: bool = False) -> Path:
     """Write the page and its figures.
 
     Parameters
     ----------
-    quoter : Quoter
+    quoter : Predictor
     data : Dataset
         The survey's tables.
     survey : Survey
@@ -104,7 +104,7 @@ def _pictures(drawn: dict, plots: Path) -> list[str]:
     return [html.picture(quality.save_all(figure, plots, name), caption) for name, (figure, caption) in drawn.items()]
 
 
-def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
+def _facts(quoter: Predictor, data: Dataset, survey: Survey) -> dict:
     about = quoter.ensemble.first.about or {}
     trained = about.get("trained_on") or {}
     facts = {
@@ -138,8 +138,8 @@ def _facts(quoter: Quoter, data: Dataset, survey: Survey) -> dict:
 
 
 def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """`evaluation.results` with the bootstrap error of every RMSE."""
-    scores = evaluation.results(rows)
+    """`evaluation.score_table` with the bootstrap error of every RMSE."""
+    scores = evaluation.score_table(rows)
     objects = (
         rows.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]]
         .agg({"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"})
@@ -175,7 +175,7 @@ def _beside(found: Assessment, data: Dataset) -> pd.DataFrame:
     return comparison.compare(predictions, rows["OBJECT"].to_numpy(), masses)
 
 
-def _intervals(found: Assessment, quoter: Quoter, kind: str, plots: Path) -> list[str]:
+def _intervals(found: Assessment, quoter: Predictor, kind: str, plots: Path) -> list[str]:
     if found.coverage is None:
         note = "This model file carries no calibration; python -m quasar_mass.cli.best_models calibrate adds one."
         return [html.section("Intervals", note=note)]
@@ -199,7 +199,7 @@ def _more(found: Assessment) -> list[str]:
     return parts
 
 
-def _reasons(quoter: Quoter, data: Dataset, kind: str, plots: Path) -> str:
+def _reasons(quoter: Predictor, data: Dataset, kind: str, plots: Path) -> str:
     spectra, label = data.part("test")
     first = ~label.index.get_level_values("OBJECT").duplicated()
     flux = spectra[first][:, :, 0]

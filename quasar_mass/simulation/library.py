@@ -2,7 +2,7 @@
 
 A survey's file holds one night's noise, and a network that sees it twenty times learns it by heart. Here each quasar is
 kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network averages
-over them first), so that `augmentation.Fresh` can observe it as often as needed. The target is the truth: the mass that
+over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the truth: the mass that
 a noise-free measurement would have given. A library is its own simulation, of other quasars than any survey's, and
 never stands for the sky.
 """
@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from quasar_mass.core.errors import FileError, SpectrumError
-from quasar_mass.core.files import progress, whole
+from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
@@ -94,7 +94,7 @@ def _read(path: Path) -> dict:
 
 def _simulate_part(path: Path, seed: int, number: int, group: int, size: int) -> None:
     rows = list(_rows(seed, number, group, size))
-    with whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(
             file,
             light=np.array([row[0] for row in rows], np.float16),

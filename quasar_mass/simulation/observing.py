@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quasar_mass import virial
-from quasar_mass.core.files import whole
+from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.quasar.received_flux import magnitudes, received_light, variation, variations
 from quasar_mass.simulation.spectrograph import recording, spec_file
-from quasar_mass.spectra.spectrum import Spectrum, colour_excess
+from quasar_mass.spectra.spectrum import Spectrum, ebv_from_extinction
 
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
 EXTINCTION = np.array((4.239, 3.303, 2.285, 1.698, 1.263))
@@ -194,7 +194,7 @@ def _spectrum(
         mjd=mjd,
         fiberid=fiberid,
         redshift=float(np.float32(target.z)),
-        ebv=float(colour_excess(float(np.float32(EXTINCTION[1] * ebv)))),
+        ebv=float(ebv_from_extinction(float(np.float32(EXTINCTION[1] * ebv)))),
         run2d=spec_file.RUN2D,
         spectral_class="QSO",
         kind="simulated",
@@ -258,7 +258,7 @@ def _write(survey: Survey, one: _Observed) -> None:
         path = survey.spectrum(*epoch)
         content = spec_file.spec_lite(epoch, observation, _row(one.target, one.magnitudes, one.primary == n))
         if not (path.is_file() and path.read_bytes() == content):
-            with whole(path, lasting=False) as temporary:
+            with atomic_write(path, lasting=False) as temporary:
                 temporary.write_bytes(content)
 
 

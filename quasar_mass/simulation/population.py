@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.iron import LIGHT
+from quasar_mass.virial.iron import C_KM_S
 
 # --- kinds of objects: name, share of the main kind, has spectrum files. The shares are chosen here. -----------------
 EXTRA_KINDS = (
@@ -258,7 +258,7 @@ def true_redshift(rng: np.random.Generator, z: float, wind: float = 0.0) -> floa
         low, high = np.log(WRONG_BY)
         return z + (1.0 if sign < 0.5 else -1.0) * float(np.exp(low + size * (high - low)))
     velocity = np.clip(velocity, -REDSHIFT_ERROR_MOST, REDSHIFT_ERROR_MOST)
-    return float((1.0 + z) * (1.0 + velocity / LIGHT) - 1.0)
+    return float((1.0 + z) * (1.0 + velocity / C_KM_S) - 1.0)
 
 
 def designation(ra: float, dec: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quasar_mass.core.files import whole
+from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.observing import EXTINCTION, LAMBDA_EFF, Record, thing_id
@@ -49,7 +49,7 @@ DUPLICATES = 74  # slots for an object's other spectra
 def write_masses(survey: Survey, records: Iterable[Record]) -> None:
     """Write the mass table, in the machine-readable format of the AAS journals."""
     rows = sorted(_mass_row(record) for record in records if record.target.kind != "catalogue only")
-    with whole(survey.chen) as temporary:
+    with atomic_write(survey.chen) as temporary:
         temporary.write_text("\n".join((*mass_table_header(survey.chen), *rows)) + "\n", encoding="ascii", newline="\n")
 
 
@@ -101,7 +101,7 @@ def write_quasars(survey: Survey, records: Iterable[Record]) -> None:
             card("COMMENT", "Simulated by simple physics in the format of SDSS DR16Q (Lyke et al. 2020)."),
         ]
     )
-    with whole(survey.dr16q) as temporary, open(temporary, "wb") as file:
+    with atomic_write(survey.dr16q) as temporary, open(temporary, "wb") as file:
         file.write(primary)
         file.write(fits_bytes.table_header("dr16q", len(table), extname="CATALOG"))
         file.write(table.tobytes())
@@ -196,5 +196,5 @@ def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None
         "Z": [float(q.redshift) for q in quasars],
     }
     table = pa.table(columns).replace_schema_metadata({"kind": "simulated", "seed": str(seed)})
-    with whole(survey.truth) as temporary:
+    with atomic_write(survey.truth) as temporary:
         pq.write_table(table, temporary, **parquet.WRITING)

@@ -17,11 +17,11 @@ from itertools import chain
 from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
-from quasar_mass.core.files import progress, whole
+from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.parallel import is_cluster, ordered_map
 from quasar_mass.core.survey import DEMO_OBJECTS, Survey
 
-MOST_OBJECTS = 100_000
+MAX_OBJECTS = 100_000
 CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of a second's work
 NOTE = "The spectra and the masses in this folder are simulated; no number made from them says anything about the sky."
 
@@ -61,7 +61,7 @@ def simulate(
         If another process writes in the folder.
     """
     # Exact integers, so that what survey.json records is what was used.
-    objects = _checked("the number of objects", objects, 1, MOST_OBJECTS)
+    objects = _checked("the number of objects", objects, 1, MAX_OBJECTS)
     seed = _checked("the seed", seed, 0, 2**32 - 1)
     if not is_cluster(jobs):
         jobs = _checked("the number of jobs", jobs, 1, 256)
@@ -73,7 +73,7 @@ def simulate(
     return _simulate(survey, recipe, jobs, quiet)
 
 
-@locks.one_at_a_time
+@locks.file_lock
 def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
     """Simulate what is not there yet; the card."""
     if (done := _already_there(survey, recipe)) is not None:  # another process may have finished it
@@ -141,7 +141,7 @@ def _say(about: dict) -> str:
 
 
 def _write_card(survey: Survey, about: dict) -> None:
-    with whole(survey.card) as temporary:
+    with atomic_write(survey.card) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

@@ -9,15 +9,15 @@ import re
 
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
 
-MOST_HEADER = 400 * BLOCK  # bytes: a thousand columns with room to spare
-MOST_AXES, MOST_COLUMNS = 999, 999  # of the FITS standard
+MAX_HEADER_BYTES = 400 * BLOCK  # bytes: a thousand columns with room to spare
+MAX_AXES, MAX_COLUMNS = 999, 999  # of the FITS standard
 _BITS = (8, 16, 32, 64, -32, -64)
 _SIZE = re.compile(rb"(HIERARCH +)?(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|GROUPS) *=", re.IGNORECASE)
 _BEGIN = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"GROUPS", b"HIERARCH")
 _NUMBER = re.compile(rb" *= *([+-]?\d{1,18}) *(?:/.*)?", re.DOTALL)
 
 
-def check(content) -> None:
+def check_header(content) -> None:
     """Refuse a file whose headers declare sizes that no file has, or this one has not.
 
     Parameters
@@ -47,10 +47,10 @@ def check(content) -> None:
 
 def _end(content, start: int) -> int | None:
     """Where the END card stands."""
-    last = min(len(content), start + MOST_HEADER)
+    last = min(len(content), start + MAX_HEADER_BYTES)
     place = find_card(content, END, start, last)
-    if place < 0 and last - start == MOST_HEADER:
-        raise ValueError(f"a header of more than {MOST_HEADER:,} bytes")
+    if place < 0 and last - start == MAX_HEADER_BYTES:
+        raise ValueError(f"a header of more than {MAX_HEADER_BYTES:,} bytes")
     return place if place >= 0 else None
 
 
@@ -73,7 +73,7 @@ def _sizes(header: bytes, number: int) -> dict[str, int]:
 def _data(sizes: dict[str, int], number: int) -> int:
     """Bytes of the data that follow a header."""
     axes, columns = sizes.get("NAXIS", 0), sizes.get("TFIELDS", 0)
-    if not (0 <= axes <= MOST_AXES and 0 <= columns <= MOST_COLUMNS):
+    if not (0 <= axes <= MAX_AXES and 0 <= columns <= MAX_COLUMNS):
         raise ValueError(f"header {number} with {axes} axes and {columns} columns")
     lengths = [sizes.get(f"NAXIS{axis}", 0) for axis in range(1, axes + 1)]
     more, times = sizes.get("PCOUNT", 0), sizes.get("GCOUNT", 1)

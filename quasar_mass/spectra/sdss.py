@@ -10,7 +10,7 @@ import numpy as np
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.spectra import fits_headers, sdss_fast
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum, colour_excess
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum, ebv_from_extinction
 
 _BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
 _LARGEST = 100_000_000  # bytes; a full spec file has 3 MB
@@ -76,7 +76,7 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
             warnings.filterwarnings("error", message="File may have been truncated")
             if not content.startswith(b"SIMPLE"):
                 raise ValueError("no FITS file" if content else "an empty file")
-            fits_headers.check(content)
+            fits_headers.check_header(content)
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 return _spectrum(*_parts(hdus, content), path)
     except damaged as error:
@@ -171,7 +171,7 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         mjd=identity("MJD", "MJD"),
         fiberid=identity("FIBERID", "FIBERID"),
         redshift=float(row.get("Z", np.nan)),
-        ebv=float(colour_excess(extinction_g)),
+        ebv=float(ebv_from_extinction(extinction_g)),
         run2d=row.get("RUN2D", ""),
         spectral_class=row.get("CLASS", ""),
         kind="simulated" if simulated else "sdss",

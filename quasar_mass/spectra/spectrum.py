@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.survey import BRIGHTSKY, EXTINCTION_G, EXTINCTION_V, R_V, WINDOW, Grid, epoch_name
+from quasar_mass.core.survey import BRIGHTSKY, EXTINCTION_G, EXTINCTION_V, R_V, WINDOW, Grid, format_spec_id
 
 # Every SDSS and BOSS pixel lies on one global grid: log10(wavelength / Angstrom) = PIXEL * k, k an integer. The files'
 # LOGLAM is float32 and off by up to 2.4e-7 dex; the integer is exact.
@@ -64,7 +64,7 @@ class Spectrum:
     @property
     def epoch(self) -> str:
         """``plate-mjd-fiber``."""
-        return epoch_name(self.plate, self.mjd, self.fiberid)
+        return format_spec_id(self.plate, self.mjd, self.fiberid)
 
     @property
     def good(self) -> np.ndarray:
@@ -116,7 +116,7 @@ def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str
     return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
 
 
-def colour_excess(extinction_g: np.ndarray | float) -> np.ndarray:
+def ebv_from_extinction(extinction_g: np.ndarray | float) -> np.ndarray:
     """E(B-V) of Schlegel, Finkbeiner & Davis 1998 from the g-band extinction of the SDSS photometry.
 
     Parameters

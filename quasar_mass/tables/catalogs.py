@@ -13,9 +13,9 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.core.errors import FileError, TableError
-from quasar_mass.core.survey import is_spectrum
+from quasar_mass.core.survey import is_spectrum_id
 from quasar_mass.spectra import fits_headers
-from quasar_mass.spectra.spectrum import colour_excess
+from quasar_mass.spectra.spectrum import ebv_from_extinction
 
 # The labels this project needs and the bytes they are known to stand at, 1-based and inclusive.
 CHEN_COLUMNS = {
@@ -216,7 +216,7 @@ def read_dr16q(path: Path, wanted: np.ndarray) -> Catalogue:
     try:
         with open(path, "rb") as file:  # not by astropy, which leaves it open where it fails
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                fits_headers.check(content)
+                fits_headers.check_header(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
                 with fits.open(file, memmap=True) as hdus:
@@ -268,7 +268,7 @@ def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -
     keys = spectrum_key(plate, mjd, fiberid)
     owner = (np.isin(keys, wanted) & used).any(axis=1)
     plate, mjd, fiberid, used = plate[owner], mjd[owner], fiberid[owner], used[owner]
-    impossible = used & ~is_spectrum(plate, mjd, fiberid)
+    impossible = used & ~is_spectrum_id(plate, mjd, fiberid)
     if impossible.any():
         raise ValueError("a spectrum {}-{}-{}".format(*(part[impossible][0] for part in (plate, mjd, fiberid))))
 
@@ -276,7 +276,7 @@ def _owners(rows: fits.FITS_rec, names: dict, wanted: np.ndarray, offset: int) -
         raise ValueError("EXTINCTION in other than five bands")
     objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
     objects["SDSS_NAME"] = objects["SDSS_NAME"].map(lambda name: _text(name).strip())
-    objects["EBV"] = colour_excess(column("EXTINCTION")[owner][:, 1])
+    objects["EBV"] = ebv_from_extinction(column("EXTINCTION")[owner][:, 1])
     row, slot = np.nonzero(used)
     parts = (part[row, slot] for part in (plate, mjd, fiberid))
     epochs = pd.DataFrame(dict(zip(("plate", "mjd", "fiberid"), parts, strict=True)))

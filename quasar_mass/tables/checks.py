@@ -16,8 +16,8 @@ import pandas as pd
 from quasar_mass.core.errors import TableError, first_line
 from quasar_mass.core.survey import LABEL_LINES, SPLITS, Grid
 
-MOST_ROWS = 10_000_000  # more spectra than SDSS has taken
-MOST_PACKED = 30_000  # bytes that one byte of a compressed file can stand for, at the most
+MAX_ROWS = 10_000_000  # more spectra than SDSS has taken
+MAX_COMPRESSION = 30_000  # bytes that one byte of a compressed file can stand for, at the most
 AGAIN = "build it again"
 
 # What the metadata say, where they say it.
@@ -36,7 +36,7 @@ _TYPES = {
 # What training on a survey takes from the metadata of its spectra.
 TRAINING = ("cosmology", "extinction_corrected", "flux_unit", "grid", "split_seed", "survey")
 _TEXTS = ("CHEN EPOCH", "SPLIT")
-_EPOCH = re.compile(r"[0-9]{4,5}-[0-9]{5}-[0-9]{4}")  # `survey.epoch_name`; figures and their files are named so
+_EPOCH = re.compile(r"[0-9]{4,5}-[0-9]{5}-[0-9]{4}")  # `survey.format_spec_id`; figures and their files are named so
 
 
 def about(path: Path, text: bytes, flux_unit: str) -> dict:
@@ -102,9 +102,9 @@ def each_once(path: Path, names: list[str], needed: list[str], expected: str, do
 
 def size(path: Path, rows: int, row_bytes: int) -> None:
     """Refuse a file that claims more rows than it can hold, before room is made for them."""
-    packed = MOST_PACKED * path.stat().st_size
-    if not 0 <= rows <= MOST_ROWS or rows * row_bytes > packed:
-        raise _wrong(path, f"at most {min(MOST_ROWS, packed // row_bytes):,} rows in a file of its size", f"{rows:,}")
+    packed = MAX_COMPRESSION * path.stat().st_size
+    if not 0 <= rows <= MAX_ROWS or rows * row_bytes > packed:
+        raise _wrong(path, f"at most {min(MAX_ROWS, packed // row_bytes):,} rows in a file of its size", f"{rows:,}")
 
 
 def quasars(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:

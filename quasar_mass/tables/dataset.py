@@ -10,7 +10,7 @@ import pandas as pd
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
 from quasar_mass.tables import checks, survey_tables
-from quasar_mass.tables.scratch_array import OnDisk, Scratch
+from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Dataset:
 
     quasars: pd.DataFrame
     spectra: pd.DataFrame
-    flux: np.ndarray | OnDisk
+    flux: np.ndarray | ScratchArray
     grid: Grid
     about: dict
 
@@ -52,12 +52,12 @@ class Dataset:
 
         Returns
         -------
-        X : ndarray of float32, or OnDisk, shape (n, grid.size, 1)
+        X : ndarray of float32, or ScratchArray, shape (n, grid.size, 1)
         y : Series of float32, index (OBJECT, EPOCH)
             The label LMBH = log10(M_BH / M_Sun) of the object.
         """
         rows = (self.spectra["SPLIT"] == split).to_numpy()
-        flux = self.flux.only(rows) if isinstance(self.flux, OnDisk) else self.flux[rows][..., None]
+        flux = self.flux.only(rows) if isinstance(self.flux, ScratchArray) else self.flux[rows][..., None]
         return flux, self.spectra.loc[rows, "LMBH"].astype(np.float32)
 
 
@@ -103,9 +103,9 @@ def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
     about = survey_tables.check_pair(survey)
     checks.needed(survey.spectra, about, checks.TRAINING)
     grid = survey_tables.read_grid(about)
-    file = Scratch(Path(scratch or survey.spectra.parent), grid.size)
+    file = ScratchFile(Path(scratch or survey.spectra.parent), grid.size)
     quasars, spectra = _read(survey, about, file.append)
-    return Dataset(quasars, spectra, OnDisk(file, np.arange(len(spectra)), grid.size), grid, about)
+    return Dataset(quasars, spectra, ScratchArray(file, np.arange(len(spectra)), grid.size), grid, about)
 
 
 def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:

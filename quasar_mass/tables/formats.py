@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import FileError
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 
 ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 
@@ -76,5 +76,5 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
         # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
         if unit and not (fits and unit.startswith("dex")):
             out[name].unit = unit
-    with in_turn(path) as temporary:
+    with locked_write(path) as temporary:
         out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)

@@ -20,7 +20,7 @@ SEAL = b"quasar_mass_sha256"  # and the one that holds the SHA-256 of that text
 WRITING = {"compression": "zstd", "write_page_checksum": True}
 READING = {"page_checksum_verification": True}
 
-MOST_FOOTER = 32_000_000  # bytes that describe the columns; the reference's 7,400 take 3 MB
+MAX_FOOTER_BYTES = 32_000_000  # bytes that describe the columns; the reference's 7,400 take 3 MB
 
 # What pyarrow raises on a file that is not whole.
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
@@ -96,7 +96,7 @@ def check_length(path: Path) -> None:
             return  # pyarrow says what it is not
         file.seek(-8, 2)
         described = int.from_bytes(file.read(4), "little")
-    if described > MOST_FOOTER:
+    if described > MAX_FOOTER_BYTES:
         raise ValueError(f"a description of {described:,} bytes")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Rows(NamedTuple):
+class RowRange(NamedTuple):
     """Some rows of a file.
 
     Attributes
@@ -20,7 +20,7 @@ class Rows(NamedTuple):
     stop: int
 
 
-def cut(files: Iterable[tuple[Path, int]], rows: int) -> list[list[Rows]]:
+def split_evenly(files: Iterable[tuple[Path, int]], rows: int) -> list[list[RowRange]]:
     """Cut the rows of several files, laid end to end, into shares of `rows` each; the last has what is left.
 
     Parameters
@@ -42,7 +42,7 @@ def cut(files: Iterable[tuple[Path, int]], rows: int) -> list[list[Rows]]:
                 shares.append([])
                 room = rows
             stop = min(count, start + room)
-            shares[-1].append(Rows(file, start, stop))
+            shares[-1].append(RowRange(file, start, stop))
             room -= stop - start
             start = stop
     return shares

@@ -14,7 +14,7 @@ import numpy as np
 from quasar_mass.core.errors import FileError
 
 
-class Scratch:
+class ScratchFile:
     """A nameless temporary file of rows of float32: it vanishes with this object, or with the process that dies.
 
     Parameters
@@ -77,7 +77,7 @@ class Scratch:
         )
 
 
-class OnDisk:
+class ScratchArray:
     """Rows of a scratch file in the place of an array of spectra of shape (n, pixels, 1).
 
     Parameters
@@ -91,7 +91,7 @@ class OnDisk:
 
     dtype, ndim = np.dtype(np.float32), 3
 
-    def __init__(self, scratch: Scratch, rows: np.ndarray, pixels: int) -> None:
+    def __init__(self, scratch: ScratchFile, rows: np.ndarray, pixels: int) -> None:
         self._scratch, self._rows = scratch, rows
         self.shape = (len(rows), pixels, 1)
 
@@ -102,6 +102,6 @@ class OnDisk:
         """Read rows, by slice, numbers or mask."""
         return self._scratch.read(self._rows[rows])[..., np.newaxis]
 
-    def only(self, rows: np.ndarray) -> "OnDisk":
+    def only(self, rows: np.ndarray) -> "ScratchArray":
         """Choose rows without reading them."""
-        return OnDisk(self._scratch, self._rows[rows], self.shape[1])
+        return ScratchArray(self._scratch, self._rows[rows], self.shape[1])

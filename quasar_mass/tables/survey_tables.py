@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quasar_mass.core.errors import FileError, TableError
-from quasar_mass.core.files import whole
+from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.tables import checks, parquet
-from quasar_mass.tables.row_ranges import Rows, cut
+from quasar_mass.tables.row_ranges import RowRange, split_evenly
 
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
 
@@ -57,14 +57,14 @@ def spectra_schema(grid: Grid) -> pa.Schema:
     )
 
 
-def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = whole) -> None:
+def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = atomic_write) -> None:
     """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as of `write_spectra`."""
     table = pa.Table.from_pandas(quasars[list(QUASAR_COLUMNS)])
     with place(path) as temporary:
         pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
 
-def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = whole) -> None:
+def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = atomic_write) -> None:
     """Write rejects.parquet: OBJECT, EPOCH, REASON, DETAIL of every spectrum that is not in spectra.parquet."""
     table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
     with place(path) as temporary:
@@ -81,7 +81,7 @@ def spectra_table(batch: dict, grid: Grid) -> pa.Table:
 
 
 def write_spectra(
-    path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict], place: Callable = whole
+    path: Path, batches: Iterable[dict], grid: Grid, finish: Callable[[], dict], place: Callable = atomic_write
 ) -> int:
     """Write spectra.parquet as one file from a stream of batches, whole or not at all.
 
@@ -94,7 +94,7 @@ def write_spectra(
     grid, finish
         As of `write_file`.
     place : callable
-        `files.whole`, or what `files.together` gives.
+        `files.atomic_write`, or what `files.atomic_group` gives.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def describe_grid(grid: Grid) -> dict:
     return {"start": grid.start, "step": grid.step, "size": grid.size, "axis": "log10(rest wavelength / Angstrom)"}
 
 
-def parts_of(path: Path) -> list[tuple[Path, int]]:
+def partition_files(path: Path) -> list[tuple[Path, int]]:
     """The file, or the parts, of a spectra.parquet, in order, each with the number of its rows.
 
     Raises
@@ -293,17 +293,17 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
         All columns but the flux, and the flux.
     """
     build = read_about(path).get("build")
-    for share in cut(parts_of(path), rows):
+    for share in split_evenly(partition_files(path), rows):
         yield read_rows(share, build)
 
 
-def read_rows(pieces: Iterable[Rows], build: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+def read_rows(pieces: Iterable[RowRange], build: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
     """Read some rows of a spectra.parquet.
 
     Parameters
     ----------
     pieces : iterable of Rows
-        As `cut` makes them of `parts_of`.
+        As `split_evenly` makes them of `partition_files`.
     build : str, optional
         That the rows must be of: a build at work may replace the table between two pieces.
 
@@ -355,4 +355,4 @@ def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
 
 def count_spectra(path: Path) -> int:
     """Rows of spectra.parquet, from its footers alone."""
-    return sum(rows for _, rows in parts_of(path))
+    return sum(rows for _, rows in partition_files(path))

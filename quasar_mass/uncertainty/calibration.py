@@ -5,7 +5,7 @@
 on the spectrum (`mixture_density`), on the other how far the intervals must reach (`conformal`).
 
 What an interval holds is the mass that one would measure: the label, its measurement error included. It says nothing
-of how far single-epoch virial masses are off altogether: `SYSTEMATIC` does, and `widened` adds it.
+of how far single-epoch virial masses are off altogether: `SYSTEMATIC` does, and `add_systematic` adds it.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ import pandas as pd
 
 from quasar_mass.core.errors import ModelError
 from quasar_mass.network.keras_io import model_arrays, model_checks
-from quasar_mass.predict.inference import Seen
+from quasar_mass.predict.inference import NetworkView
 from quasar_mass.uncertainty import conformal, mixture_density
 from quasar_mass.uncertainty.conformal import Scores
-from quasar_mass.uncertainty.mixture_density import Mixture, Spread
+from quasar_mass.uncertainty.mixture_density import Mixture, MixtureDensity
 from quasar_mass.uncertainty.pooling import METHODS, Epochs, Noise, Pooling
-from quasar_mass.uncertainty.training_domain import PROJECTED, Limits
+from quasar_mass.uncertainty.training_domain import PROJECTED, TrainingDomain
 
 CONFIDENCE = 0.90
 # dex: scatter of single-epoch virial masses around those of reverberation mapping, which the labels share; 0.3-0.5 in
@@ -33,7 +33,7 @@ SYSTEMATIC = 0.40
 LINES = ("any", "MgII", "CIV")
 EPOCH_GROUPS = (("1", 1, 1), ("2", 2, 2), ("3-59", 3, 59), ("60+", 60, 10**9))
 STRATA = (2, 3, 60)  # spectra of an object: lower edges of the groups that are cut in two one by one
-ENOUGH = 9  # objects of a group: fewer cannot promise 90 %
+MIN_OBJECTS = 9  # objects of a group: fewer cannot promise 90 %
 PREFIX = "quote"  # of the name of a calibration in the model file
 
 
@@ -50,7 +50,7 @@ class Interval:
         Of pooled masses, by method and name of `EPOCH_GROUPS` (``"stacked 60+"``); only of groups with enough objects.
     """
 
-    spread: Spread
+    spread: MixtureDensity
     scores: Scores
     pooled: Mapping[str, Scores]
 
@@ -63,19 +63,19 @@ class Calibration:
     ----------
     facts : dict
         What it was calibrated on, for people.
-    limits : Limits
+    limits : TrainingDomain
     intervals : dict of str to Interval
         By the names of `LINES`; a line without enough labels is missing.
     pooling : Pooling
     """
 
     facts: dict
-    limits: Limits
+    limits: TrainingDomain
     intervals: Mapping[str, Interval]
     pooling: Pooling
 
     # --- intervals ------------------------------------------------------------------------------------------------
-    def features(self, seen: Seen) -> np.ndarray:
+    def features(self, seen: NetworkView) -> np.ndarray:
         """What the widths of single spectra's intervals depend on, shape (n, d)."""
         return _features(
             seen.redshift,
@@ -86,12 +86,14 @@ class Calibration:
             self.limits.project(seen.look.hidden),
         )
 
-    def bounds(self, seen: Seen, confidence: float = CONFIDENCE, line: str = "any") -> tuple[np.ndarray, np.ndarray]:
+    def bounds(
+        self, seen: NetworkView, confidence: float = CONFIDENCE, line: str = "any"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Give the interval of every spectrum's mass.
 
         Parameters
         ----------
-        seen : Seen
+        seen : NetworkView
         confidence : float
             Between 0 and 1.
         line : str
@@ -147,7 +149,7 @@ class Calibration:
         mass : ndarray, shape (objects,)
             From `pooled_mass`.
         typical : mapping
-            From `inference.averaged`.
+            From `inference.mean_features`.
         counts : ndarray of int, shape (objects,)
             Spectra of each.
         method : str
@@ -227,10 +229,10 @@ class Calibration:
                     key.removeprefix(start): Scores(*value) for key, value in arrays.items() if key.startswith(start)
                 }
                 if scores:
-                    intervals[line] = Interval(part(Spread, f"{line}.spread"), scores.pop(""), scores)
-            bounds = part(Limits, "limits")
+                    intervals[line] = Interval(part(MixtureDensity, f"{line}.spread"), scores.pop(""), scores)
+            bounds = part(TrainingDomain, "limits")
             noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
-            learned = part(Spread, "learned") if "learned.w1" in arrays else None
+            learned = part(MixtureDensity, "learned") if "learned.w1" in arrays else None
             return cls(facts, bounds, intervals, Pooling(noise, learned, facts["pooling"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
@@ -260,7 +262,7 @@ def _bounds(mixture: Mixture, mass: np.ndarray, scores: Scores, confidence: floa
     return mass + low, mass + high
 
 
-def widened(
+def add_systematic(
     mass: np.ndarray, low: np.ndarray, high: np.ndarray, confidence: float, systematic: float = SYSTEMATIC
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add the virial method's own scatter to intervals, in quadrature on either side: an interval for the true mass.
@@ -279,7 +281,7 @@ def widened(
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------------
-def halves(objects: pd.Series, seed: int = 42) -> pd.Series:
+def split_validation(objects: pd.Series, seed: int = 42) -> pd.Series:
     """Cut the validation objects in two: where widths are learnt, and where intervals are calibrated.
 
     Objects with three spectra and more are few; those of the first half teach no widths, so that they, too, may
@@ -293,13 +295,13 @@ def halves(objects: pd.Series, seed: int = 42) -> pd.Series:
     Returns
     -------
     Series of str, index OBJECT
-        ``"fit"``, ``"calibrate"`` or ``"pooled"``. Below twice `mixture_density.FEWEST` objects all calibrate.
+        ``"fit"``, ``"calibrate"`` or ``"pooled"``. Below twice `mixture_density.MIN_OBJECTS` objects all calibrate.
     """
     ordered = objects.sort_index()
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.permutation(len(ordered)), np.digitize(ordered.to_numpy(), STRATA)))
     role = np.full(len(ordered), "calibrate", dtype=object)
-    if len(ordered) >= 2 * mixture_density.FEWEST:
+    if len(ordered) >= 2 * mixture_density.MIN_OBJECTS:
         first = order[::2]
         role[first] = np.where(ordered.to_numpy()[first] >= 3, "pooled", "fit")
     return pd.Series(role, index=ordered.index).reindex(objects.index)
@@ -307,7 +309,7 @@ def halves(objects: pd.Series, seed: int = 42) -> pd.Series:
 
 def fit_intervals(
     features: np.ndarray, mass: np.ndarray, label: np.ndarray, objects: np.ndarray, role: np.ndarray
-) -> tuple[Spread, Scores]:
+) -> tuple[MixtureDensity, Scores]:
     """Learn widths on the spectra whose role is ``"fit"``, and calibrate them on those of role ``"calibrate"``.
 
     Parameters

@@ -19,7 +19,7 @@ NETWORKS = 5  # averaged: a few hundred objects leave much to chance
 STEPS = 200  # of Adam, on all objects at once; chosen on held-out validation objects
 LEARNING_RATE = 5e-3
 DECAY = 1e-3  # of the weights, per step's gradient
-FEWEST = 100  # objects: for fewer, one normal distribution for all
+MIN_OBJECTS = 100  # objects: for fewer, one normal distribution for all
 LOG_WIDTHS = (-4.0, -0.5)  # ln dex: 0.018 to 0.6 dex; a wider one than labels have would only be there to be clipped
 
 
@@ -78,7 +78,7 @@ def _solved(function, ends: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Spread:
+class MixtureDensity:
     """The fitted distribution of label minus prediction, given features of the spectrum.
 
     Attributes
@@ -120,7 +120,7 @@ class Spread:
         return Mixture(share / len(parts), place, width)
 
 
-def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: int = 42) -> Spread:
+def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: int = 42) -> MixtureDensity:
     """Fit the distribution of residuals.
 
     Parameters
@@ -130,7 +130,7 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     residual : ndarray, shape (n,)
         Label minus prediction, dex.
     weight : ndarray, shape (n,)
-        One over the number of spectra of the object (`conformal.by_object`). Where they add up to less than `FEWEST`
+        One over the number of spectra of the object (`conformal.by_object`). Where they add up to less than `MIN_OBJECTS`
         objects, one normal distribution stands for all spectra.
     seed : int
     """
@@ -142,7 +142,7 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     spread = float(np.sqrt(np.average(residual**2, weights=weight))) if len(residual) else 0.3
     spread = max(spread, 0.05)
     rng = np.random.default_rng(seed)
-    few = weight.sum() < FEWEST
+    few = weight.sum() < MIN_OBJECTS
     found = []
     for _ in range(1 if few else NETWORKS):
         if few:
@@ -152,7 +152,7 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
             with threadpool_limits(1, "blas"):  # the arrays are small: threads would wait for one another
                 found.append(_train(x, residual, weight / weight.sum(), spread, rng))
     low, high = (x.min(axis=0), x.max(axis=0)) if len(x) else (np.zeros_like(centre), np.zeros_like(centre))
-    return Spread(centre, scale, low, high, *(np.array(part) for part in zip(*found, strict=True)))
+    return MixtureDensity(centre, scale, low, high, *(np.array(part) for part in zip(*found, strict=True)))
 
 
 def _forward(x, w1, b1, w2, b2):

@@ -17,10 +17,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from quasar_mass.uncertainty.mixture_density import Spread
+from quasar_mass.uncertainty.mixture_density import MixtureDensity
 
 METHODS = ("mean", "weighted", "stacked", "learned")
-LEAST_SN = 0.3  # below it a spectrum counts as one of this signal-to-noise ratio: the power law ends somewhere
+MIN_SN = 0.3  # below it a spectrum counts as one of this signal-to-noise ratio: the power law ends somewhere
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Noise:
 
     def variance(self, signal_to_noise: np.ndarray) -> np.ndarray:
         """The noise part for each spectrum, dex^2."""
-        return np.exp(self.log_variance) * np.maximum(signal_to_noise, LEAST_SN) ** -self.power
+        return np.exp(self.log_variance) * np.maximum(signal_to_noise, MIN_SN) ** -self.power
 
     def of_weighted(self, signal_to_noise: np.ndarray) -> float:
         """Variance of the weighted mean of these spectra of one object: the shared part, and what is left of noise."""
@@ -69,7 +69,7 @@ def fit_noise(groups: list[tuple[np.ndarray, np.ndarray, float]]) -> Noise:
     noise, squares = [], []
     for mass, signal_to_noise, _ in groups:
         n = len(mass)
-        noise.append(np.log(np.maximum(signal_to_noise, LEAST_SN)))
+        noise.append(np.log(np.maximum(signal_to_noise, MIN_SN)))
         # the mean errs as well: E (m_i - mean)^2 = (1 - 2/n) u_i + sum(u) / n^2, and the masses' variance is sum(u) / n
         squares.append(((mass - mass.mean()) ** 2 - mass.var(ddof=1) / n) / (1.0 - 2.0 / n))
     noise, squares = np.concatenate(noise), np.concatenate(squares)
@@ -98,7 +98,7 @@ def weighted(mass: np.ndarray, signal_to_noise: np.ndarray, noise: Noise) -> flo
 
 def stack_weights(signal_to_noise: np.ndarray) -> np.ndarray:
     """Weights of the spectra in a stack, adding up to 1: the squares of their signal-to-noise ratios."""
-    squares = np.maximum(signal_to_noise, LEAST_SN) ** 2
+    squares = np.maximum(signal_to_noise, MIN_SN) ** 2
     return squares / squares.sum()
 
 
@@ -127,7 +127,7 @@ class Epochs:
     def features(self) -> np.ndarray:
         """What the learned pooling sees: nothing in it depends on the spectra's order; shape (d,)."""
         weights = stack_weights(self.signal_to_noise)
-        squares = float(np.sum(np.maximum(self.signal_to_noise, LEAST_SN) ** 2))
+        squares = float(np.sum(np.maximum(self.signal_to_noise, MIN_SN) ** 2))
         mean = float(weights @ self.mass)
         scatter = float(np.sqrt(weights @ (self.mass - mean) ** 2))
         plain = [self.redshift, self.stack_mass, mean - self.stack_mass, scatter, np.log10(len(self.mass))]
@@ -149,7 +149,7 @@ class Pooling:
     """
 
     noise: Noise
-    learned: Spread | None
+    learned: MixtureDensity | None
     best: Mapping[str, str]
 
     def method(self, line: str) -> str:

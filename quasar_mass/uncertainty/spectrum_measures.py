@@ -10,7 +10,7 @@ import numpy as np
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra.spectrum import median
 
-LIGHT = 299_792.458  # km/s
+C_KM_S = 299_792.458  # km/s
 # erg/s/Angstrom per unit of the tables, for an isotropic source: 4 pi Mpc^2 1e-17 1e9 (`spectrum.to_rest_frame`)
 LUMINOSITY_UNIT = 4.0 * np.pi * 9.5214e40
 # The median of |a - b| of two normal deviates is 0.9539 of one's standard deviation. The grid's interpolation and the
@@ -34,7 +34,7 @@ MODEL_ERROR = 0.05  # of the flux: components that follow the training spectra b
 
 
 @dataclass(frozen=True)
-class Measures:
+class SpectrumMeasures:
     """What spectra show by themselves; each array of shape (n,), or (n, bins).
 
     Attributes
@@ -62,7 +62,7 @@ def bin_width(grid: Grid) -> int:
     return max(1, round(COARSE / grid.step))
 
 
-def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
+def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasures:
     """Measure spectra.
 
     Parameters
@@ -75,11 +75,11 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     flux, redshift = np.asarray(flux, np.float32).reshape(len(flux), -1), np.asarray(redshift, float)
     some = [slice(start, start + PIECE) for start in range(0, max(len(flux), 1), PIECE)]
     parts = [_measure(flux[rows], redshift[rows], grid) for rows in some]
-    names = [field.name for field in fields(Measures)]
-    return Measures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    names = [field.name for field in fields(SpectrumMeasures)]
+    return SpectrumMeasures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
+def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasures:
     wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
     group = bin_width(grid)
@@ -98,7 +98,7 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
     local = np.pad(local, ((0, 0), (0, bins - local.shape[1])), mode="edge")
     # an average of pixels that are not independent (coadd, interpolation): 1.4 times as noisy
     error = 1.4 * local / np.sqrt(group)
-    return Measures(
+    return SpectrumMeasures(
         signal_to_noise=(middle / noise).astype(float),
         log_luminosity=power + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
         absorption=_absorption(flux, grid),
@@ -109,7 +109,7 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> Measures:
 
 def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
     """Width of C IV's broad absorption weighed by depth, km/s; shape (n,)."""
-    log_wavelength, step = grid.log_wavelength, LIGHT * np.log(10.0) * grid.step
+    log_wavelength, step = grid.log_wavelength, C_KM_S * np.log(10.0) * grid.step
     centres = np.array([np.log10(0.5 * (low + high)) for low, high in CONTINUUM])
     levels = [median(flux[:, slice(*np.searchsorted(grid.wavelength, window))]).astype(float) for window in CONTINUUM]
     known = np.min(levels, axis=0) > 0
@@ -118,7 +118,7 @@ def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
     weights = np.sqrt(np.array([4.0, 3.0, 2.0, 1.0, 1.0]))
     matrix = np.column_stack([np.ones(len(centres)), centres - centres[0]]) * weights[:, None]
     slopes = (log_levels * weights) @ np.linalg.pinv(matrix).T
-    velocity = LIGHT * np.log(10.0) * (log_wavelength - np.log10(CIV))
+    velocity = C_KM_S * np.log(10.0) * (log_wavelength - np.log10(CIV))
     near = slice(*np.searchsorted(velocity, (FASTEST, SLOWEST)))
     width = max(1, round(SMOOTH / step))
     continuum = 10.0 ** (slopes[:, :1] + slopes[:, 1:] * (log_wavelength[near] - centres[0]))

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from quasar_mass.uncertainty.conformal import Scores
-from quasar_mass.uncertainty.spectrum_measures import MODEL_ERROR, Measures
+from quasar_mass.uncertainty.spectrum_measures import MODEL_ERROR, SpectrumMeasures
 
 RARE = 0.995  # share of validation objects within a distance's threshold
 BROAD_ABSORPTION = 300.0  # km/s of `Measures.absorption`; chosen on simulated BAL quasars: few false, most found
@@ -25,7 +25,7 @@ ABSORBED, CATALOGUED = "broad absorption", "BAL quasar of the catalogue"
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrainingDomain:
     """The training set's ranges, and how far from it is too far.
 
     Attributes
@@ -77,7 +77,7 @@ class Limits:
         across = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
         return np.sqrt(((along / self.hidden_scale) ** 2).sum(axis=1) + across / self.hidden_rest[0] ** 2)
 
-    def shape_distance(self, measures: Measures) -> np.ndarray:
+    def shape_distance(self, measures: SpectrumMeasures) -> np.ndarray:
         """How badly the training set's shapes reproduce a spectrum: rms of what they leave, over its error; (n,)."""
         centred = measures.shape.astype(float) - self.shape_mean
         left = centred - centred @ self.shape_axes.T @ self.shape_axes
@@ -85,7 +85,7 @@ class Limits:
         return np.sqrt(np.mean((left / error) ** 2, axis=1))
 
     def flags(
-        self, redshift: np.ndarray, signal_to_noise: np.ndarray, measures: Measures, hidden: np.ndarray
+        self, redshift: np.ndarray, signal_to_noise: np.ndarray, measures: SpectrumMeasures, hidden: np.ndarray
     ) -> list[list[str]]:
         """Say what is unusual about each spectrum; a list of words for each."""
         outside = {
@@ -106,10 +106,10 @@ def _outside(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 
 def fit(
-    training: tuple[np.ndarray, np.ndarray, Measures, np.ndarray],
-    validation: tuple[Measures, np.ndarray],
+    training: tuple[np.ndarray, np.ndarray, SpectrumMeasures, np.ndarray],
+    validation: tuple[SpectrumMeasures, np.ndarray],
     objects: Sequence[str],
-) -> Limits:
+) -> TrainingDomain:
     """Take the limits from the training set, and the thresholds of the distances from the validation set.
 
     Parameters
@@ -125,7 +125,7 @@ def fit(
     hidden = hidden.astype(float)
     mean, axes, scale, rest = _principal(hidden, DIRECTIONS)
     shape_mean, shape_axes, _, _ = _principal(measures.shape.astype(float), SHAPES)
-    limits = Limits(
+    limits = TrainingDomain(
         _range(redshift),
         _range(signal_to_noise),
         _range(measures.log_luminosity),

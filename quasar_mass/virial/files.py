@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.files import in_letters, progress
+from quasar_mass.core.files import printable, progress
 from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import Spectrum
 from quasar_mass.tables import formats
@@ -61,7 +61,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
     for number, file in enumerate(
         progress(files, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20)
     ):
-        head = {"EPOCH": "", "FILE": in_letters(file), "Z": float("nan"), "REASON": "", "SURVEY_KIND": ""}
+        head = {"EPOCH": "", "FILE": printable(file), "Z": float("nan"), "REASON": "", "SURVEY_KIND": ""}
         heads.append(head)
         try:
             spectrum = read_spectrum(file)

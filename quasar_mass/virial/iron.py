@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-LIGHT = 299_792.458  # km/s
+C_KM_S = 299_792.458  # km/s
 PIXEL = 1e-4  # dex: SDSS's own sampling of log10 wavelength
-KM_S_PER_DEX = LIGHT * np.log(10.0)
+KM_S_PER_DEX = C_KM_S * np.log(10.0)
 
 # UV iron: wavelength (Angstrom), relative flux, own width (FWHM, km/s) of each bump. Wavelengths of the multiplets of
 # Moore's table that Vestergaard & Wilkes 2001 (ApJS 134, 1) name in their template: Fe III UV 34, 48, 47, Fe II UV 191,

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.iron import LIGHT
+from quasar_mass.virial.iron import C_KM_S
 from quasar_mass.virial.optimizer import Priors
 from quasar_mass.virial.rest_frames import BIN, bin_centres
 
 # Velocities in this module are in units of 1000 km/s. One bin, a box, adds its variance to a Gaussian's.
-_BIN_VARIANCE = (BIN * 1e-4 * np.log(10.0) * LIGHT * 1e-3) ** 2 / 12.0
+_BIN_VARIANCE = (BIN * 1e-4 * np.log(10.0) * C_KM_S * 1e-3) ** 2 / 12.0
 
 # Parameters of a broad line: ln peak, velocity and ln sigma of the core; then, of base and third part each, ln of the
 # peak over the core's, distance from the core in units of its sigma, and ln of the sigma over the core's.
@@ -91,12 +91,12 @@ class Complex:
     @property
     def bin_velocity(self) -> np.ndarray:
         """Velocity of every bin of the window, 1000 km/s."""
-        return 1e-3 * LIGHT * (np.log(10.0) * bin_centres()[self.bins] - np.log(self.centre))
+        return 1e-3 * C_KM_S * (np.log(10.0) * bin_centres()[self.bins] - np.log(self.centre))
 
     @property
     def offsets(self) -> tuple[float, ...]:
         """Velocities of the components."""
-        return tuple(1e-3 * LIGHT * float(np.log(w / self.centre)) for w in self.wavelengths)
+        return tuple(1e-3 * C_KM_S * float(np.log(w / self.centre)) for w in self.wavelengths)
 
     @property
     def priors(self) -> Priors:
@@ -187,7 +187,7 @@ def model(line: Complex, parameters: np.ndarray, continuum: np.ndarray, ferrum: 
     total, at = profile.copy(), N_SHAPE
     for wavelength in line.beside:
         ratio, shift, sigma = (parameters[:, at + j, None] for j in range(3))
-        zero = 1e-3 * LIGHT * np.log(wavelength / line.centre)
+        zero = 1e-3 * C_KM_S * np.log(wavelength / line.centre)
         u = (velocity - (zero + shift)) / np.exp(sigma)
         gaussian = np.exp(parameters[:, PEAK, None] + ratio - 0.5 * u * u)
         total += gaussian

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
 from quasar_mass.virial import continuum, lines
-from quasar_mass.virial.iron import LIGHT
+from quasar_mass.virial.iron import C_KM_S
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
 from quasar_mass.virial.relation import mass
 from quasar_mass.virial.rest_frames import RestFrames, bin_centres, rest_frames
@@ -25,7 +25,7 @@ EXTRAPOLATED = 1.03  # a luminosity is extrapolated further out than this factor
 
 LUMINOSITIES = (1350.0, 3000.0)  # Angstrom
 _MPC = 3.0856775814913673e24  # cm
-_PIXEL_VELOCITY = LIGHT * np.log(10.0) * PIXEL  # km/s
+_PIXEL_VELOCITY = C_KM_S * np.log(10.0) * PIXEL  # km/s
 
 # column: (unit, description)
 COLUMNS = {
@@ -181,7 +181,7 @@ def _line(line: lines.Complex, values: dict, flags: list, reasons: list, frames:
     )
     name, power = line.name, f"LOG_L{line.continuum:.0f}"
     values[f"FWHM_{name}"][rows], values[f"FWHM_{name}_ERR"][rows] = width.fwhm, width.fwhm_error
-    values[f"EW_{name}"][rows] = width.flux / (1e-3 * LIGHT) * line.centre / (parts[0] + parts[2])[:, 0]
+    values[f"EW_{name}"][rows] = width.flux / (1e-3 * C_KM_S) * line.centre / (parts[0] + parts[2])[:, 0]
     values[f"SHIFT_{name}"][rows] = width.shift - _PIXEL_VELOCITY * frames.offset[rows]
     values[f"LMBH_{name}"][rows] = mass(name, values[power][rows], width.fwhm)
     values[f"LMBH_{name}_ERR"][rows] = np.hypot(0.5 * values[f"{power}_ERR"][rows], 2.0 * share / np.log(10.0))

@@ -64,7 +64,7 @@ def spectra() -> pd.DataFrame:
 
 
 def test_results_has_every_group_once(spectra):
-    got = evaluation.results(spectra)
+    got = evaluation.score_table(spectra)
     assert got["n"].to_dict() == {
         ("per spectrum", "all"): 125,
         ("epoch", "label epoch"): 5,
@@ -82,7 +82,7 @@ def test_results_has_every_group_once(spectra):
 
 
 def test_results_scores_each_group_by_itself(spectra):
-    got = evaluation.results(spectra)
+    got = evaluation.score_table(spectra)
     other = spectra[~spectra["LABEL_EPOCH"]]
     squared = np.mean((other["PREDICTED"] - other["LMBH"]) ** 2)
     assert got.loc[("epoch", "other epochs"), "rmse"] == pytest.approx(squared**0.5)
@@ -98,7 +98,7 @@ def test_results_scores_each_group_by_itself(spectra):
 
 
 def test_empty_groups_are_there_with_no_members(spectra):
-    got = evaluation.results(spectra[spectra["N_EPOCHS"] == 1])
+    got = evaluation.score_table(spectra[spectra["N_EPOCHS"] == 1])
     assert got.loc[("epoch", "other epochs"), "n"] == 0
     assert np.isnan(got.loc[("per object (mean)", "60+"), "rmse"])
-    assert len(evaluation.results(spectra.iloc[:0])) == 8
+    assert len(evaluation.score_table(spectra.iloc[:0])) == 8

@@ -19,7 +19,7 @@ def test_no_file_gets_its_name_before_all_are_written(tmp_path):
     old.write_text("old")
 
     def write_both(then: Exception | None) -> None:
-        with files.together() as place:
+        with files.atomic_group() as place:
             for path in (old, new):
                 with place(path) as temporary:
                     temporary.write_text("new")
@@ -49,23 +49,23 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 
     for name in ("fsync", "replace"):
         note(name)
-    with files.together() as place:
+    with files.atomic_group() as place:
         for name in ("a", "b"):
             with place(tmp_path / name) as temporary:
                 temporary.write_text(name)
     assert done == ["fsync", "fsync", "replace", "replace"]
     done.clear()
-    with files.whole(tmp_path / "c", lasting=False) as temporary:
+    with files.atomic_write(tmp_path / "c", lasting=False) as temporary:
         temporary.write_text("one of thousands")
     assert done == ["replace"]
 
 
 def test_errors_of_the_system_name_the_file_that_was_meant(tmp_path):
     path = tmp_path / "table.parquet"
-    with pytest.raises(OSError, match="No space left") as error, files.whole(path):
+    with pytest.raises(OSError, match="No space left") as error, files.atomic_write(path):
         raise OSError(errno.ENOSPC, "somewhere inside a library")
     assert error.value.filename == str(path)
-    with pytest.raises(FileNotFoundError) as error, files.whole(path):
+    with pytest.raises(FileNotFoundError) as error, files.atomic_write(path):
         open(tmp_path / "another")  # noqa: SIM115 - fails
     assert error.value.filename == str(tmp_path / "another")
 
@@ -73,7 +73,7 @@ def test_errors_of_the_system_name_the_file_that_was_meant(tmp_path):
 def test_writers_of_one_file_take_turns(tmp_path):
     def write(number: int) -> None:
         for _ in range(20):
-            with files.in_turn(tmp_path / "masses.csv") as temporary, open(temporary, "w") as file:
+            with files.locked_write(tmp_path / "masses.csv") as temporary, open(temporary, "w") as file:
                 for _ in range(50):
                     file.write(f"{number}")
                     file.flush()

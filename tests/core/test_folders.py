@@ -4,12 +4,12 @@ import contextlib
 
 import pytest
 
-from quasar_mass.core.files import together, whole
+from quasar_mass.core.files import atomic_group, atomic_write
 
 
 @contextlib.contextmanager
 def whole_folder(path):
-    with together() as place, place(path, folder=True) as folder:
+    with atomic_group() as place, place(path, folder=True) as folder:
         yield folder
 
 
@@ -58,10 +58,10 @@ def test_a_file_takes_the_place_of_a_folder_only_where_that_is_meant(tmp_path):
     path = tmp_path / "spectra.parquet"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(OSError, match="spectra"), whole(path) as temporary:
+    with pytest.raises(OSError, match="spectra"), atomic_write(path) as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["old", "spectra.parquet"]
-    with whole(path, over_folder=True) as temporary:
+    with atomic_write(path, over_folder=True) as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == ["spectra.parquet"]
     assert path.read_text() == "new"

@@ -175,7 +175,7 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     from quasar_mass.network import backend
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.predict.calibrate import calibrate_file
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict.predictor import Predictor
 
     build(tiny_survey, step=STEP, quiet=True)
     data = dataset.load(tiny_survey)
@@ -184,7 +184,7 @@ def test_masses_predicted_on_a_cluster_are_the_same_bytes(tiny_survey, address, 
     about = dataset.describe(data.about, data.quasars, data.spectra)
     EasyAI(hidden, (data.grid.size, 1), seed=1).save(tmp_path / "network.h5", about=about)
     calibrate_file([tmp_path / "network.h5"], tiny_survey, quiet=True)
-    quoter = Quoter.load(tmp_path / "network.h5", confidence=0.5)
+    quoter = Predictor.load(tmp_path / "network.h5", confidence=0.5)
     files = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
     readable = files[3].read_bytes()
     files[3].write_bytes(b"not a spectrum")

@@ -361,8 +361,8 @@ def test_workers_end_with_a_parent_that_is_killed_alone(forge, log, tmp_path):
 def test_a_lock_that_a_killed_process_left_is_taken_over(tiny_survey):
     who = {"process": os.getpid(), "host": "elsewhere", "since": "2001-01-01 00:00:00", "command": "build"}
     tiny_survey.lock.write_text(json.dumps(who))
-    with locks.of_survey(tiny_survey):
+    with locks.survey_lock(tiny_survey):
         assert json.loads(tiny_survey.lock.read_text())["host"] != "elsewhere"
-        with pytest.raises(LockError, match=f"process {os.getpid()} on "), locks.of_survey(tiny_survey):
+        with pytest.raises(LockError, match=f"process {os.getpid()} on "), locks.survey_lock(tiny_survey):
             pass
     assert not tiny_survey.lock.exists()

@@ -16,8 +16,8 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_arrays import ARRAYS
 from quasar_mass.predict import compatibility
 from quasar_mass.predict.calibrate import calibrate_file
-from quasar_mass.predict.inference import Stacks
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.inference import StackedSpectra
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import dataset
 from quasar_mass.tables.build.pipeline import build
 from quasar_mass.uncertainty.calibration import Calibration
@@ -79,10 +79,10 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
     noise, redshift = data.spectra["SN"].to_numpy(float), data.spectra["Z"].to_numpy(float)
 
     def use() -> tuple:
-        quoter = Quoter.load(path, confidence=0.5)
+        quoter = Predictor.load(path, confidence=0.5)
         compatibility.check_fit(quoter.ensemble.first, data.about, path)
         seen = quoter.see(data.flux, redshift, noise)
-        compatibility.caution(quoter.ensemble.first, "sdss")
+        compatibility.transfer_note(quoter.ensemble.first, "sdss")
         return (
             quoter.quote(seen),
             quoter.flags(seen, noise),
@@ -106,7 +106,7 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
     watch.fuzz(check, hdf5_damage(content), examples)
 
 
-def stacks(data: dataset.Dataset, seen) -> Stacks:
-    found = Stacks(data.grid.size)
+def stacks(data: dataset.Dataset, seen) -> StackedSpectra:
+    found = StackedSpectra(data.grid.size)
     found.add(data.spectra.index.get_level_values(0).to_numpy(), data.flux, seen.signal_to_noise)
     return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasar_mass.network import architecture, augmentation, easyai
-from quasar_mass.network.augmentation import Fresh, Joined, Varied
+from quasar_mass.network.augmentation import AugmentedSource, ConcatSource, SimulatedSource
 from quasar_mass.network.batches import Arrays
 from quasar_mass.network.easyai import EasyAI
 
@@ -19,14 +19,14 @@ def rng(seed=1):
 def fresh():
     n, coarse = 400, PIXELS // GROUP
     light = np.full((n, coarse), 3.0, np.float16)
-    return Fresh(light, np.full((n, coarse), 0.2, np.float16), np.linspace(8.0, 9.0, n), PIXELS, GROUP)
+    return SimulatedSource(light, np.full((n, coarse), 0.2, np.float16), np.linspace(8.0, 9.0, n), PIXELS, GROUP)
 
 
 @pytest.fixture
 def varied():
     x = np.linspace(0.0, 1.0, PIXELS)
     spectra = (1.0 + x + 0.05 * rng().standard_normal((300, PIXELS))).astype(np.float32)[..., np.newaxis]
-    return Varied(spectra, np.linspace(8.0, 9.0, 300))
+    return AugmentedSource(spectra, np.linspace(8.0, 9.0, 300))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_added_noise_follows_the_spectrum_s_own(varied, still, monkeypatch):
 
 
 def test_joined_sources_are_dealt_out_by_row(fresh, varied, still):
-    joined = Joined([fresh, varied])
+    joined = ConcatSource([fresh, varied])
     assert len(joined) == 700
     spectra, label = joined.take(np.array([1, 450, 2]), rng())
     assert spectra.shape == (3, PIXELS, 1)

@@ -23,13 +23,13 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.compatibility import SHIPPED_MODEL
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import assessment, baselines, explain_files
 from quasar_mass.simulation import library, monitored, population, probes
 from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.tables import catalogs, dataset
 from quasar_mass.tables.build import selection
-from quasar_mass.tables.build.duplicates import FIBRE, same_quasar
+from quasar_mass.tables.build.duplicates import FIBRE, group_duplicates
 from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.dataset import split_objects
 from quasar_mass.tables.survey_tables import read_quasars
@@ -66,7 +66,7 @@ def test_a_quasar_under_two_names_is_in_one_part_of_the_split(sky, declination, 
     dec = declination + np.array([0.6 * FIBRE * place / 3600 for place, _ in sky])
     rows = np.repeat(np.arange(len(sky)), [len(spectra) for _, spectra in sky])
     listed = np.array([spectrum for _, spectra in sky for spectrum in spectra])
-    found = same_quasar(np.full(len(sky), 150.0), dec, rows, listed)
+    found = group_duplicates(np.full(len(sky), 150.0), dec, rows, listed)
     by_hand = quasars_by_hand(sky)
     pairs = {(one, other) for one, other in zip(found, by_hand, strict=True)}
     assert len(pairs) == len(set(found)) == len(set(by_hand))
@@ -89,7 +89,7 @@ def test_a_quasar_under_two_names_is_in_one_part_of_the_split(sky, declination, 
 @pytest.mark.parametrize("nowhere", [np.nan, np.inf, -np.inf])
 def test_quasars_without_a_position_are_one_only_by_their_spectra(nowhere):
     place = np.array([10.0, nowhere, nowhere, 10.0, nowhere])
-    found = same_quasar(place, place[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
+    found = group_duplicates(place, place[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
     assert len(set(found)) == 4
     assert found[1] == found[4]
 
@@ -172,7 +172,7 @@ def copy(survey, tmp_path):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return Quoter.load(SHIPPED_MODEL, total=True)
+    return Predictor.load(SHIPPED_MODEL, total=True)
 
 
 def changed(values: pa.ChunkedArray) -> pa.Array:

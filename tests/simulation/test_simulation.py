@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from quasar_mass import virial
 from quasar_mass.core.errors import FileError, SurveyError
-from quasar_mass.core.survey import Survey, epoch_name
+from quasar_mass.core.survey import Survey, format_spec_id
 from quasar_mass.simulation import labels, observing, population, published_catalogs, simulated_survey
 from quasar_mass.simulation.quasar import intrinsic, received_flux
 from quasar_mass.simulation.simulated_survey import simulate
@@ -154,7 +154,7 @@ def test_spectra_have_all_facts_of_the_published_format(survey):
             assert len(hdus) == 4
             head, pixels, row, lines = (hdu.header if n == 0 else hdu for n, hdu in enumerate(hdus))
             assert head["SIMULATE"] is True
-            assert path.name == f"spec-{epoch_name(head['PLATEID'], head['MJD'], head['FIBERID'])}.fits"
+            assert path.name == f"spec-{format_spec_id(head['PLATEID'], head['MJD'], head['FIBERID'])}.fits"
             assert (head["RUN2D"], head["DC-FLAG"], head["VACUUM"]) == ("v5_13_0", 1, True)
             assert head["BUNIT"] == "1E-17 erg/cm^2/s/Ang"
             assert all("EXTNAME" not in hdu.header for hdu in hdus)

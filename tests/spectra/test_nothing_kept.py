@@ -6,12 +6,12 @@ import weakref
 import golden_sample
 
 from quasar_mass.predict.compatibility import SHIPPED_MODEL
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import survey_tables
 
 
 def test_nothing_of_a_spectrum_is_kept_once_its_mass_is_known():
-    quoter = Quoter.load(SHIPPED_MODEL)
+    quoter = Predictor.load(SHIPPED_MODEL)
     frame, flux = next(survey_tables.iterate_spectra(golden_sample.SPECTRA))
     flux = flux.copy()
     kept = weakref.ref(flux)

@@ -6,13 +6,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasar_mass.tables.row_ranges import cut
+from quasar_mass.tables.row_ranges import split_evenly
 
 
 @given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 20))
 def test_every_row_is_in_one_share_and_all_shares_but_the_last_are_full(counts, rows):
     files = [(Path(str(number)), count) for number, count in enumerate(counts)]
-    shares = cut(files, rows)
+    shares = split_evenly(files, rows)
     every = [[(piece.file, row) for piece in share for row in range(piece.start, piece.stop)] for share in shares]
     assert list(chain.from_iterable(every)) == [(file, row) for file, count in files for row in range(count)]
     assert all(len(share) == rows for share in every[:-1])

@@ -15,11 +15,11 @@ from quasar_mass.core.errors import FileError, ModelError, TableError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.network import backend
 from quasar_mass.network.architecture import Stage
-from quasar_mass.network.augmentation import Varied
+from quasar_mass.network.augmentation import AugmentedSource
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.tables import dataset, survey_tables
-from quasar_mass.tables.scratch_array import OnDisk, Scratch
+from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -96,7 +96,7 @@ def same(a: EasyAI, b: EasyAI) -> bool:
 
 
 def test_a_streamed_survey_is_the_survey(memory, disk):
-    assert isinstance(disk.flux, OnDisk)
+    assert isinstance(disk.flux, ScratchArray)
     assert disk.spectra.equals(memory.spectra)
     assert disk.quasars.equals(memory.quasars)
     for split in ("training", "validation", "test"):
@@ -139,7 +139,7 @@ def test_a_training_begun_in_memory_goes_on_streamed(memory, disk, tmp_path, cap
 
 def test_spectra_on_disk_are_varied_alike(memory, disk):
     rows = np.array([7, 3, 4, 900])
-    one, other = Varied(*memory.part("training")), Varied(*disk.part("training"))
+    one, other = AugmentedSource(*memory.part("training")), AugmentedSource(*disk.part("training"))
     assert one.digest() == other.digest()
     for left, right in zip(*(source.take(rows, np.random.default_rng(1)) for source in (one, other)), strict=True):
         assert np.array_equal(left, right)
@@ -198,7 +198,7 @@ def test_no_place_for_the_scratch_file_is_one_sentence(survey, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
 def test_a_full_disk_is_one_sentence(tmp_path):
-    scratch = Scratch(tmp_path, 4)
+    scratch = ScratchFile(tmp_path, 4)
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, scratch._file.fileno())
     os.close(full)

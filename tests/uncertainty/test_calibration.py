@@ -13,9 +13,9 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.ensemble import Ensemble
 from quasar_mass.network.keras_io import model_arrays
 from quasar_mass.predict.calibrate import calibrate_file
-from quasar_mass.predict.predictor import Quoter
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.uncertainty import calibration, mixture_density
-from quasar_mass.uncertainty.calibration import Calibration, Interval, fit_intervals, halves, widened
+from quasar_mass.uncertainty.calibration import Calibration, Interval, add_systematic, fit_intervals, split_validation
 from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.pooling import Noise, Pooling
 
@@ -43,7 +43,7 @@ def held(features, mass, label, objects, width, scores, confidence=0.9):
 def test_new_objects_are_covered_as_promised_in_all_and_at_every_noise():
     rng = np.random.default_rng(0)
     features, mass, label, objects = made_up(rng, 4000)
-    roles = halves(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
+    roles = split_validation(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
     width, scores = fit_intervals(features, mass, label, objects, roles)
     new = made_up(rng, 6000)
     inside, wide = held(*new, width, scores)
@@ -59,19 +59,19 @@ def test_new_objects_are_covered_as_promised_in_all_and_at_every_noise():
 
 def test_widths_and_thresholds_are_learnt_on_different_objects():
     counts = pd.Series({f"{n:04d}": 1 if n < 900 else 2 if n < 960 else 5 if n < 990 else 70 for n in range(1000)})
-    role = halves(counts)
+    role = split_validation(counts)
     assert {"fit", "calibrate", "pooled"} == set(role)
     assert abs((role == "calibrate").sum() - 500) <= 1
     for spectra in (1, 2, 5, 70):
         assert (role[counts == spectra] == "calibrate").sum() == pytest.approx((counts == spectra).sum() / 2, abs=1)
     assert set(role[counts >= 3]) == {"calibrate", "pooled"}
-    assert halves(counts.sample(frac=1.0, random_state=1)).sort_index().equals(role.sort_index())
-    assert set(halves(counts.head(2 * mixture_density.FEWEST - 1))) == {"calibrate"}
+    assert split_validation(counts.sample(frac=1.0, random_state=1)).sort_index().equals(role.sort_index())
+    assert set(split_validation(counts.head(2 * mixture_density.MIN_OBJECTS - 1))) == {"calibrate"}
 
 
 def test_the_virial_scatter_is_added_in_quadrature():
     z = NormalDist().inv_cdf(0.95)
-    low, high = widened(np.array([8.0]), np.array([7.7]), np.array([8.4]), 0.9, systematic=0.4)
+    low, high = add_systematic(np.array([8.0]), np.array([7.7]), np.array([8.4]), 0.9, systematic=0.4)
     assert low[0] == pytest.approx(8.0 - np.hypot(0.3, 0.4 * z))
     assert high[0] == pytest.approx(8.0 + np.hypot(0.4, 0.4 * z))
 
@@ -120,14 +120,14 @@ def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
     survey, paths, _, _ = calibrated
     first = Calibration.load(paths[0], Ensemble.load(paths[:1]).name)
     assert first.facts["kind"] == "sdss"
-    assert Quoter.load(paths[1]).calibration is None
-    assert Quoter.load(paths).calibration is None
+    assert Predictor.load(paths[1]).calibration is None
+    assert Predictor.load(paths).calibration is None
     calibrate_file(paths, survey, quiet=True)
-    together = Quoter.load(paths)
+    together = Predictor.load(paths)
     assert together.calibration.facts["models"] == 2
-    assert Quoter.load(paths[0]).calibration is not None  # the one for the first alone is still there
+    assert Predictor.load(paths[0]).calibration is not None  # the one for the first alone is still there
     network(7).save(paths[0], about={"grid": {"step": 1e-3}})
-    assert Quoter.load(paths[0]).calibration is None
+    assert Predictor.load(paths[0]).calibration is None
 
 
 def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(calibrated, tmp_path):
@@ -147,11 +147,11 @@ def test_everything_comes_back_from_the_file(tmp_path):
     ann = network(3)
     ann.save(path)
     features, mass, label, objects = made_up(rng, 400)
-    roles = halves(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
+    roles = split_validation(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
     width, scores = fit_intervals(features, mass, label, objects, roles)
-    from quasar_mass.uncertainty.training_domain import Limits
+    from quasar_mass.uncertainty.training_domain import TrainingDomain
 
-    bounds = Limits(*(rng.uniform(0.1, 2.0, shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
+    bounds = TrainingDomain(*(rng.uniform(0.1, 2.0, shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
     pooled = {"stacked 60+": Scores.of(np.arange(9.0), list("abcdefghi"))}
     saved = Calibration(
         {"kind": "simulated"},

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 
 # Behind the last byte that HDF5 knows of, where no reader looks; a program that edits the file cuts it off.
 _SEAL = b"\nquasar_mass sha256 %s\n"
@@ -38,7 +38,7 @@ def in_memory() -> Iterator:
         yield file
 
 
-def write(file, path: Path, place: Callable = in_turn) -> None:
+def write(file, path: Path, place: Callable = locked_write) -> None:
     """Put a file of `in_memory` onto the disk, whole or not at all, with the checksum of its bytes behind them.
 
     Parameters
@@ -46,7 +46,7 @@ def write(file, path: Path, place: Callable = in_turn) -> None:
     file : h5py.File
     path : Path
     place : callable
-        `files.whole` or `files.in_turn`.
+        `files.atomic_write` or `files.locked_write`.
     """
     file.flush()
     image = file.id.get_file_image()

@@ -13,10 +13,10 @@ import numpy as np
 
 from quasar_mass.core.errors import ModelError
 
-MOST_OBJECTS, DEEPEST = 20_000, 20  # groups and datasets of a file, and how deep; a network here has below 300, 5 deep
-MOST_PACKED = 1_000  # bytes that one byte of a file can stand for, at the most
+MAX_OBJECTS, MAX_DEPTH = 20_000, 20  # groups and datasets of a file, and how deep; a network here has below 300, 5 deep
+MAX_COMPRESSION = 1_000  # bytes that one byte of a file can stand for, at the most
 _HEAP = b"GCOL\x01\0\0\0"
-LARGEST = 1e30  # of a calibration's numbers, far beyond any
+MAX_BYTES = 1e30  # of a calibration's numbers, far beyond any
 CODE = ("Lambda", "__lambda__", "function", "__typespec__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 SAVE = "save it again from the Keras that made it, without Lambda or custom layers"
 
@@ -84,14 +84,14 @@ def structure(path: Path, file) -> None:
                 raise _wrong(path, "a file whole in itself", f"{inner}, a link elsewhere")
             part = group[name]
             number = h5py.h5o.get_info(part.id).addr
-            if number in seen or len(seen) > MOST_OBJECTS or depth > DEEPEST:
+            if number in seen or len(seen) > MAX_OBJECTS or depth > MAX_DEPTH:
                 raise _wrong(path, "a plain tree of groups", f"{inner[:60]} {depth} deep, or a second time")
             seen.add(number)
             if isinstance(part, h5py.Group):
                 waiting.append((inner, part, depth + 1))
             elif not isinstance(part, h5py.Dataset) or part.dtype.kind not in "fiub":
                 raise _wrong(path, "numbers", f"{inner} of other things")
-            elif part.external or part.is_virtual or part.nbytes > MOST_PACKED * part.id.get_storage_size():
+            elif part.external or part.is_virtual or part.nbytes > MAX_COMPRESSION * part.id.get_storage_size():
                 raise _wrong(path, "numbers stored in the file", f"{inner} of shape {part.shape}, which is not there")
 
 
@@ -207,7 +207,7 @@ def shapes(path: Path, arrays: dict[str, np.ndarray], expected: dict[str, str], 
         fits = value.ndim == len(axes) and value.dtype.kind in "fiu"
         for axis, length in zip(axes, value.shape, strict=False):
             fits = fits and length == (int(axis) if axis.isdigit() else lengths.setdefault(axis, length))
-        if not fits or not (name in unknown or (np.abs(value) <= LARGEST).all()):
+        if not fits or not (name in unknown or (np.abs(value) <= MAX_BYTES).all()):
             got = f"one of shape {value.shape}" if not fits else "NaN, infinity or larger numbers in it"
             raise _wrong(path, f"a calibration with {name} of ({letters})", got, "calibrate the model again")
 

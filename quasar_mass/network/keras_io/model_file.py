@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from quasar_mass.core.errors import ModelError
-from quasar_mass.core.files import in_turn
+from quasar_mass.core.files import locked_write
 from quasar_mass.network.backend import import_keras
 from quasar_mass.network.keras_io import keras2_config, model_checks, untrusted
 from quasar_mass.network.keras_io.hdf5 import in_memory, unchanged, write
@@ -35,7 +35,7 @@ KERAS_NOTES = (
 )
 
 
-def save(model, path: str | os.PathLike, about: dict, place: Callable = in_turn) -> str | None:
+def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_write) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
     Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
@@ -51,7 +51,7 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = in_turn)
         What JSON can hold; NumPy scalars and arrays become numbers and lists. The same model and `about` give the
         same bytes.
     place : callable
-        `files.in_turn`, or `files.whole` where a lock is held already.
+        `files.locked_write`, or `files.atomic_write` where a lock is held already.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from scipy import stats
 
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import progress
-from quasar_mass.core.survey import BRIGHTSKY, Survey, epoch_name
+from quasar_mass.core.survey import BRIGHTSKY, Survey, format_spec_id
 from quasar_mass.simulation.check import statistics
 from quasar_mass.simulation.check.noise_measures import NOISE_EDGES, Measured, measure
 from quasar_mass.spectra.spectrum import PIXEL
@@ -73,7 +73,7 @@ def read_real(folder: Path, *, quiet: bool = True) -> list[Measured]:
     for plate, mjd, fiberid, redshift in progress(
         whole, total=len(whole), what="Read real", unit="spectra", quiet=quiet
     ):
-        path = index.parent / f"{plate:04d}" / f"spec-{epoch_name(plate, mjd, fiberid)}.fits"
+        path = index.parent / f"{plate:04d}" / f"spec-{format_spec_id(plate, mjd, fiberid)}.fits"
         found.append(measure(path, redshift))
     return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.iron import KM_S_PER_DEX, LIGHT
+from quasar_mass.virial.iron import C_KM_S, KM_S_PER_DEX
 
 INSTRUMENT = 65.0  # km/s, standard deviation: SDSS's resolution of about 2000 (Smee et al. 2013, AJ 146, 32)
 FIRST, LAST = 1260.0, 4300.0  # Angstrom, rest frame of the quasar: where narrow lines are kept
@@ -184,10 +184,10 @@ def _narrow(rng: np.random.Generator, redshift: float) -> list:
             if FIRST < wavelength * shift < LAST:
                 ratio = (wavelength * oscillator / first) ** (0.3 + 0.7 * thin)
                 of = 1.0 if wavelength in (pair[0][0], pair[1][0]) else min(richness, 1.0)
-                lines.append((wavelength * shift, of * LIGHT * strength / pair[0][0] * ratio, sigma))
+                lines.append((wavelength * shift, of * C_KM_S * strength / pair[0][0] * ratio, sigma))
 
     def several(per_z: float, weakest: float, scale: float, bluest: float, pair: tuple, companions: tuple) -> None:
-        nearest = (1.0 + redshift) * (1.0 - 3000.0 / LIGHT) - 1.0
+        nearest = (1.0 + redshift) * (1.0 - 3000.0 / C_KM_S) - 1.0
         farthest = max((1.0 + redshift) * bluest / pair[0][0] - 1.0, 0.3)
         for _ in range(rng.poisson(per_z * max(nearest - farthest, 0.0))):
             strength = weakest + scale * rng.exponential()
@@ -200,7 +200,7 @@ def _narrow(rng: np.random.Generator, redshift: float) -> list:
     several(CIV_PER_Z, CIV_WEAKEST, CIV_SCALE, FIRST, CIV, CIV_COMPANIONS)
     if rng.random() < ASSOCIATED_SHARE:
         for _ in range(1 + rng.poisson(0.4)):
-            absorber = (1.0 + redshift) * (1.0 + rng.uniform(*ASSOCIATED) / LIGHT) - 1.0
+            absorber = (1.0 + redshift) * (1.0 + rng.uniform(*ASSOCIATED) / C_KM_S) - 1.0
             strength = ASSOCIATED_WEAKEST + ASSOCIATED_SCALE * rng.exponential()
             system(absorber, CIV, CIV_COMPANIONS, strength, width(strength))
             if rng.random() < ASSOCIATED_MGII:

@@ -24,7 +24,7 @@ import numpy as np
 from quasar_mass.simulation.quasar import absorption, profiles
 from quasar_mass.simulation.quasar.lines import LINES, NARROW, NARROW_FWHM, NARROW_SHIFT, SHAPES
 from quasar_mass.virial import iron
-from quasar_mass.virial.iron import KM_S_PER_DEX, LIGHT
+from quasar_mass.virial.iron import C_KM_S, KM_S_PER_DEX
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
@@ -294,16 +294,16 @@ def _lines(quasar: Quasar, log_wavelength: np.ndarray) -> Iterator[tuple]:
     for name, line in LINES.items():
         centre = math.log(line.wavelengths[0])
         if least < centre < most:
-            level = at_3000 * math.exp(_ln_power_law(quasar, centre)) * LIGHT / line.wavelengths[0]
-            offsets = tuple([LIGHT * (math.log(w) - centre) for w in line.wavelengths])
+            level = at_3000 * math.exp(_ln_power_law(quasar, centre)) * C_KM_S / line.wavelengths[0]
+            offsets = tuple([C_KM_S * (math.log(w) - centre) for w in line.wavelengths])
             shares, places, sigmas = profiles.scaled(shapes[line.shape], quasar.fwhm[name], offsets)
-            yield name, level * quasar.width[name], shares, places + (LIGHT * centre + quasar.shift[name]), sigmas
+            yield name, level * quasar.width[name], shares, places + (C_KM_S * centre + quasar.shift[name]), sigmas
     pixel = KM_S_PER_DEX * (log_wavelength[-1] - log_wavelength[0]) / (len(log_wavelength) - 1)
     for wavelength, width, shift, sigma in quasar.narrow:
         centre = math.log(wavelength)
-        level = at_3000 * math.exp(_ln_power_law(quasar, centre)) * LIGHT / wavelength
+        level = at_3000 * math.exp(_ln_power_law(quasar, centre)) * C_KM_S / wavelength
         seen = math.sqrt(sigma**2 + absorption.INSTRUMENT**2 + pixel**2 / 12.0)
-        yield "narrow", level * width, np.ones(1), np.full(1, LIGHT * centre + shift), np.full(1, seen)
+        yield "narrow", level * width, np.ones(1), np.full(1, C_KM_S * centre + shift), np.full(1, seen)
 
 
 def _add(

@@ -42,7 +42,10 @@ NOISE_TILT = 0.03  # dex from the middle to either end, from fibre to fibre (mea
 # Weights of a white noise's pixels -2..2, before normalization: the coadd's resampling ties neighbours, with
 # correlations of +0.20 and -0.09 at one and two pixels (measured: 0.20 to 0.22 and -0.07 to -0.09 at 4500-8200 A).
 CORRELATION = np.array((-0.055, 0.11, 1.0, 0.11, -0.055))
-UNTOLD, UNTOLD_NOISE = 0.008, 2.0  # share of pixels with more noise than reported, and how much: gives about the
+UNREPORTED_SCATTER, UNREPORTED_NOISE = (
+    0.008,
+    2.0,
+)  # share of pixels with more noise than reported, and how much: gives about the
 # measured 0.04-0.1 % of pixels beyond 4 standard deviations
 COSMICS, COSMIC_HEIGHT, COSMIC_LENGTH = 0.3, (5.0, 25.0), 2.0  # spikes per spectrum that no mask tells (about 0.1-0.2
 # seen; wider here), their height in standard deviations (log-uniform), and mean length in pixels
@@ -209,8 +212,8 @@ def expose(
     noise = where.noise * smooth * np.power(10.0, level + tilt * np.linspace(-1.0, 1.0, len(seen)))
     reported = noise**2 * (boost + photons * np.maximum(seen, 0.0) / brightness)
     variance = reported / flux_calibration.draw_error_factor(rng)[span] ** 2
-    untold = rng.integers(len(seen), size=rng.poisson(UNTOLD * len(seen)))
-    variance[untold] *= UNTOLD_NOISE**2
+    untold = rng.integers(len(seen), size=rng.poisson(UNREPORTED_SCATTER * len(seen)))
+    variance[untold] *= UNREPORTED_NOISE**2
 
     ivar = 1.0 / reported
     and_mask, or_mask, lost = masks.draw(rng, where.first, boost)

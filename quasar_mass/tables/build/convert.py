@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import FileError, SurveyError, TableError, first_line
-from quasar_mass.core.files import progress, sha256, together
+from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
 from quasar_mass.spectra.spectrum import FLAG_NO_EXTINCTION
 from quasar_mass.tables import checks, parquet, survey_tables
@@ -57,7 +57,7 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     """
     reference.find(Path(path), survey)  # before a folder is made in vain
     survey.folder.mkdir(parents=True, exist_ok=True)
-    with locks.of_survey(survey):
+    with locks.survey_lock(survey):
         return convert_here(path, survey, quiet=quiet)
 
 
@@ -132,7 +132,7 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     )
     checks.quasars(path, frame, survey_tables.QUASAR_COLUMNS)
     kept = reference.place_for(source, survey.quasars)
-    with together() as place:
+    with atomic_group() as place:
         survey_tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
         if kept:
             os.rename(source, kept)  # all that can fail is behind us
@@ -250,7 +250,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
         build=build,
     )
     kept = reference.place_for(source, survey.spectra)
-    with together() as place:
+    with atomic_group() as place:
         survey_tables.write_rejects(survey.rejects, rejects, about, place)
         n_spectra = survey_tables.write_spectra(survey.spectra, stream(), grid, lambda: about, place)
         if kept:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 FIBRE = 2.0
 
 
-def same_quasar(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+def group_duplicates(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Tell the quasars of a catalogue apart: objects that share a spectrum, or a fibre's width of sky, are one.
 
     Parameters

@@ -19,7 +19,7 @@ from quasar_mass.core.files import PARTIAL, progress
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.tables import survey_tables
-from quasar_mass.tables.row_ranges import Rows, cut
+from quasar_mass.tables.row_ranges import RowRange, split_evenly
 
 PART_ROWS = 8 * survey_tables.ROW_GROUP  # spectra per part: 100 MB, and little more in the memory of its writer
 _KEPT = "kept"  # the folder of what the workers keep between the rounds
@@ -95,7 +95,9 @@ def write(
     ClusterError
         As of `ordered_map`, and if a part that a worker has written is not here.
     """
-    tasks = [(folder / f"part-{n:05d}.parquet", share, grid, about) for n, share in enumerate(cut(kept, PART_ROWS))]
+    tasks = [
+        (folder / f"part-{n:05d}.parquet", share, grid, about) for n, share in enumerate(split_evenly(kept, PART_ROWS))
+    ]
     total, sizes = sum(rows for _, rows in kept), ordered_map(_write_part, tasks, jobs, needs)
     with progress(None, total=total, what="parts", unit="spectra", quiet=quiet) as bar:
         for (part, share, *_), size in zip(tasks, sizes, strict=True):
@@ -111,7 +113,7 @@ def write(
     return total
 
 
-def _write_part(part: Path, share: list[Rows], grid: Grid, about: dict) -> int:
+def _write_part(part: Path, share: list[RowRange], grid: Grid, about: dict) -> int:
     """Write one part; gives its bytes."""
 
     def batches() -> Iterator[pa.Table]:
@@ -126,7 +128,7 @@ def _write_part(part: Path, share: list[Rows], grid: Grid, about: dict) -> int:
 
 @contextlib.contextmanager
 def _inside(file: Path) -> Iterator[Path]:
-    """Do as `files.whole`, but in a folder that must be there.
+    """Do as `files.atomic_write`, but in a folder that must be there.
 
     It is gone for a worker that has not heard yet that all is over. One that is killed leaves its temporary file to
     the one that does its share again.

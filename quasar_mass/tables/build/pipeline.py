@@ -13,7 +13,7 @@ import pandas as pd
 from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
-from quasar_mass.core.files import progress, sha256, together
+from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.core.survey import SPLIT_SEED, STEP, Grid, Survey
 from quasar_mass.spectra.spectrum import extinction_curve, luminosity_distance
@@ -48,7 +48,7 @@ class Report:
     rejects: dict
 
 
-@locks.one_at_a_time
+@locks.file_lock
 def build(
     survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
 ) -> Report:
@@ -130,7 +130,7 @@ def build(
         curve = extinction_curve()
         chunks = [spectra[start : start + size] for start in range(0, len(spectra), size)]
         tasks = [(everywhere, chunk, grid, curve, keep and partitions.kept(keep, n)) for n, chunk in enumerate(chunks)]
-        made = ordered_map(regrid.place, tasks, jobs, needs)
+        made = ordered_map(regrid.regrid, tasks, jobs, needs)
         with progress(None, total=len(spectra), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
             for chunk, (objects, batch, refused) in zip(chunks, made, strict=True):
                 for row in refused:
@@ -157,7 +157,7 @@ def build(
         return about
 
     about["cuts"] = cuts
-    with together() as place:
+    with atomic_group() as place:
         if is_cluster(jobs):
             with place(everywhere.spectra, folder=True) as folder:
                 kept = list(placed(_CLUSTER_CHUNK, partitions.prepare(folder)))

@@ -38,7 +38,7 @@ class Selected(NamedTuple):
     distance: float
 
 
-def place(
+def regrid(
     survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray, keep: Path | None = None
 ) -> tuple[list[str], dict | tuple, list[dict]]:
     """Read files and put them on the grid.

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import TableError
-from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, epoch_name
-from quasar_mass.tables.build.duplicates import same_quasar
+from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, REDSHIFT_RANGE, REDSHIFT_SIGMAS, format_spec_id
+from quasar_mass.tables.build.duplicates import group_duplicates
 from quasar_mass.tables.catalogs import FETCH, read_dr16q, spectrum_key
 
 
@@ -77,7 +77,7 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     epochs = catalogue.epochs
     epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
     objects = catalogue.objects
-    sky = same_quasar(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
+    sky = group_duplicates(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
     # a spectrum two objects claim stays with the first, or it could join two splits
     epochs = epochs.drop_duplicates("key")
     owner = epochs.set_index("key")["row"]
@@ -108,7 +108,7 @@ def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd
     quasars["LABEL_LINE"] = np.array(LABEL_LINES)[first]
     quasars["QUASAR"] = table.groupby("sky")["SDSS_NAME"].transform("min")
     named = zip(table["Plate"], table["MJD"], table["Fiber"], strict=True)
-    quasars["CHEN EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    quasars["CHEN EPOCH"] = [format_spec_id(*map(int, parts)) for parts in named]
     for column in ("Z", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):
         quasars[column] = table[column].astype(np.float64)
     # DR16Q's names are unique; should they not be, later steps must still not mix two objects
@@ -124,7 +124,7 @@ def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd
     epochs = epochs[epochs["row"].isin(quasars.index)].copy()
     epochs["OBJECT"] = quasars["OBJECT"].loc[epochs["row"]].to_numpy()
     named = zip(epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)
-    epochs["EPOCH"] = [epoch_name(*map(int, parts)) for parts in named]
+    epochs["EPOCH"] = [format_spec_id(*map(int, parts)) for parts in named]
     epochs["LABEL_EPOCH"] = epochs["EPOCH"].to_numpy() == quasars["CHEN EPOCH"].loc[epochs["row"]].to_numpy()
     epochs = epochs.drop(columns=["row", "key"]).sort_values(["OBJECT", "EPOCH"], ignore_index=True)
     return quasars.set_index("OBJECT").sort_index(), epochs
