@@ -46,14 +46,15 @@ TRAIN = (
 import resource, sys, time
 if __name__ == "__main__":
     from dataclasses import replace
-    from quasar_mass import dataset, network
+    from quasar_mass.tables import dataset
+    from quasar_mass.network import architecture
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.core.survey import Survey
     data = dataset.stream(Survey(sys.argv[1]))
     training, validation = data.part("training"), data.part("validation")
-    ann = EasyAI(network.layers(data.grid.step), input_shape=(data.grid.size, 1))
+    ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1))
     begin = time.perf_counter()
-    ann.train(training, validation, stages=[replace(network.STAGES[0], training_epochs=1)], batch_size=128, quiet=True)
+    ann.train(training, validation, stages=[replace(architecture.STAGES[0], training_epochs=1)], batch_size=128, quiet=True)
     seconds, count = time.perf_counter() - begin, len(data.spectra)
 """
     + END
@@ -62,12 +63,12 @@ PREDICT = (
     """
 import resource, sys, time
 if __name__ == "__main__":
-    from quasar_mass import prediction
-    from quasar_mass.predict.predictor import Quoter
+    from quasar_mass.predict import mass_table
+    from quasar_mass.predict.predictor import Predictor
     from quasar_mass.core.survey import Survey
-    quoter = Quoter.load([sys.argv[2]])
+    quoter = Predictor.load([sys.argv[2]])
     begin = time.perf_counter()
-    count = len(prediction.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))
+    count = len(mass_table.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))
     seconds = time.perf_counter() - begin
 """
     + END

@@ -15,13 +15,14 @@ FITS = 300  # files for the classical fit
 FILES = """
 import sys, time
 from pathlib import Path
-from quasar_mass import prediction, spectrum
-from quasar_mass.predict.predictor import Quoter
-quoter = Quoter.load([sys.argv[2]])
+from quasar_mass.predict import mass_table
+from quasar_mass.spectra import spectrum
+from quasar_mass.predict.predictor import Predictor
+quoter = Predictor.load([sys.argv[2]])
 paths = sorted((Path(sys.argv[1]) / "spectra").glob("*/*.fits"))
-prediction.predict_files(paths[:50], quoter, quiet=True)
+mass_table.predict_files(paths[:50], quoter, quiet=True)
 begin = time.perf_counter()
-table = prediction.predict_files(paths, quoter, quiet=True)
+table = mass_table.predict_files(paths, quoter, quiet=True)
 print(time.perf_counter() - begin, len(table))
 """
 
@@ -29,16 +30,16 @@ TABLE = """
 import sys, time
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
-from quasar_mass import prediction
-from quasar_mass.predict.predictor import Quoter
-quoter = Quoter.load([sys.argv[2]])
+from quasar_mass.predict import mass_table
+from quasar_mass.predict.predictor import Predictor
+quoter = Predictor.load([sys.argv[2]])
 found = pq.read_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet")
 path = Path(sys.argv[1]) / "copies.parquet"
 pq.write_table(pa.concat_tables([found] * int(sys.argv[3])), path, compression="zstd", row_group_size=1024,
     use_dictionary=False, use_byte_stream_split=["flux.list.element"])
-prediction.predict_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet", quoter, quiet=True)
+mass_table.predict_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet", quoter, quiet=True)
 begin = time.perf_counter()
-table = prediction.predict_table(path, quoter, quiet=True)
+table = mass_table.predict_table(path, quoter, quiet=True)
 print(time.perf_counter() - begin, len(table))
 """
 

@@ -21,7 +21,10 @@ START = """
 import sys
 from pathlib import Path
 import numpy as np
-from quasar_mass import backend, easyai, model_file, network
+from quasar_mass.network import backend
+from quasar_mass.network import easyai
+from quasar_mass.network.keras_io import model_file
+from quasar_mass.network import architecture
 from quasar_mass.network.architecture import Stage
 folder = Path(sys.argv[1])
 keras = backend.import_keras()
@@ -159,7 +162,7 @@ def sample(n, seed):
     spectra = np.random.default_rng(seed).gamma(4, 0.1, (n, PIXELS)).astype(np.float32)
     return spectra, 8 + spectra[:, 3:6].sum(axis=1) / 2
 for name, count in (("one", 1), ("two", 2)):
-    train(make(network.layers(1e-3)), devices=count, stages=ONE + TWO).to_csv(folder / f"{name}.csv", index=False)
+    train(make(architecture.layers(1e-3)), devices=count, stages=ONE + TWO).to_csv(folder / f"{name}.csv", index=False)
 """
     run(START + TWO + code, tmp_path, backend=backend)
     one, two = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("one", "two"))
@@ -199,7 +202,7 @@ def test_a_backend_that_is_not_installed_is_one_sentence():
     code = """
 import sys
 sys.modules["jax"] = None
-from quasar_mass import backend
+from quasar_mass.network import backend
 from quasar_mass.core.errors import ModelError
 try:
     backend.import_keras()

@@ -179,7 +179,7 @@ def test_a_model_from_elsewhere_has_no_about(keras, model, tmp_path):
 
 def test_read_about_imports_no_tensorflow(path):
     code = (
-        "import sys; from quasar_mass import model_file, easyai, network, evaluation; "
+        "import sys; from quasar_mass.network.keras_io import model_file; from quasar_mass.network import easyai; from quasar_mass.network import architecture; from quasar_mass.core import evaluation; "
         f"print(model_file.read_about({str(path)!r})['label']); assert not {{'keras', 'tensorflow'}} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -188,11 +188,11 @@ def test_read_about_imports_no_tensorflow(path):
 
 def test_start_up_is_silent_and_real_messages_are_not():
     code = (
-        "import sys, os; from quasar_mass import network\n"
+        "import sys, os; from quasar_mass.network import architecture\n"
         "class Loud:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'keras': os.write(2, b'a real message\\n')\n"
-        "sys.meta_path.insert(0, Loud()); network.layers()"
+        "sys.meta_path.insert(0, Loud()); architecture.layers()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "a real message\n"

@@ -33,7 +33,7 @@ def no_errors(monkeypatch):
     monkeypatch.setattr(flux_calibration, "draw_factor", lambda *_: one)
     monkeypatch.setattr(flux_calibration, "draw_error_factor", lambda *_: one)
     monkeypatch.setattr(recording, "leftover", lambda *_: 0.0 * one)
-    monkeypatch.setattr(recording, "UNTOLD", 0.0)
+    monkeypatch.setattr(recording, "UNREPORTED_SCATTER", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_a_killed_process_leaves_nothing(survey, tmp_path):
     code = """
 import os, signal, sys
 from pathlib import Path
-from quasar_mass import dataset
+from quasar_mass.tables import dataset
 from quasar_mass.core.survey import Survey
 data = dataset.stream(Survey(Path(sys.argv[1])), scratch=Path(sys.argv[2]))
 assert data.flux[:1].shape == (1, 38, 1)
@@ -211,7 +211,7 @@ GROWTH = """
 import sys
 from pathlib import Path
 import numpy as np
-from quasar_mass import dataset
+from quasar_mass.tables import dataset
 from quasar_mass.network.batches import Arrays
 from quasar_mass.core.survey import Survey
 small, big = (Survey(Path(folder)) for folder in sys.argv[2:])
