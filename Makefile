@@ -89,6 +89,7 @@ bench-training: $(INSTALLED)
 lint: $(INSTALLED)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 
 clean:
 	rm -rf data/simulated results models/demo

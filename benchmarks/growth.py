@@ -54,7 +54,8 @@ if __name__ == "__main__":
     training, validation = data.part("training"), data.part("validation")
     ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1))
     begin = time.perf_counter()
-    ann.train(training, validation, stages=[replace(architecture.STAGES[0], training_epochs=1)], batch_size=128, quiet=True)
+    stage = replace(architecture.STAGES[0], training_epochs=1)
+    ann.train(training, validation, stages=[stage], batch_size=128, quiet=True)
     seconds, count = time.perf_counter() - begin, len(data.spectra)
 """
     + END

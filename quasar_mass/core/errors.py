@@ -1,46 +1,50 @@
-"""The one family of errors. Each is a single sentence: what was expected, what was found, what to do next."""
+"""The family of errors. Each is one sentence, written for its case, about something that a user can put right."""
 
 from os import PathLike
 
-MAX_CHARACTERS = 500  # characters of what was found that an error repeats
+MAX_CHARACTERS = 500  # of a message: part of it may be quoted from a file
 
 
 class QuasarMassError(Exception):
-    """Something a user can put right, said in one sentence.
+    """Something that a user can put right, said in one sentence.
 
     Parameters
     ----------
     where : str or path
-        The offending file, table, row or key.
-    expected, got, do : str
-        What was expected there, what was found instead, and what to do about it.
+        The file, table, row, key or option it is about.
+    message : str
+        What is wrong with it and what to do about it, without a full stop at the end.
 
     Attributes
     ----------
-    where, expected, got, do : str
-        The same four, for programs.
+    where, message : str
+        The same two, for programs.
     """
 
-    def __init__(self, where: str | PathLike, *, expected: str, got: str, do: str) -> None:
-        self.where, self.expected, self.got, self.do = str(where), expected, got, do
-        super().__init__(_sentence(self))
+    def __init__(
+        self, where: str | PathLike, message: str = "", *, expected: str = "", got: str = "", do: str = ""
+    ) -> None:
+        self.where, self.message = str(where), message
+        self.expected, self.got, self.do = expected, got, do
+        if not message:
+            got = got if len(got) <= MAX_CHARACTERS else f"{got[:MAX_CHARACTERS]}..."
+            self.message = f"expected {expected}, got {got}; {do}"
+        super().__init__(_printable(f"{self.where}: {self.message}."))
 
     def __reduce__(self):
         """Travel between processes whole (exceptions with keyword arguments do not by themselves)."""
-        return _again, (type(self), self.__dict__)
+        return _again, (type(self), str(self), self.__dict__)
 
 
-def _again(kind: type, attributes: dict) -> QuasarMassError:
+def _again(kind: type, text: str, attributes: dict) -> QuasarMassError:
     error = kind.__new__(kind)
     error.__dict__.update(attributes)
-    Exception.__init__(error, _sentence(error))
+    Exception.__init__(error, text)
     return error
 
 
-def _sentence(error: QuasarMassError) -> str:
-    """All of it in one line that a terminal only shows: what was found may be anything."""
-    got = error.got if len(error.got) <= MAX_CHARACTERS else f"{error.got[:MAX_CHARACTERS]}..."
-    text = f"{error.where}: expected {error.expected}, got {got}; {error.do}."
+def _printable(text: str) -> str:
+    """One line that a terminal can show, whatever a file's content or name puts into it."""
     if text.isprintable():
         return text
     text = " ".join(text.split())
@@ -84,10 +88,10 @@ class FetchError(QuasarMassError):
     """
 
     def __init__(
-        self, where: str | PathLike, *, expected: str, got: str, do: str, reason: str = "", missing: bool = False
+        self, where: str | PathLike, message: str = "", *, reason: str = "", missing: bool = False, **form: str
     ) -> None:
-        self.reason, self.missing = reason or got, missing
-        super().__init__(where, expected=expected, got=got, do=do)
+        self.reason, self.missing = reason or message or form.get("got", ""), missing
+        super().__init__(where, message, **form)
 
 
 class ModelError(QuasarMassError):
@@ -113,8 +117,8 @@ class SpectrumError(QuasarMassError):
         "does not cover the window",
     )
 
-    def __init__(self, where: str | PathLike, *, reason: str, expected: str, got: str, do: str) -> None:
+    def __init__(self, where: str | PathLike, message: str = "", *, reason: str, **form: str) -> None:
         if reason not in self.REASONS:
             raise ValueError(f"reason must be one of {self.REASONS}, got {reason!r}")
         self.reason = reason
-        super().__init__(where, expected=expected, got=got, do=do)
+        super().__init__(where, message, **form)

@@ -57,9 +57,9 @@ def atomic_group(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.A
     Yields
     ------
     callable
-        To be called for each file; as `atomic_write`. With ``folder=True`` it gives an empty folder, whose name differs from
-        run to run, so that a process of a run that was killed never writes into the folder of the next; what stands at
-        its final name, file or folder, stays until then.
+        To be called for each file; as `atomic_write`. With ``folder=True`` it gives an empty folder, whose name
+        differs from run to run, so that a process of a run that was killed never writes into the folder of the next;
+        what stands at its final name, file or folder, stays until then.
     """
     waiting: list[tuple[Path, Path, bool]] = []
 

@@ -1,9 +1,9 @@
 """Training spectra that differ in every training epoch, so that a network learns quasars and not one night's noise.
 
-Two sources of batches for `EasyAI.train`: simulated quasars with fresh noise (`SimulatedSource`), and a survey's own spectra with
-small changes that leave their labels true (`AugmentedSource`); `ConcatSource` deals out several together. What a source draws depends
-on the generator it is given alone, which `EasyAI` seeds with stage, training epoch and batch: a resumed training sees
-the same spectra.
+Two sources of batches for `EasyAI.train`: simulated quasars with fresh noise (`SimulatedSource`), and a survey's own
+spectra with small changes that leave their labels true (`AugmentedSource`); `ConcatSource` deals out several
+together. What a source draws depends on the generator it is given alone, which `EasyAI` seeds with stage, training
+epoch and batch: a resumed training sees the same spectra.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ from quasar_mass.tables.row_ranges import RowRange, split_evenly
 from quasar_mass.uncertainty import training_domain
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
 
-__all__ = ["DEMO_MODEL", "SHIPPED_MODEL", "caution", "default_model", "expand", "model_kind"]
+__all__ = ["DEMO_MODEL", "SHIPPED_MODEL", "default_model", "expand", "model_kind", "transfer_note"]
 
 MAX_BAD_FRACTION = (
     0.5  # share of replaced pixels above which a spectrum is mostly made up, and gets no mass; chosen here

@@ -2,9 +2,9 @@
 
 A survey's file holds one night's noise, and a network that sees it twenty times learns it by heart. Here each quasar is
 kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network averages
-over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the truth: the mass that
-a noise-free measurement would have given. A library is its own simulation, of other quasars than any survey's, and
-never stands for the sky.
+over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the truth:
+the mass that a noise-free measurement would have given. A library is its own simulation, of other quasars than any
+survey's, and never stands for the sky.
 """
 
 from collections.abc import Iterator

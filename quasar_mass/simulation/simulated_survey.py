@@ -1,11 +1,12 @@
 """A simulated survey: the files that a survey would publish, of quasars that do not exist.
 
-Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`intrinsic`, with
-`lines`, `profiles` and `absorption`); a telescope after BOSS records them (`recording`, with `sky`, `flux_calibration` and
-`masks`), epoch after epoch of a varying source (`received_flux`, `observing`); and for the objects of a made-up survey
-(`population`) the line fit of `virial` measures masses on them (`labels`). `published_catalogs` and `sdss` write what Chen+
-2019, DR16Q and the SDSS archive publish, in their formats; `check` compares all that with real data, and `library`
-gives noise-free spectra to pre-train on. What it cannot do is tell how well a network does on the sky.
+Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`intrinsic`,
+with `lines`, `profiles` and `absorption`); a telescope after BOSS records them (`recording`, with `sky`,
+`flux_calibration` and `masks`), epoch after epoch of a varying source (`received_flux`, `observing`); and for the
+objects of a made-up survey (`population`) the line fit of `virial` measures masses on them (`labels`).
+`published_catalogs` and `sdss` write what Chen+ 2019, DR16Q and the SDSS archive publish, in their formats; `check`
+compares all that with real data, and `library` gives noise-free spectra to pre-train on. What it cannot do is tell
+how well a network does on the sky.
 """
 
 import json

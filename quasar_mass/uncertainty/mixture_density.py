@@ -130,8 +130,8 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     residual : ndarray, shape (n,)
         Label minus prediction, dex.
     weight : ndarray, shape (n,)
-        One over the number of spectra of the object (`conformal.by_object`). Where they add up to less than `MIN_OBJECTS`
-        objects, one normal distribution stands for all spectra.
+        One over the number of spectra of the object (`conformal.by_object`). Where they add up to less than
+        `MIN_OBJECTS` objects, one normal distribution stands for all spectra.
     seed : int
     """
     features, residual = np.asarray(features, float), np.asarray(residual, float)

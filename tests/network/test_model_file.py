@@ -179,7 +179,8 @@ def test_a_model_from_elsewhere_has_no_about(keras, model, tmp_path):
 
 def test_read_about_imports_no_tensorflow(path):
     code = (
-        "import sys; from quasar_mass.network.keras_io import model_file; from quasar_mass.network import easyai; from quasar_mass.network import architecture; from quasar_mass.core import evaluation; "
+        "import sys; from quasar_mass.network.keras_io import model_file; from quasar_mass.core import evaluation; "
+        "from quasar_mass.network import architecture, easyai; "
         f"print(model_file.read_about({str(path)!r})['label']); assert not {{'keras', 'tensorflow'}} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,8 +21,8 @@ ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
 KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
 OPENS = "opens"
 # Keras 3.15 writes its optimizer's state under the first name; where it finds one there, it builds an optimizer for no
-# variables at all: the state is lost, and `optimizer` fails. Under the second name, plain Keras starts a fresh optimizer,
-# which works, and `load` restores the state.
+# variables at all: the state is lost, and `optimizer` fails. Under the second name, plain Keras starts a fresh
+# optimizer, which works, and `load` restores the state.
 KERAS_OPTIMIZER, OPTIMIZER = "optimizer_weights", "quasar_mass_optimizer"
 ABOUT_LIMIT = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
 # What h5py raises on damaged files, seen by damaging some.

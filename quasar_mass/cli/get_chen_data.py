@@ -1,0 +1,311 @@
+"""Get a survey: simulate it, or fetch and build it from the Chen+ 2019 and DR16Q catalogues and the SDSS spectra.
+
+From a shell, `python get_Chen_data.py VERB --help`; from Python or the notebook, `get_Chen_data(creating=...)`.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quasar_mass.cli import common
+from quasar_mass.core.parallel import cores
+from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+CREATING = ("Load", "Create dataframes", "Download", "Simulate")
+
+
+def get_Chen_data(
+    creating: str = "Load",
+    survey: str | os.PathLike | None = None,
+    *,
+    step: float = STEP,
+    quiet: bool = False,
+    mirror: str | None = None,
+) -> "tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray, np.ndarray, pd.Series, pd.Series, pd.Series]":
+    """Give a survey's tables, split by object into training, validation and test sets.
+
+    Parameters
+    ----------
+    creating : {"Load", "Create dataframes", "Download", "Simulate"}
+        "Load" reads the two Parquet tables; "Create dataframes" first builds them from the catalogues and the spectrum
+        files; "Download" first fetches those (half a day; goes on where an earlier call ended); "Simulate" first
+        simulates the survey and builds it, unless it is there.
+    survey : path, optional
+        The survey's folder. Default: ``data`` if its tables or catalogues are there, or to download; else
+        ``data/simulated``.
+    step : float
+        Grid step in dex for what is built.
+    quiet : bool
+        No progress bars.
+    mirror : str, optional
+        For "Download": scheme and host that stand in for the public ones, for example ``https://mirror.example``.
+
+    Returns
+    -------
+    quasars : DataFrame
+        One row per object, index OBJECT.
+    spectra : DataFrame
+        One row per spectrum, index (OBJECT, EPOCH), with a column ``flux`` of arrays.
+    X_train, X_val, X_test : ndarray of float32, shape (n, n_pixels, 1)
+        Luminosity density on the common rest-frame grid.
+    y_train, y_val, y_test : Series of float32, index (OBJECT, EPOCH)
+        log10(M_BH / M_Sun), the Chen+ label of the object.
+    """
+    from quasar_mass.core.errors import SurveyError
+    from quasar_mass.tables import dataset
+
+    if creating not in CREATING:
+        raise SurveyError(
+            "creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them"
+        )
+    usual = {"Simulate": Survey(SIMULATED_FOLDER), "Download": Survey(REAL_FOLDER)}
+    chosen = Survey(survey) if survey else usual.get(creating) or default_survey()
+    if creating == "Download":
+        _download(chosen, mirror, quiet)
+    if creating == "Simulate":
+        _simulate_if_needed(chosen, step, quiet)
+    if creating in ("Create dataframes", "Download"):
+        _build(chosen, step=step, jobs=cores(), quiet=quiet)
+    data = dataset.load(chosen)
+    spectra = data.spectra.assign(flux=list(data.flux))
+    parts = [data.part(split) for split in ("training", "validation", "test")]
+    return data.quasars, spectra, *(X for X, _ in parts), *(y for _, y in parts)
+
+
+def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
+    """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
+    from quasar_mass.core import locks
+    from quasar_mass.simulation.simulated_survey import simulate
+    from quasar_mass.tables import survey_tables
+
+    if not survey.about().get("complete"):
+        simulate(survey, jobs=cores(), quiet=quiet)
+    paths = (survey.spectra, survey.quasars, survey.rejects)
+    about = [survey_tables.read_about(path) for path in paths if path.exists()]
+    built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
+    if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
+        _build(survey, step=step, jobs=cores(), quiet=quiet)
+    locks.clear(survey)
+
+
+def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
+    """Fetch catalogues and spectra."""
+    from quasar_mass.fetch.run import fetch
+
+    fetch("all", survey, mirror=mirror and common.mirror(mirror), quiet=quiet)
+
+
+def _build(survey: Survey, **options: object) -> None:
+    """Build and print the cut-by-cut table of counts."""
+    from quasar_mass.tables.build.pipeline import build
+
+    report = build(survey, **options)
+    print(f"{'cut':<60} {'objects':>9} {'spectra':>9}")
+    for cut in report.cuts:
+        print(f"{cut['cut']:<60} {cut['objects']:>9,} {cut.get('spectra', ''):>9}")
+    for reason, number in report.rejects.items():
+        print(f"rejected, {reason}: {number:,} spectra")
+    print(f"\n{report.objects:,} objects and {report.spectra:,} spectra ({survey.kind}) in {survey.quasars.parent}")
+
+
+def status(options) -> None:
+    """Say what a survey has, what it lacks, and what to type next."""
+    from quasar_mass.fetch import plan
+    from quasar_mass.tables import survey_tables
+
+    survey = options.survey
+    about = survey.about()
+    print(f"survey {survey.folder} ({about['kind']})")
+    fetched = survey.kind == "sdss" or about.get("origin") == "fetched"
+    if not fetched:
+        state = "complete" if about.get("complete") else "INCOMPLETE"
+        print(f"  simulated with --objects {about.get('objects')} --seed {about.get('seed')}, {state}")
+    elif "from" in about:
+        print(f"  fetched from {about['from']}, whose files say that they are simulated")
+    spectra = survey.folder / "spectra"
+    plates = sum(1 for entry in os.scandir(spectra) if entry.is_dir()) if spectra.is_dir() else 0
+    for name, path in (("Chen+ 2019 table", survey.chen), ("DR16Q catalogue", survey.dr16q)):
+        print(f"  {name:<20} {_size(path)}")
+    known = plan.status(survey)
+    print(f"  {'spectrum files':<20} {known or (f'{plates:,} plates' if plates else 'missing')}")
+    for name, path in (("quasars.parquet", survey.quasars), ("spectra.parquet", survey.spectra)):
+        print(f"  {name:<20} {_size(path)}")
+    inputs = survey.chen.exists() and survey.dr16q.exists()
+    where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
+    tables_there = survey.spectra.exists() and survey.quasars.exists()
+    about_tables = [survey_tables.read_about(path) for path in (survey.spectra, survey.quasars) if tables_there]
+    if tables_there and about_tables[0]["build"] != about_tables[1]["build"]:
+        print("  the two tables are not of one build: one of them is to be made again")
+        again = "build" if inputs else "convert FILE"
+        print(f"next: python get_Chen_data.py {again}{where}")
+    elif tables_there:
+        for row in about_tables[0]["cuts"][-1:]:
+            print(f"  {row['objects']:,} objects, {row['spectra']:,} spectra on the grid")
+        print("next: make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate" + where)
+    elif not fetched and not about.get("complete"):
+        print(f"next: python get_Chen_data.py simulate{where}")
+    elif inputs and plates and not known:
+        print(f"next: python get_Chen_data.py build{where}")
+    elif inputs or known:
+        print(f"next: {plan.following(survey)}")
+    else:
+        print(f"next: python get_Chen_data.py simulate, or, for the sky, python get_Chen_data.py fetch all{where}")
+
+
+def _size(path) -> str:
+    if not path.is_dir():
+        return f"{path.stat().st_size / 1e6:,.1f} MB" if path.exists() else "missing"
+    parts = [part.stat().st_size for part in path.glob("*.parquet")]
+    return f"{sum(parts) / 1e6:,.1f} MB in {len(parts):,} parts"
+
+
+def simulate(options) -> None:
+    """Simulate a survey, or compare it with real data."""
+    from quasar_mass.simulation.simulated_survey import simulate as run
+
+    if options.check:
+        _check(options, run)
+        return
+    about = run(options.survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
+    print(
+        f"simulated survey in {options.survey.folder}: {about['objects']:,} objects, {about['spectra']:,} spectra,"
+        f" seed {about['seed']}\nnext: python get_Chen_data.py build --survey {options.survey.folder}"
+    )
+
+
+def _check(options, run) -> None:
+    """Print a survey beside real data; simulate it first, unless it is complete, whatever its size."""
+    from quasar_mass.report import figures
+    from quasar_mass.simulation.check import comparison
+
+    real = comparison.real_folder()  # first: no survey is made in vain
+    survey = options.survey
+    if not survey.about().get("complete"):
+        run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
+    result = comparison.compare(survey, real, quiet=options.quiet)
+    print(result)
+    if not result.pairs:
+        low, high = comparison.SHOWN_REDSHIFTS
+        print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
+        return
+    path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
+    figures.save(figures.spectra_beside(comparison.drawn(result.pairs)), path)
+    print(f"figure: {path}")
+
+
+def fetch(options) -> None:
+    """Bring the real survey, or a part of it."""
+    from quasar_mass.fetch import run
+
+    if options.dry_run:
+        print("\n".join(run.dry_run(options.what, options.survey, mirror=options.mirror, source=options.source)))
+        return
+    run.fetch(
+        options.what,
+        options.survey,
+        mirror=options.mirror,
+        jobs=options.jobs,
+        source=options.source,
+        recheck=options.recheck,
+        quiet=options.quiet,
+    )
+
+
+def build(options) -> None:
+    """Build the tables."""
+    _build(
+        options.survey,
+        step=options.step,
+        jobs=options.jobs,
+        extinction=not options.no_extinction,
+        quiet=options.quiet,
+    )
+
+
+def convert(options) -> None:
+    """Convert one of the reference's files."""
+    from quasar_mass.tables.build.convert import convert as run
+
+    print(run(options.file, options.survey, quiet=options.quiet))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    top, add = common.parser(__doc__.splitlines()[0])
+    me = "python get_Chen_data.py"
+    add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
+
+    verb = add(
+        "simulate",
+        simulate,
+        help="simulate a survey: catalogues and spectra",
+        example=f"{me} simulate --objects 500",
+        survey=Survey(SIMULATED_FOLDER),
+    )
+    size = f"quasars (default {DEMO_OBJECTS:,})"
+    verb.add_argument("--objects", type=common.positive, default=DEMO_OBJECTS, metavar="N", help=size)
+    verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
+    common.add_workers(verb, cores())
+    beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
+    verb.add_argument("--check", action="store_true", help=beside)
+
+    verb = add(
+        "fetch",
+        fetch,
+        help="bring the real survey, or a part of it; goes on where an earlier run ended",
+        example=f"{me} fetch all --dry-run",
+        survey=Survey(REAL_FOLDER),
+    )
+    verb.add_argument(
+        "what",
+        choices=("catalogs", "tables", "spectra", "all"),
+        help="Chen+ 2019 and DR16Q (1.7 GB); or the reference's own tables (2.4 GB), converted; or the spectra of the"
+        " selected quasars (9 GB); or catalogs and spectra",
+    )
+    verb.add_argument(
+        "--mirror", type=common.mirror, metavar="URL", help="scheme and host to take instead of the public ones"
+    )
+    verb.add_argument(
+        "--jobs", type=common.connections, default=8, metavar="N", help="connections (default 8, at most 32)"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
+    verb.add_argument(
+        "--from",
+        dest="source",
+        choices=("archive", "sparcl"),
+        default="archive",
+        help="where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)",
+    )
+    verb.add_argument(
+        "--recheck",
+        action="store_true",
+        help="compare the spectra there with their checksums; ask again for those not published",
+    )
+
+    verb = add(
+        "build",
+        build,
+        help="catalogues and spectrum files to the Parquet tables",
+        example=f"{me} build --jobs 4",
+    )
+    common.add_workers(verb, cores())
+    verb.add_argument(
+        "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
+    )
+    verb.add_argument(
+        "--no-extinction", action="store_true", help="leave Galactic extinction in, as the reference does"
+    )
+
+    verb = add(
+        "convert",
+        convert,
+        help="the reference's own Parquet files into ours",
+        example=f"{me} convert spectra.parquet",
+        survey=Survey(REAL_FOLDER),
+    )
+    verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
+    return common.run(top, arguments)
