@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from quasar_mass.core.errors import ClusterError, first_line
-from quasar_mass.core.parallel import one_thread
 
 CONNECT = 10.0  # seconds to wait for a scheduler's answer
 ALONE = 30.0  # seconds that a scheduler may be without any worker
@@ -90,9 +91,9 @@ def _work(here: tuple, work: bytes) -> object:
                 got="another file of that name" if path.exists() else "no such file there",
                 do="put the survey and the models on a disk that all of them share under one name",
             )
-    one_thread()
     function, task = pickle.loads(work)
-    return function(*task)
+    with threadpool_limits(1, "blas"):
+        return function(*task)
 
 
 @functools.cache

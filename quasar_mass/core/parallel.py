@@ -144,15 +144,11 @@ def check_missing(file: Path) -> None:
         )
 
 
-def one_thread() -> None:
-    """Set what a worker process keeps to; the limit holds for the libraries that are loaded."""
+def _begin() -> None:
+    """Prepare a worker process. The limit of threads holds for the libraries that are loaded."""
     import numpy  # noqa: F401
 
     threadpool_limits(1, "blas")
-
-
-def _begin() -> None:
-    one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

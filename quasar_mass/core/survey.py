@@ -40,7 +40,10 @@ SPLIT_SEED = 42
 # The demonstration survey of `make run`: as large as ten minutes on two cores and 2 GB of disk allow with a margin.
 DEMO_OBJECTS = 3500
 
-HOME = Path(__file__).resolve().parents[2]  # the repository
+_PACKAGE = Path(__file__).resolve().parents[1]
+_IN_REPOSITORY = all((_PACKAGE.parent / name).exists() for name in ("pyproject.toml", "get_Chen_data.py"))
+# Where the default surveys and results lie: in the repository, or, if the package is installed, in the current folder.
+HOME = _PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
 REAL_FOLDER = HOME / "data"
 SIMULATED_FOLDER = HOME / "data" / "simulated"
 
@@ -188,6 +191,12 @@ def is_spectrum_id(plate, mjd, fiberid):
 def format_spec_id(plate: int, mjd: int, fiberid: int) -> str:
     """``plate-mjd-fiber`` as file names and the reference's tables have it, for example ``7666-57339-0121``."""
     return f"{plate:04d}-{mjd:05d}-{fiberid:04d}"
+
+
+def shipped_model(name: str) -> Path:
+    """The file of a shipped model: in the installed package, or in ``models/Best_models`` of the repository."""
+    inside = _PACKAGE / "models" / name
+    return inside if inside.exists() else HOME / "models" / "Best_models" / name
 
 
 def default_survey() -> Survey:
