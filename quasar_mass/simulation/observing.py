@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quasar_mass import virial
+from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
@@ -269,7 +270,7 @@ def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
         "RA": target.ra,
         "DEC": target.dec,
         "Z": target.z,
-        "Z_ERR": REDSHIFT_ERROR / intrinsic.LIGHT * (1.0 + target.z),
+        "Z_ERR": REDSHIFT_ERROR / C_KM_S * (1.0 + target.z),
         "ZWARNING": target.zwarning,
         "LAMBDA_EFF": LAMBDA_EFF[target.monitored],
         "THING_ID": thing_id(target),

@@ -20,7 +20,7 @@ from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.parallel import is_cluster, ordered_map
-from quasar_mass.core.survey import DEMO_OBJECTS, Survey
+from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, Survey
 
 MAX_OBJECTS = 100_000
 CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of a second's work
@@ -57,10 +57,16 @@ def simulate(
     Raises
     ------
     SurveyError
-        If the folder holds another survey, real or simulated, or a number is out of range.
+        If the folder is the real survey's, holds another survey, or a number is out of range.
     LockError
         If another process writes in the folder.
     """
+    if survey.folder.resolve() == REAL_FOLDER.resolve():
+        raise SurveyError(
+            survey.folder,
+            "is the real survey's folder, and simulated data never go there; choose another --survey, for example"
+            " data/simulated",
+        )
     # Exact integers, so that what survey.json records is what was used.
     objects = _checked("the number of objects", objects, 1, MAX_OBJECTS)
     seed = _checked("the seed", seed, 0, 2**32 - 1)

@@ -155,7 +155,8 @@ def test_spectra_have_all_facts_of_the_published_format(survey):
             head, pixels, row, lines = (hdu.header if n == 0 else hdu for n, hdu in enumerate(hdus))
             assert head["SIMULATE"] is True
             assert path.name == f"spec-{format_spec_id(head['PLATEID'], head['MJD'], head['FIBERID'])}.fits"
-            assert (head["RUN2D"], head["DC-FLAG"], head["VACUUM"]) == ("v5_13_0", 1, True)
+            assert (head["RUN2D"], head["VERS2D"], head["DC-FLAG"], head["VACUUM"]) == ("v5_13_0", "v5_13_0", 1, True)
+            assert head["TELESCOP"] == "SDSS 2.5-M"
             assert head["BUNIT"] == "1E-17 erg/cm^2/s/Ang"
             assert all("EXTNAME" not in hdu.header for hdu in hdus)
             names = ["FLUX", "LOGLAM", "IVAR", "AND_MASK", "OR_MASK", "WDISP", "SKY", "MODEL"]
@@ -309,7 +310,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(survey, tmp_pat
 
 def test_a_run_cut_short_leaves_a_folder_that_is_not_taken_for_the_sky(tmp_path, monkeypatch):
     survey = Survey(tmp_path)
-    monkeypatch.setattr(observing.specfile, "spec_lite", lambda *_: 1 / 0)
+    monkeypatch.setattr(observing.spec_file, "spec_lite", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(survey, objects=2, quiet=True)
     assert survey.kind == "simulated"
@@ -328,6 +329,14 @@ def test_another_seed_gives_another_survey(survey, tmp_path):
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_the_real_survey_s_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulated_survey, "REAL_FOLDER", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SurveyError, match="simulated data never go there; choose another --survey"):
+        simulate(Survey("data"), objects=1, quiet=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_real_survey_is_never_written_into(tmp_path):

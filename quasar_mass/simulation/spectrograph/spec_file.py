@@ -61,6 +61,7 @@ def _cards(epoch: tuple, observation: Observation, row: dict) -> list[bytes]:
         card("SIMULATE", True, "simulated spectrum, not observed"),
         card("COMMENT", "Simulated by simple physics in the format of SDSS DR16 spec-lite files."),
         card("COMMENT", "No photon was observed: never mix this file with the sky."),
+        card("TELESCOP", "SDSS 2.5-M", "whose files these look like"),  # with VERS2D, how other programs know them
         card("FLAVOR", "science", "exposure type, SDSS spectro style"),
         card("PLATEID", plate, "plate"),
         card("MJD", mjd, "modified Julian day"),
@@ -69,6 +70,7 @@ def _cards(epoch: tuple, observation: Observation, row: dict) -> list[bytes]:
         card("PLUG_RA", row["RA"], "RA of object [deg]"),
         card("PLUG_DEC", row["DEC"], "dec of object [deg]"),
         card("THING_ID", row["THING_ID"], "unique object identifier"),
+        card("VERS2D", RUN2D, "version of the reduction whose format this is"),
         card("RUN2D", RUN2D, "reduction whose format this is"),
         card("NEXP", 2 * conditions.exposures, "number of individual exposures, both cameras"),
         card("NEXP_B1", conditions.exposures, "b1 camera number of exposures"),
