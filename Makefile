@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 
 # the survey that make train takes, and where its figures and executed notebook go
 
-.PHONY: help run train best-models published test test-all test-versions bench bench-training lint clean
+.PHONY: help run train best-models published check test test-all test-versions bench bench-training lint docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,12 +22,14 @@ help:
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
 	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 75 minutes, 12 GB)"
 	@echo "make published  after it: the published recipe on the same survey, for comparison (about 25 minutes, 1 GB)"
-	@echo "make test   run the tests (10 minutes)"
+	@echo "make check  run the quick tests, without any training (2 minutes)"
+	@echo "make test   run the tests (5 minutes)"
 	@echo "make test-all  run the long ones too (about 30 minutes more)"
 	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 3.5 GB each)"
 	@echo "make bench  run the benchmarks; writes benchmarks/results.md (9 minutes)"
 	@echo "make bench-training  time until a network is as good as the published recipe gets (30 minutes), after make published"
-	@echo "make lint   check the style"
+	@echo "make lint   check the style, and which module may import which"
+	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make clean  remove what make run made: data/simulated, results, models/demo, checkpoints"
 
 $(INSTALLED): requirements.txt constraints.txt
@@ -69,8 +71,13 @@ published: $(INSTALLED)
 	@$(PY) get_Chen_data.py build --survey data/simulated-published --step 5e-5 --no-extinction
 	@$(PY) -m quasar_mass.cli.best_models published --survey data/simulated-published
 
+# what needs no network to be trained or loaded
+QUICK := tests/core tests/spectra tests/tables tests/fetch tests/virial tests/simulation tests/uncertainty
+check: $(INSTALLED)
+	@$(PY) -m pytest -q $(QUICK)
+
 test: $(INSTALLED)
-	@$(PY) -m pytest
+	@$(PY) -m pytest --durations=25
 
 test-all: $(INSTALLED)
 	@$(PY) -m pytest -m "slow or not slow"
@@ -90,6 +97,11 @@ lint: $(INSTALLED)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(BIN)/lint-imports --no-cache
+
+docs: $(INSTALLED) docs/requirements.txt
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -r docs/requirements.txt
+	@$(PY) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
 
 clean:
 	rm -rf data/simulated results models/demo
