@@ -1,46 +1,46 @@
-"""From a survey's validation objects to the calibration that a model file carries: intervals, flags, pooling.
+"""From a survey's validation objects to the calibration in a model file: intervals, flags, pooling.
 
-Nothing of it looks at a test object. The network itself stays as it is.
+Test objects have no part in it, and the network itself is not changed.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import SurveyError
+from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
-from quasar_mass.core.survey import Grid, Survey
+from quasar_mass.core.parallel import prefetch
+from quasar_mass.core.survey import Survey
 from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import check_fit
-from quasar_mass.predict.inference import (
-    NetworkView,
-    StackedSpectra,
-    mean_features,
-    object_spectra,
-    stream,
-    view_spectra,
-)
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling, training_domain
 from quasar_mass.uncertainty.calibration import (
-    EPOCH_GROUPS,
     LINES,
     MIN_OBJECTS,
     Calibration,
     Interval,
-    fit_intervals,
+    fit_interval,
     split_validation,
 )
-from quasar_mass.uncertainty.conformal import Scores, by_object
-from quasar_mass.uncertainty.pooling import Epochs, Noise, Pooling
+from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.network_view import NetworkView
+from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling, StackedSpectra
 
 MONITORED = 400  # fresh objects with many epochs on which pooling is learnt: 8,000 spectra, some minutes
 MONITORED_EPOCHS = (2, 65)  # spectra of each, evenly in the logarithm
 MONITORED_SEED = 1
-TRAINING = 8_000  # training objects, about, from which limits are taken: more would not move them
-TRIED = 4  # every fourth of them is kept apart, and chooses the method
+TRAINING = 8_000  # training objects, about, from which ranges are taken: more would not change them
+TRIED = 4  # every fourth of the fresh objects is kept apart, to choose the method of pooling
+BATCH = 1024  # spectra in memory at a time
+
+Known = Sequence[tuple[Epochs, Mapping[str, float]]]  # objects, each with its known masses by line
 
 
 def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
@@ -66,23 +66,10 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     """
     about = survey_tables.check_pair(survey)
     quasars = survey_tables.read_quasars(survey.quasars)
-    grid = survey_tables.read_grid(about)
-    several = set(quasars.index[quasars["N_EPOCHS"] > 1])
-    looked_at = _looked_at(quasars)
-    parts, frames, stacks = [], [], StackedSpectra(grid.size)
-    for frame, flux, seen in stream(survey, ensemble, looked_at, quiet=quiet, what="calibration"):
-        parts.append(seen)
-        frames.append(frame[["OBJECT"]].assign(SPLIT=quasars["SPLIT"].reindex(frame["OBJECT"]).to_numpy()))
-        again = frame["OBJECT"].isin(several).to_numpy()
-        stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], seen.signal_to_noise[again])
-    frame, seen = pd.concat(frames, ignore_index=True), NetworkView.joined(parts)
-    frame = frame.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS"]], on="OBJECT")
+    frame, view, stacks = _read(Predictor(ensemble), survey, quasars, quiet)
     validation = (frame["SPLIT"] == "validation").to_numpy()
     if not validation.any():
-        raise SurveyError(
-            survey.folder, expected="validation objects", got="none", do="use a survey of at least 10 objects"
-        )
-    bounds = _limits(frame, seen, validation)
+        raise SurveyError(survey.folder, "has no validation objects; use a survey of at least 10 objects")
     roles = split_validation(quasars.loc[quasars["SPLIT"] == "validation", "N_EPOCHS"])
     facts = {
         "kind": about["kind"],
@@ -90,156 +77,175 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
         "models": len(ensemble.members),
         "validation_objects": {role: int((roles == role).sum()) for role in ("fit", "calibrate", "pooled")},
     }
-    rough = Calibration(facts, bounds, {}, Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"}))
-    rows_of = _rows_of(frame["OBJECT"])
-    epochs = object_spectra(seen, rows_of, stacks, ensemble, bounds.project)
-    labels = quasars["LMBH"].to_dict()
-    pooled, tried = _pooling(
-        ensemble, grid, epochs, frame, labels, fresh if about["kind"] == "simulated" else 0, bounds, quiet
-    )
-    intervals = _intervals(
-        rough, frame[validation].reset_index(drop=True), seen.rows(validation), roles, epochs, pooled
-    )
-    return Calibration(facts | {"pooling_tried": tried}, bounds, intervals, pooled)
+    without = Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"})
+    rough = Calibration(facts, _domain(frame, view, validation), {}, without)
+    predictor = Predictor(ensemble, rough)
+    objects = predictor.objects(frame["OBJECT"], view, stacks)
+    noise = _noise(objects, quasars["LMBH"])
+    if fresh and about["kind"] == "simulated":
+        known = list(_fresh_objects(predictor, fresh, quiet))
+        learn, check = [pair for n, pair in enumerate(known) if n % TRIED], known[::TRIED]
+    else:
+        learn, check = (_labelled(objects, quasars, split) for split in ("training", "validation"))
+    pooled, tried = _choose_pooling(noise, learn, check)
+    calibration = Calibration(facts | {"pooling_tried": tried}, rough.domain, {}, pooled)
+    objects = objects.chosen(sorted(set(frame.loc[validation, "OBJECT"])))
+    intervals = _intervals(calibration, frame[validation], view.rows(validation), roles, objects)
+    return Calibration(calibration.facts, calibration.domain, intervals, pooled)
 
 
 def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
-    """Calibrate model files together and put the result into the first one, whole or not at all."""
+    """Calibrate model files together, and write the result into the first one, whole or not at all."""
     ensemble = Ensemble.load(paths)
     check_fit(ensemble.first, survey_tables.read_about(survey.spectra), survey.spectra)
-    found = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
-    found.save(paths[0], ensemble.name)
-    return found
+    calibration = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
+    calibration_file.save(calibration, paths[0], ensemble.name)
+    return calibration
 
 
-def _looked_at(quasars: pd.DataFrame) -> set[str]:
-    """The validation objects, and of the training objects some, with all of those that have three spectra or more."""
+# --- reading ----------------------------------------------------------------------------------------------------------
+def _read(
+    predictor: Predictor, survey: Survey, quasars: pd.DataFrame, quiet: bool
+) -> tuple[pd.DataFrame, NetworkView, StackedSpectra]:
+    """The spectra that are used: their objects' columns, the network's view, the stacks of objects with several."""
+    names, several = _used(quasars), set(quasars.index[quasars["N_EPOCHS"] > 1])
+    objects, views, stacks = [], [], StackedSpectra(predictor.grid.size)
+    total = survey_tables.count_spectra(survey.spectra)
+    with progress(None, total=total, what="calibration", unit="spectra", quiet=quiet) as bar:
+        for frame, flux in prefetch(survey_tables.iterate_spectra(survey.spectra, BATCH)):
+            bar.update(len(frame))
+            used = frame["OBJECT"].isin(names).to_numpy()
+            if not used.any():
+                continue
+            frame, flux = frame[used], flux[used]
+            view = predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64))
+            again = frame["OBJECT"].isin(several).to_numpy()
+            stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], view.signal_to_noise[again])
+            objects.append(frame[["OBJECT"]])
+            views.append(view)
+    columns = quasars[["SPLIT", "LMBH", "LABEL_LINE", "N_EPOCHS"]]
+    return pd.concat(objects, ignore_index=True).join(columns, on="OBJECT"), NetworkView.joined(views), stacks
+
+
+def _used(quasars: pd.DataFrame) -> set[str]:
+    """All validation objects; about `TRAINING` training objects, and all of those with three spectra or more."""
     training = quasars[quasars["SPLIT"] == "training"].sort_index()
     step = max(1, round(len(training) / TRAINING))
     often = training.index[training["N_EPOCHS"] >= 3]
     return {*quasars.index[quasars["SPLIT"] == "validation"], *training.index[::step], *often}
 
 
-def _rows_of(objects: pd.Series) -> dict[str, np.ndarray]:
-    """The places of each object's rows, in the order of the objects' names."""
-    return {name: np.asarray(rows) for name, rows in objects.groupby(objects, sort=True).indices.items()}
-
-
-def _limits(frame: pd.DataFrame, seen: NetworkView, validation: np.ndarray) -> training_domain.TrainingDomain:
-    training = seen.rows(~validation) if (~validation).any() else seen
-    of = seen.rows(validation)
+def _domain(frame: pd.DataFrame, view: NetworkView, validation: np.ndarray) -> training_domain.TrainingDomain:
+    training = view.rows(~validation) if (~validation).any() else view
+    check = view.rows(validation)
     return training_domain.fit(
-        (training.redshift, training.signal_to_noise, training.measures, training.look.hidden),
-        (of.measures, of.look.hidden),
+        (training.redshift, training.signal_to_noise, training.measures, training.hidden),
+        (check.measures, check.hidden),
         frame.loc[validation, "OBJECT"],
     )
 
 
+# --- intervals --------------------------------------------------------------------------------------------------------
 def _intervals(
-    rough: Calibration,
-    frame: pd.DataFrame,
-    seen: NetworkView,
-    roles: pd.Series,
-    epochs: Mapping[str, Epochs],
-    pooled: Pooling,
+    calibration: Calibration, frame: pd.DataFrame, view: NetworkView, roles: pd.Series, objects: ObjectSpectra
 ) -> dict[str, Interval]:
-    """Intervals of single spectra and of pooled masses, for labels of every line and for those of each."""
-    features = rough.features(seen)
-    objects, label = frame["OBJECT"].to_numpy(), frame["LMBH"].to_numpy(float)
-    role = roles.reindex(objects).to_numpy()
-    rows_of = _rows_of(frame["OBJECT"])
-    first = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(rows_of)]
-    typical = mean_features(seen, rows_of)
-    spare = roles.reindex(first.index).to_numpy() != "fit"
-    found = {}
+    """Intervals of single spectra and of pooled masses, for labels of every line and for those of each.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Without intervals.
+    frame, view
+        The validation spectra.
+    roles : Series of str, index OBJECT
+        From `split_validation`.
+    objects : ObjectSpectra
+        The validation objects, sorted.
+    """
+    features, names, label = calibration.features(view), frame["OBJECT"].to_numpy(), frame["LMBH"].to_numpy(float)
+    role = roles.reindex(names).to_numpy()
+    table = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)]
+    not_fitted = roles.reindex(table.index).to_numpy() != "fit"
+    intervals = {}
     for line in LINES:
-        mine = np.ones(len(frame), bool) if line == "any" else (frame["LABEL_LINE"] == line).to_numpy()
-        if len(set(objects[mine & (role == "calibrate")])) < (1 if line == "any" else 2 * MIN_OBJECTS):
+        rows = _of_line(frame, line)
+        if len(set(names[rows & (role == "calibrate")])) < (1 if line == "any" else 2 * MIN_OBJECTS):
             continue
-        width, scores = fit_intervals(features[mine], seen.look.mass[mine], label[mine], objects[mine], role[mine])
-        of_line = spare & (np.ones(len(first), bool) if line == "any" else (first["LABEL_LINE"] == line).to_numpy())
-        groups = {}
+        interval = fit_interval(features[rows], view.mass[rows], label[rows], names[rows], role[rows])
+        candidates = not_fitted & _of_line(table, line)
+        pooled = {}
         for method in pooling.METHODS:
-            mass = np.array([pooled.mass(epochs[name], method) for name in rows_of])
-            tail = width.given(rough.pooled_features(mass, typical)).tail(first["LMBH"].to_numpy(float) - mass)
-            for name, low, high in EPOCH_GROUPS:
-                rows = of_line & first["N_EPOCHS"].between(low, high).to_numpy()
-                if rows.sum() >= MIN_OBJECTS:
-                    groups[f"{method} {name}"] = Scores.of(-tail[rows], first.index[rows])
-        found[line] = Interval(width, scores, groups)
-    return found
+            mass = calibration.pooled_mass(objects, method)
+            density = interval.density.given(calibration.object_features(objects, mass))
+            tail = density.tail(table["LMBH"].to_numpy(float) - mass)
+            for group, (low, high) in EPOCH_GROUPS.items():
+                chosen = candidates & table["N_EPOCHS"].between(low, high).to_numpy()
+                if chosen.sum() >= MIN_OBJECTS:
+                    pooled[f"{method} {group}"] = Scores.of(-tail[chosen], table.index[chosen])
+        intervals[line] = Interval(interval.density, interval.scores, pooled)
+    return intervals
 
 
-def _pooling(
-    ensemble: Ensemble,
-    grid: Grid,
-    epochs: Mapping[str, Epochs],
-    frame: pd.DataFrame,
-    labels: Mapping[str, float],
-    fresh: int,
-    bounds: training_domain.TrainingDomain,
-    quiet: bool,
-) -> tuple[Pooling, dict[str, dict[str, float]]]:
-    """Learn to pool, and choose the methods that do best on objects kept apart; the methods and all their RMSEs."""
-    several = {name: one for name, one in epochs.items() if len(one.mass) > 2}
-    noise = _noise(several, labels)
-    if fresh:
-        known = list(fresh_objects(ensemble, grid, fresh, MONITORED_EPOCHS, MONITORED_SEED, bounds, quiet))
-        learn = [one for n, one in enumerate(known) if n % TRIED]
-        check = [one for n, one in enumerate(known) if not n % TRIED]
-    else:
-        split = frame.drop_duplicates("OBJECT").set_index("OBJECT")["SPLIT"]
-        twice = {name: one for name, one in epochs.items() if len(one.mass) > 1}
-        learn = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "training"]
-        check = [(one, {"any": labels[name]}) for name, one in twice.items() if split[name] == "validation"]
-    learned = None
-    if len(learn) >= mixture_density.MIN_OBJECTS:
-        features = np.array([one.features() for one, _ in learn])
-        residual = np.array([known["any"] - one.stack_mass for one, known in learn])
-        learned = mixture_density.fit(features, residual, by_object([str(n) for n in range(len(learn))]))
-    tried = Pooling(noise, learned, {"any": "mean"})
-    methods = [method for method in pooling.METHODS if method != "learned" or learned is not None]
-    if len(check) < MIN_OBJECTS:
-        return tried, {}
-    errors = {
-        line: {
-            method: float(np.sqrt(np.mean([(tried.mass(one, method) - known[line]) ** 2 for one, known in check])))
-            for method in methods
-        }
-        for line in check[0][1]
-    }
-    return Pooling(noise, learned, {line: min(found, key=found.__getitem__) for line, found in errors.items()}), errors
+def _of_line(table: pd.DataFrame, line: str) -> np.ndarray:
+    return np.ones(len(table), bool) if line == "any" else (table["LABEL_LINE"] == line).to_numpy()
 
 
-def _noise(several: Mapping[str, Epochs], labels: Mapping[str, float]) -> Noise:
+# --- pooling ----------------------------------------------------------------------------------------------------------
+def _noise(objects: ObjectSpectra, label: pd.Series) -> Noise:
+    """The noise of masses, from the objects with three spectra and more."""
+    several = {name: epochs for name, epochs in objects.epochs.items() if len(epochs.mass) > 2}
     if not several:
         return Noise(np.log(0.01), 1.0, 0.0)  # nothing to learn it from: masses of S/N 1 scatter by 0.1 dex
-    return pooling.fit_noise([(one.mass, one.signal_to_noise, labels[name]) for name, one in several.items()])
+    return pooling.fit_noise([(epochs.mass, epochs.signal_to_noise, label[name]) for name, epochs in several.items()])
 
 
-def fresh_objects(
-    ensemble: Ensemble,
-    grid: Grid,
-    number: int,
-    epochs: tuple[int, int],
-    seed: int,
-    bounds: training_domain.TrainingDomain,
-    quiet: bool,
-):
-    """Simulate quasars that are in no survey, and look at their spectra: `Epochs` and the true masses of each."""
-    from quasar_mass.simulation import monitored  # not at the top: a model of the sky needs no simulation
+def _fresh_objects(predictor: Predictor, number: int, quiet: bool) -> Iterator[tuple[Epochs, dict[str, float]]]:
+    """Simulate quasars that are in no survey, with many spectra each; with their true masses."""
+    from quasar_mass.simulation import monitored  # not at the top: a model of real spectra needs no simulation
 
-    objects = monitored.observe(number, epochs, grid, seed=seed)
-    for one in progress(objects, total=number, what="many epochs", unit="objects", quiet=quiet):
-        yield look_at(one, ensemble, grid, bounds), {"any": one.truth, "MgII": one.truth_mgii}
+    quasars = monitored.observe(number, MONITORED_EPOCHS, predictor.grid, seed=MONITORED_SEED)
+    for quasar in progress(quasars, total=number, what="many epochs", unit="objects", quiet=quiet):
+        (epochs,) = view_object(predictor, quasar).epochs.values()
+        yield epochs, {"any": quasar.truth, "MgII": quasar.truth_mgii}
 
 
-def look_at(one, ensemble: Ensemble, grid: Grid, bounds: training_domain.TrainingDomain) -> Epochs:
-    """Look at all spectra of a `monitored.Monitored` object, and at their stack."""
-    stack = pooling.stack_weights(one.signal_to_noise) @ one.flux
-    redshift = np.full(len(one.flux) + 1, one.redshift)
-    noise = np.append(one.signal_to_noise, np.nan)
-    seen = view_spectra(ensemble, np.vstack([one.flux, stack[None]]), redshift, noise, grid)
-    hidden = bounds.project(seen.look.hidden)
-    mass = seen.look.mass
-    return Epochs(mass[:-1], one.signal_to_noise, hidden[:-1], one.redshift, float(mass[-1]), hidden[-1])
+def view_object(predictor: Predictor, quasar) -> ObjectSpectra:
+    """Run the network on all spectra of a `monitored.Monitored` quasar and on their stack."""
+    names, stacks = [quasar.name] * len(quasar.flux), StackedSpectra(predictor.grid.size)
+    stacks.add(names, quasar.flux, quasar.signal_to_noise)
+    view = predictor.view(quasar.flux, np.full(len(names), quasar.redshift), quasar.signal_to_noise)
+    return predictor.objects(names, view, stacks)
+
+
+def _labelled(objects: ObjectSpectra, quasars: pd.DataFrame, split: str) -> Known:
+    """The objects of a split with two spectra and more, with their labels."""
+    return [
+        (epochs, {"any": quasars.loc[name, "LMBH"]})
+        for name, epochs in objects.epochs.items()
+        if len(epochs.mass) > 1 and quasars.loc[name, "SPLIT"] == split
+    ]
+
+
+def _choose_pooling(noise: Noise, learn: Known, check: Known) -> tuple[Pooling, dict[str, dict[str, float]]]:
+    """Learn to pool, and choose the method with the smallest error on objects kept apart.
+
+    Returns
+    -------
+    Pooling
+    dict of str to dict of str to float
+        By line and method, the RMSE in dex; empty with too few objects, and the plain mean is then chosen.
+    """
+    learned = None
+    if len(learn) >= mixture_density.MIN_OBJECTS:
+        features = np.array([epochs.features() for epochs, _ in learn])
+        residual = np.array([masses["any"] - epochs.stack_mass for epochs, masses in learn])
+        learned = mixture_density.fit(features, residual, np.ones(len(learn)))
+    candidate = Pooling(noise, learned, {"any": "mean"})
+    if len(check) < MIN_OBJECTS:
+        return candidate, {}
+    errors = {line: {} for line in check[0][1]}
+    for line, method in itertools.product(errors, candidate.methods):
+        squares = [(candidate.mass(epochs, method) - masses[line]) ** 2 for epochs, masses in check]
+        errors[line][method] = float(np.sqrt(np.mean(squares)))
+    best = {line: min(rmse, key=rmse.__getitem__) for line, rmse in errors.items()}
+    return Pooling(noise, learned, best), errors

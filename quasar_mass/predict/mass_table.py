@@ -21,18 +21,19 @@ from quasar_mass.predict.compatibility import (
     model_kind,
     transfer_note,
 )
-from quasar_mass.predict.inference import BATCH, NetworkView, StackedSpectra
 from quasar_mass.predict.inputs import SpectrumRequest, expand
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import quality_flags, to_rest_frame
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.row_ranges import RowRange, split_evenly
-from quasar_mass.uncertainty import training_domain
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
+from quasar_mass.uncertainty.network_view import NetworkView
+from quasar_mass.uncertainty.pooling import StackedSpectra
 
 __all__ = ["DEMO_MODEL", "SHIPPED_MODEL", "default_model", "expand", "model_kind", "transfer_note"]
 
+BATCH = 1024  # spectra of a task
 MAX_BAD_FRACTION = (
     0.5  # share of replaced pixels above which a spectrum is mostly made up, and gets no mass; chosen here
 )
@@ -49,7 +50,7 @@ COLUMNS = {
     "LMBH_HIGH": ("dex(Msun)", "its upper end"),
     "TOTAL_LOW": ("dex(Msun)", f"LMBH_LOW with the virial method's own scatter of {SYSTEMATIC} dex"),
     "TOTAL_HIGH": ("dex(Msun)", "LMBH_HIGH with the same"),
-    "LMBH_SPREAD": ("dex", "standard deviation over the networks of the ensemble"),
+    "LMBH_ENS_STD": ("dex", "standard deviation over the networks of the ensemble"),
     "FLAGS": ("", "what to mind"),
     "REASON": ("", "why there is no mass"),
     "SPLIT": ("", "part of the training survey's split"),
@@ -231,10 +232,8 @@ def _from_table(
     if quasars is not None:
         known = _objects_of(quasars, quasars.stat().st_mtime_ns)
         rows["SPLIT"] = known["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
-        if quoter.calibration is not None:
-            absorbed = known["BAL_PROB"].reindex(frame["OBJECT"]).to_numpy() >= training_domain.BAL_PROBABILITY
-            for row in np.flatnonzero(absorbed):
-                own[row].append(training_domain.CATALOGUED)
+        bal = quoter.catalogue_flags(known["BAL_PROB"].reindex(frame["OBJECT"]).to_numpy())
+        own = [words + more for words, more in zip(own, bal, strict=True)]
     bad = frame["N_BAD"].fillna(0).to_numpy(float) / (quoter.grid.size * quoter.grid.step / 1e-4)
     for row in np.flatnonzero(bad > MAX_BAD_FRACTION):
         rows.loc[rows.index[row], "REASON"] = _few_pixels(bad[row])
@@ -281,10 +280,10 @@ def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Predictor, p
     pooling = {}
     if len(use):
         noise = rows["SN"].to_numpy(float)[use]
-        seen = quoter.see(flux[use], rows["Z"].to_numpy(float)[use], noise)
+        seen = quoter.view(flux[use], rows["Z"].to_numpy(float)[use], noise)
         for row, words in zip(use, quoter.flags(seen, noise), strict=True):
             flags[row] = words + flags[row]
-        rows = rows.join(quoter.quote(seen).set_index(rows.index[use]))
+        rows = rows.join(quoter.masses(seen).set_index(rows.index[use]))
         if per_object:
             names = rows["OBJECT"].where(rows["OBJECT"] != "", rows["EPOCH"]).to_numpy()[use]
             pooling = {"names": names, "flux": flux[use], "seen": seen}

@@ -8,12 +8,11 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict.inference import NetworkView, StackedSpectra, mean_features, object_spectra
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
-from quasar_mass.uncertainty.pooling import METHODS
-from quasar_mass.uncertainty.training_domain import BAL_PROBABILITY, CATALOGUED
+from quasar_mass.uncertainty.network_view import NetworkView
+from quasar_mass.uncertainty.pooling import StackedSpectra
 
 POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, np.inf)}
 NO_FLAG, ANY_FLAG = "no flag", "any flag"
@@ -79,21 +78,15 @@ def assess(quoter: Predictor, data: Dataset, survey: Survey) -> Assessment:
     evaluation.require_labels(label)
     rows = data.spectra.loc[label.index].reset_index()
     noise = rows["SN"].to_numpy(float)
-    seen = quoter.see(spectra[..., 0], rows["Z"].to_numpy(float), noise)
-    rows["PREDICTED"] = seen.look.mass
-    quoted = quoter.quote(seen)
-    for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_SPREAD"):
+    seen = quoter.view(spectra[..., 0], rows["Z"].to_numpy(float), noise)
+    rows["PREDICTED"] = seen.mass
+    quoted = quoter.masses(seen)
+    for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_ENS_STD"):
         if name in quoted:
             rows[name] = quoted[name].to_numpy()
-    flags = [
-        words + list(filter(None, own.split("; ")))
-        for words, own in zip(quoter.flags(seen, noise), rows["FLAGS"].fillna(""), strict=True)
-    ]
-    if quoter.calibration is not None:
-        catalogued = data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy() >= BAL_PROBABILITY
-        for row in np.flatnonzero(catalogued):
-            flags[row].append(CATALOGUED)
-    rows["FLAGS"] = ["; ".join(words) for words in flags]
+    catalogued = quoter.catalogue_flags(data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy())
+    parts = zip(quoter.flags(seen, noise), rows["FLAGS"].fillna(""), catalogued, strict=True)
+    rows["FLAGS"] = ["; ".join(filter(None, [*words, own, *bal])) for words, own, bal in parts]
     rows["LOG_L"] = seen.measures.log_luminosity
     if survey.truth.exists():
         truth = pd.read_parquet(survey.truth).set_index("OBJECT").reindex(rows["OBJECT"])
@@ -150,17 +143,12 @@ def _pooled(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView, flux: np.n
     rows, seen, flux = rows[several].reset_index(drop=True), seen.rows(several), flux[several]
     stacks = StackedSpectra(flux.shape[1])
     stacks.add(rows["OBJECT"].to_numpy(), flux, seen.signal_to_noise)
-    rows_of = {name: np.asarray(places) for name, places in rows.groupby("OBJECT", sort=True).indices.items()}
-    epochs = object_spectra(seen, rows_of, stacks, quoter.ensemble, calibration.limits.project)
-    typical = mean_features(seen, rows_of)
-    objects = rows.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(rows_of)].reset_index()
-    counts, masses = objects["N_EPOCHS"].to_numpy(), _masses(objects)
+    objects = quoter.objects(rows["OBJECT"], seen, stacks)
+    table = rows.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)].reset_index()
+    counts, masses = objects.counts, _masses(table)
     found = {}
-    for method in METHODS:
-        if method == "learned" and calibration.pooling.learned is None:
-            continue
-        mass = calibration.pooled_mass(epochs, method)
-        ends = calibration.pooled_bounds(mass, typical, counts, method, quoter.confidence, quoter.line)
+    for method in calibration.pooling.methods:
+        mass, *ends = calibration.pooled(objects, method, quoter.confidence, quoter.line)
         for name, (first, last) in POOLED.items():
             chosen = (counts >= first) & (counts <= last)
             if chosen.any():

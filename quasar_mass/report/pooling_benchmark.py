@@ -12,11 +12,10 @@ import pandas as pd
 
 from quasar_mass.core.files import progress
 from quasar_mass.predict import calibrate
-from quasar_mass.predict.inference import mean_features, view_spectra
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report.assessment import pooled_row
 from quasar_mass.simulation import monitored
-from quasar_mass.uncertainty.pooling import METHODS
+from quasar_mass.uncertainty.pooling import ObjectSpectra
 
 EPOCHS = ((2, 2), (3, 59), (60, 75))
 SEED = 7_001  # far from `flux_calibration.MONITORED_SEED`: no quasar is in both
@@ -60,14 +59,11 @@ def measure(quoter: Predictor, number: int, *, epochs: Sequence[tuple[int, int]]
         }
         every = np.ones(len(found), bool)
         name = f"{low}-{high}" if low != high else f"{low}"
-        shared = _shared([one["epochs"].mass - one["truth_mgii"] for one in found])
-        counts = np.array([len(one["epochs"].mass) for one in found])
-        typical = {key: np.concatenate([one["typical"][key] for one in found]) for key in found[0]["typical"]}
-        for method in METHODS:
-            if method == "learned" and quoter.calibration.pooling.learned is None:
-                continue
-            mass = np.array([quoter.calibration.pooling.mass(one["epochs"], method) for one in found])
-            ends = quoter.calibration.pooled_bounds(mass, typical, counts, method, quoter.confidence, quoter.line)
+        objects = ObjectSpectra.joined([one["objects"] for one in found])
+        pairs = zip(objects.epochs.values(), masses["true Mg II"], strict=True)
+        shared = _shared([epochs.mass - truth for epochs, truth in pairs])
+        for method in quoter.calibration.pooling.methods:
+            mass, *ends = quoter.calibration.pooled(objects, method, quoter.confidence, quoter.line)
             rows[name, method] = pooled_row(mass, *ends, masses, every) | {"shared": shared}
         bare = np.array([one["bare"] for one in found])
         rows[name, FLOOR] = pooled_row(bare, bare, bare, masses, every) | {"coverage": np.nan, "width": np.nan}
@@ -77,12 +73,8 @@ def measure(quoter: Predictor, number: int, *, epochs: Sequence[tuple[int, int]]
 
 def _one(one: monitored.Monitored, quoter: Predictor) -> dict:
     """What is kept of a quasar: not its spectra."""
-    epochs = calibrate.look_at(one, quoter.ensemble, quoter.grid, quoter.calibration.limits)
-    redshift = np.full(len(one.flux), one.redshift)
-    seen = view_spectra(quoter.ensemble, one.flux, redshift, one.signal_to_noise, quoter.grid)
     return {
-        "epochs": epochs,
-        "typical": mean_features(seen, {one.name: np.arange(len(one.flux))}),
+        "objects": calibrate.view_object(quoter, one),
         "bare": float(quoter.ensemble.look(one.bare[None]).mass[0]),
         "label": one.label,
         "truth": one.truth,

@@ -1,11 +1,11 @@
-"""Conformal calibration by object: intervals that cover what they promise, whatever the model behind them is worth.
+"""Conformal calibration by object: intervals with guaranteed coverage, however good the model behind them is.
 
-A score says how badly an interval would have to be stretched to hold a known label. With the scores of N objects that
-the model has not seen, the interval of a new one is stretched by their (1 + 1/N)-corrected quantile and holds its label
-with at least the promised probability, if the objects are exchangeable, in a finite sample and without any other
+A score says how far an interval has to be stretched to hold a known label. With the scores of N objects that the model
+has not seen, the interval of a new one is stretched by their (1 + 1/N)-corrected quantile. It then holds the new label
+with at least the stated probability, if the objects are exchangeable, in a finite sample and without any other
 assumption (Vovk et al. 2005; Lei et al. 2018, JASA 113, 1094). Several spectra of one object are not exchangeable with
-those of others; each object counts once, shared among its spectra (Lee, Barber & Willett 2023, arXiv 2306.06342): the
-promise holds for one spectrum, taken at random, of a new object.
+those of others, so each object counts once, and its spectra divide its weight (Lee, Barber & Willett 2023, arXiv
+2306.06342): the guarantee is for one spectrum, taken at random, of a new object.
 """
 
 from collections.abc import Hashable, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of objects the model has not seen, sorted, each with the share of its object.
+    """Sorted scores of objects the model has not seen.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Scores:
         ----------
         score : array_like, shape (n,)
         objects : sequence, length n
-            Whose each is.
+            Object of each.
         """
         score = np.asarray(score, float)
         order = np.argsort(score, kind="stable")
@@ -45,11 +45,11 @@ class Scores:
 
     @property
     def objects(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return round(float(self.weight.sum()))
 
     def threshold(self, confidence: float) -> float:
-        """Give the score that a new object's spectrum does not exceed with at least this probability.
+        """The score that a new object's spectrum does not exceed with at least this probability.
 
         Parameters
         ----------
@@ -59,12 +59,12 @@ class Scores:
         Returns
         -------
         float
-            Infinity where there are too few objects to promise so much (9 are needed for 0.9).
+            Infinity where there are too few objects (9 are needed for 0.9).
         """
-        reached = np.cumsum(self.weight) / (self.objects + 1)
-        # rounding must not push a share that is exactly reached beyond the promise
-        place = int(np.searchsorted(reached, confidence - 1e-12))
-        return float(self.score[place]) if place < len(self.score) else float("inf")
+        cumulative = np.cumsum(self.weight) / (self.objects + 1)
+        # the tolerance is for rounding, where the confidence is reached exactly
+        index = int(np.searchsorted(cumulative, confidence - 1e-12))
+        return float(self.score[index]) if index < len(self.score) else float("inf")
 
 
 def by_object(objects: Sequence[Hashable]) -> np.ndarray:
@@ -74,7 +74,7 @@ def by_object(objects: Sequence[Hashable]) -> np.ndarray:
 
 
 def coverage(inside: np.ndarray, objects: Sequence[Hashable]) -> tuple[float, float, int]:
-    """Share of labels that their intervals hold, every object counting once.
+    """Fraction of labels inside their intervals, every object counting once.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def coverage(inside: np.ndarray, objects: Sequence[Hashable]) -> tuple[float, fl
     Returns
     -------
     coverage, error : float
-        `error` is the standard error: over objects, since an object's spectra share their label.
+        `error` is the standard error: over objects, since an object's spectra have one label in common.
     n : int
         Objects.
     """
     names, of = np.unique(np.asarray(objects).astype(str), return_inverse=True)
     if not len(names):
         return float("nan"), float("nan"), 0
-    share = np.bincount(of, np.asarray(inside, float)) / np.bincount(of)
-    error = float(np.std(share, ddof=1) / np.sqrt(len(names))) if len(names) > 1 else float("nan")
-    return float(share.mean()), error, len(names)
+    fraction = np.bincount(of, np.asarray(inside, float)) / np.bincount(of)
+    error = float(np.std(fraction, ddof=1) / np.sqrt(len(names))) if len(names) > 1 else float("nan")
+    return float(fraction.mean()), error, len(names)

@@ -1,9 +1,9 @@
-"""How far labels may lie from a prediction: their distribution given a spectrum, as a mixture of normal ones.
+"""The distribution of labels around a prediction, given features of the spectrum: a mixture of normal distributions.
 
-A mixture density network (Bishop 1994): one small hidden layer gives shares, places and widths of three normal
-distributions of label minus prediction, fitted by maximum likelihood. So intervals may be lopsided, and wider for faint
-spectra. Whether they cover what they promise does not rest on it: `conformal` sees to that. Everything is NumPy, and
-its parameters are plain arrays, which travel in the model file.
+A mixture density network (Bishop 1994): one small hidden layer gives weights, means and standard deviations of three
+normal distributions of label minus prediction, fitted by maximum likelihood. So intervals may be asymmetric, and wider
+for faint spectra. Their coverage does not depend on how good this fit is: `conformal` guarantees it. Everything is
+NumPy, and the parameters are plain arrays, which are stored in the model file.
 """
 
 from dataclasses import dataclass, fields
@@ -13,62 +13,76 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
 
-COMPONENTS = 3  # normal distributions: a core, wide wings, and room for the labels of another line
+COMPONENTS = 3  # normal distributions: a core, wide wings, and one for labels of another line
 HIDDEN = 16  # units
-NETWORKS = 5  # averaged: a few hundred objects leave much to chance
+NETWORKS = 5  # averaged: with a few hundred objects a single fit depends much on its random start
 STEPS = 200  # of Adam, on all objects at once; chosen on held-out validation objects
 LEARNING_RATE = 5e-3
 DECAY = 1e-3  # of the weights, per step's gradient
 MIN_OBJECTS = 100  # objects: for fewer, one normal distribution for all
-LOG_WIDTHS = (-4.0, -0.5)  # ln dex: 0.018 to 0.6 dex; a wider one than labels have would only be there to be clipped
+LOG_SIGMAS = (-4.0, -0.5)  # ln dex: 0.018 to 0.6 dex; labels scatter no wider, and are clipped beyond
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Normal mixtures, one per row: `share`, `place` and `width` (dex), each of shape (n, k)."""
+    """Normal mixtures, one per row.
 
-    share: np.ndarray
-    place: np.ndarray
-    width: np.ndarray
+    Attributes
+    ----------
+    weights, means, sigmas : ndarray, shape (n, k)
+        Of each row's k components; the weights of a row add up to 1, means and sigmas are in dex.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    sigmas: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> "Mixture":
+        """Some of the mixtures; `chosen` is an index or mask of shape (n,)."""
+        return Mixture(self.weights[chosen], self.means[chosen], self.sigmas[chosen])
+
+    def cdf(self, value: np.ndarray) -> np.ndarray:
+        """Probability below a value of each row; shape (n,)."""
+        return (self.weights * ndtr((np.asarray(value, float)[:, None] - self.means) / self.sigmas)).sum(axis=1)
+
+    def sf(self, value: np.ndarray) -> np.ndarray:
+        """Probability above a value of each row, exact also where it is tiny; shape (n,)."""
+        return (self.weights * ndtr((self.means - np.asarray(value, float)[:, None]) / self.sigmas)).sum(axis=1)
 
     def tail(self, value: np.ndarray) -> np.ndarray:
-        """Probability beyond a value, on its nearer side: 0.5 in the middle, towards 0 far out; shape (n,)."""
-        u = (np.asarray(value, float)[:, None] - self.place) / self.width
-        return np.minimum((self.share * ndtr(u)).sum(axis=1), (self.share * ndtr(-u)).sum(axis=1))
+        """Probability beyond a value, on its nearer side: 0.5 at the median, towards 0 far out; shape (n,)."""
+        return np.minimum(self.cdf(value), self.sf(value))
 
     def bounds(self, tail: float) -> tuple[np.ndarray, np.ndarray]:
-        """Values that leave a probability on either side; two arrays of shape (n,).
+        """Values that leave a probability on either side.
 
         Parameters
         ----------
         tail : float
             0: minus and plus infinity; 0.5: the median twice.
+
+        Returns
+        -------
+        low, high : ndarray, shape (n,)
         """
-        n = len(self.place)
         if tail <= 0:
-            return np.full(n, -np.inf), np.full(n, np.inf)
-        # at a bound of every component alike the mixture has the tail at most, at the next one at least
+            return np.full(len(self.means), -np.inf), np.full(len(self.means), np.inf)
+        # the mixture's quantile lies between the smallest and the largest of its components' quantiles
         z = ndtri(tail)
-        ends = self.place + z * self.width, self.place - z * self.width
-        lower = _solved(
-            lambda v: (self.share * ndtr((v[:, None] - self.place) / self.width)).sum(axis=1) - tail, ends[0]
-        )
-        upper = _solved(
-            lambda v: tail - (self.share * ndtr((self.place - v[:, None]) / self.width)).sum(axis=1), ends[1]
-        )
-        return lower, upper
+        low = _root(lambda value: self.cdf(value) - tail, self.means + z * self.sigmas)
+        return low, _root(lambda value: tail - self.sf(value), self.means - z * self.sigmas)
 
     def mean(self) -> np.ndarray:
         """Expected value, shape (n,)."""
-        return (self.share * self.place).sum(axis=1)
+        return (self.weights * self.means).sum(axis=1)
 
     def variance(self) -> np.ndarray:
         """Variance, shape (n,)."""
-        return (self.share * (self.width**2 + self.place**2)).sum(axis=1) - self.mean() ** 2
+        return (self.weights * (self.sigmas**2 + self.means**2)).sum(axis=1) - self.mean() ** 2
 
 
-def _solved(function, ends: np.ndarray) -> np.ndarray:
-    """Where an increasing function of each row is 0, between the least and the largest of its row's ends."""
+def _root(function, ends: np.ndarray) -> np.ndarray:
+    """Where an increasing function of each row is 0, by bisection between the least and the largest of `ends`."""
     low, high = ends.min(axis=1) - 1e-9, ends.max(axis=1) + 1e-9
     for _ in range(40):
         middle = 0.5 * (low + high)
@@ -84,14 +98,15 @@ class MixtureDensity:
     Attributes
     ----------
     centre, scale : ndarray, shape (d,)
-        By which features are standardised; beyond the range of the fit they are held at its ends.
+        Mean and standard deviation, by which features are standardised.
     low, high : ndarray, shape (d,)
-        That range, standardised.
+        Range of the standardised features in the fit; features beyond it are clipped.
     w1, b1, w2, b2 : ndarray
         Of each network: (m, d, h), (m, h), (m, h, 3 k) and (m, 3 k).
     """
 
-    # lengths of each, for whoever reads them from a file; all are finite, some positive
+    # lengths of each array (the same letter is the same length), which may hold NaN, and which are positive: checked
+    # when they are read from a file
     SHAPES: ClassVar = {
         **dict.fromkeys(("centre", "scale", "low", "high"), "d"),
         **{"w1": "m d h", "b1": "m h", "w2": "m h o", "b2": "m o"},
@@ -109,15 +124,15 @@ class MixtureDensity:
     b2: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it by name."""
+        """Its arrays by name, as the model file holds them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def given(self, features: np.ndarray) -> Mixture:
-        """Give the distributions for features of shape (n, d)."""
+        """The distributions for features of shape (n, d)."""
         x = np.clip((features - self.centre) / self.scale, self.low, self.high)
         parts = [_forward(x, *parameters)[1:] for parameters in zip(self.w1, self.b1, self.w2, self.b2, strict=True)]
-        share, place, width = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        return Mixture(share / len(parts), place, width)
+        weights, means, sigmas = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        return Mixture(weights / len(parts), means, sigmas)
 
 
 def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: int = 42) -> MixtureDensity:
@@ -130,8 +145,8 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     residual : ndarray, shape (n,)
         Label minus prediction, dex.
     weight : ndarray, shape (n,)
-        One over the number of spectra of the object (`conformal.by_object`). Where they add up to less than
-        `MIN_OBJECTS` objects, one normal distribution stands for all spectra.
+        One over the number of spectra of the object (`conformal.by_object`). If they add up to less than
+        `MIN_OBJECTS` objects, one normal distribution is fitted for all spectra.
     seed : int
     """
     features, residual = np.asarray(features, float), np.asarray(residual, float)
@@ -139,50 +154,46 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     scale = features.std(axis=0) if len(features) else np.ones(features.shape[1])
     scale = np.where(scale > 0, scale, 1.0)
     x = (features - centre) / scale
-    spread = float(np.sqrt(np.average(residual**2, weights=weight))) if len(residual) else 0.3
-    spread = max(spread, 0.05)
-    rng = np.random.default_rng(seed)
-    few = weight.sum() < MIN_OBJECTS
-    found = []
-    for _ in range(1 if few else NETWORKS):
-        if few:
-            zero = np.zeros((x.shape[1], 1)), np.zeros(1), np.zeros((1, 3))
-            found.append([*zero, np.array([0.0, 0.0, np.log(spread)])])
-        else:
-            with threadpool_limits(1, "blas"):  # the arrays are small: threads would wait for one another
-                found.append(_train(x, residual, weight / weight.sum(), spread, rng))
+    sigma = float(np.sqrt(np.average(residual**2, weights=weight))) if len(residual) else 0.3
+    sigma = max(sigma, 0.05)
+    if weight.sum() < MIN_OBJECTS:
+        zeros = np.zeros((x.shape[1], 1)), np.zeros(1), np.zeros((1, 3))
+        networks = [[*zeros, np.array([0.0, 0.0, np.log(sigma)])]]
+    else:
+        rng = np.random.default_rng(seed)
+        with threadpool_limits(1, "blas"):  # the arrays are small: threads would wait for one another
+            networks = [_train(x, residual, weight / weight.sum(), sigma, rng) for _ in range(NETWORKS)]
     low, high = (x.min(axis=0), x.max(axis=0)) if len(x) else (np.zeros_like(centre), np.zeros_like(centre))
-    return MixtureDensity(centre, scale, low, high, *(np.array(part) for part in zip(*found, strict=True)))
+    return MixtureDensity(centre, scale, low, high, *(np.array(part) for part in zip(*networks, strict=True)))
 
 
 def _forward(x, w1, b1, w2, b2):
+    """Hidden layer, and weights, means and sigmas of the mixture."""
     hidden = np.tanh(x @ w1 + b1)
-    out = hidden @ w2 + b2
-    logit, place, log_width = np.split(out, 3, axis=1)
-    share = np.exp(logit - logit.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
-    return hidden, share, place, np.exp(np.clip(log_width, *LOG_WIDTHS))
+    logit, means, log_sigmas = np.split(hidden @ w2 + b2, 3, axis=1)
+    weights = np.exp(logit - logit.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return hidden, weights, means, np.exp(np.clip(log_sigmas, *LOG_SIGMAS))
 
 
-def _train(x: np.ndarray, residual: np.ndarray, weight: np.ndarray, spread: float, rng: np.random.Generator) -> list:
-    """Adam on the negative log-likelihood; gives weights and biases."""
+def _train(x: np.ndarray, residual: np.ndarray, weight: np.ndarray, sigma: float, rng: np.random.Generator) -> list:
+    """Adam on the negative log-likelihood; gives w1, b1, w2 and b2."""
     d, k = x.shape[1], COMPONENTS
-    places = spread * np.linspace(-0.7, 0.7, k)
     parameters = [
         rng.normal(0.0, d**-0.5, (d, HIDDEN)),
         np.zeros(HIDDEN),
         rng.normal(0.0, 0.1, (HIDDEN, 3 * k)),
-        np.concatenate([np.zeros(k), places, np.full(k, np.log(spread))]),
+        np.concatenate([np.zeros(k), sigma * np.linspace(-0.7, 0.7, k), np.full(k, np.log(sigma))]),
     ]
     first = [np.zeros_like(p) for p in parameters]
     second = [np.zeros_like(p) for p in parameters]
     for step in range(1, STEPS + 1):
-        hidden, share, place, width = _forward(x, *parameters)
-        u = (residual[:, None] - place) / width
-        log_part = np.log(share + 1e-12) - np.log(width) - 0.5 * u**2
+        hidden, weights, means, sigmas = _forward(x, *parameters)
+        u = (residual[:, None] - means) / sigmas
+        log_part = np.log(weights + 1e-12) - np.log(sigmas) - 0.5 * u**2
         part = np.exp(log_part - log_part.max(axis=1, keepdims=True))
-        part /= part.sum(axis=1, keepdims=True)  # whose each residual is
-        slope = np.concatenate([share - part, -part * u / width, part * (1.0 - u**2)], axis=1) * weight[:, None]
+        part /= part.sum(axis=1, keepdims=True)  # probability that each residual is of each component
+        slope = np.concatenate([weights - part, -part * u / sigmas, part * (1.0 - u**2)], axis=1) * weight[:, None]
         back = slope @ parameters[2].T * (1.0 - hidden**2)
         gradients = [
             x.T @ back + DECAY * parameters[0],

@@ -1,7 +1,7 @@
-"""What a network has seen: ranges and distances beyond which a spectrum is flagged, from the training set.
+"""The training set's ranges, and distances from it, beyond which a spectrum is flagged.
 
-A flagged spectrum keeps its number; the flag says why to doubt it. Thresholds of distances are such that one object in
-two hundred of the validation set is flagged: these are like the training set by construction.
+A flagged spectrum keeps its mass; the flag says why to doubt it. Thresholds of the distances are such that one object
+in two hundred of the validation set is flagged, which is like the training set by construction.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,29 @@ import numpy as np
 from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.spectrum_measures import MODEL_ERROR, SpectrumMeasures
 
-RARE = 0.995  # share of validation objects within a distance's threshold
-BROAD_ABSORPTION = 300.0  # km/s of `Measures.absorption`; chosen on simulated BAL quasars: few false, most found
+WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within a distance's threshold
+BROAD_ABSORPTION = 300.0  # km/s of `SpectrumMeasures.absorption`; chosen on simulated BAL quasars: few false positives
 BAL_PROBABILITY = 0.75  # DR16Q's BAL_PROB from which Lyke et al. 2020 (section 5.3) count BAL quasars
 DIRECTIONS, SHAPES = 16, 16  # principal components kept of the hidden layer and of the spectra's shapes
 PROJECTED = 6  # components of the hidden layer that the intervals' widths may depend on
 
-REDSHIFT, NOISE, LUMINOSITY = "redshift outside training", "S/N outside training", "luminosity outside training"
-HIDDEN, SHAPE = "unlike training (hidden layer)", "unlike training (shape)"
-ABSORBED, CATALOGUED = "broad absorption", "BAL quasar of the catalogue"
+FLAG_REDSHIFT = "redshift outside training"
+FLAG_SN = "S/N outside training"
+FLAG_LUMINOSITY = "luminosity outside training"
+FLAG_HIDDEN = "unlike training (hidden layer)"
+FLAG_SHAPE = "unlike training (shape)"
+FLAG_BAL = "broad absorption"
+FLAG_CATALOGUED_BAL = "BAL quasar of the catalogue"
 
 
 @dataclass(frozen=True)
 class TrainingDomain:
-    """The training set's ranges, and how far from it is too far.
+    """The training set's ranges, and how far from it a spectrum is flagged.
 
     Attributes
     ----------
     redshift, signal_to_noise, log_luminosity : ndarray, shape (2,)
-        Least and most of the training spectra; NaN where unknown.
+        Smallest and largest of the training spectra; NaN where unknown.
     hidden_mean, hidden_axes, hidden_scale, hidden_rest : ndarray
         Of the last hidden layer: mean (units,), principal directions (k, units), standard deviations along them (k,),
         and across them (1,).
@@ -41,7 +45,8 @@ class TrainingDomain:
         Of the distances in the hidden layer and in shape.
     """
 
-    # lengths of each, for whoever reads them from a file, what may be unknown, and what is positive
+    # lengths of each array (the same letter is the same length), which are positive, and which may hold NaN: checked
+    # when they are read from a file
     SHAPES: ClassVar = {
         **dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "thresholds"), "2"),
         **{"hidden_mean": "u", "hidden_axes": "k u", "hidden_scale": "k", "hidden_rest": "1"},
@@ -62,11 +67,11 @@ class TrainingDomain:
     thresholds: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it by name."""
+        """Its arrays by name, as the model file holds them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
-        """The hidden layer along its first few principal directions, in standard deviations; shape (n, `PROJECTED`)."""
+        """The hidden layer along its first principal directions, in standard deviations; shape (n, `PROJECTED`)."""
         along = ((hidden - self.hidden_mean) @ self.hidden_axes.T / self.hidden_scale)[:, :PROJECTED]
         return np.pad(along, ((0, 0), (0, PROJECTED - along.shape[1]))).astype(float)
 
@@ -78,25 +83,31 @@ class TrainingDomain:
         return np.sqrt(((along / self.hidden_scale) ** 2).sum(axis=1) + across / self.hidden_rest[0] ** 2)
 
     def shape_distance(self, measures: SpectrumMeasures) -> np.ndarray:
-        """How badly the training set's shapes reproduce a spectrum: rms of what they leave, over its error; (n,)."""
+        """Misfit of a spectrum by the training set's shapes: rms residual over its error, shape (n,)."""
         centred = measures.shape.astype(float) - self.shape_mean
-        left = centred - centred @ self.shape_axes.T @ self.shape_axes
+        residual = centred - centred @ self.shape_axes.T @ self.shape_axes
         error = np.hypot(measures.shape_error.astype(float), MODEL_ERROR * np.maximum(np.abs(measures.shape), 0.5))
-        return np.sqrt(np.mean((left / error) ** 2, axis=1))
+        return np.sqrt(np.mean((residual / error) ** 2, axis=1))
 
     def flags(
         self, redshift: np.ndarray, signal_to_noise: np.ndarray, measures: SpectrumMeasures, hidden: np.ndarray
     ) -> list[list[str]]:
-        """Say what is unusual about each spectrum; a list of words for each."""
+        """The flags of each spectrum; a list of n lists."""
+        luminosity = measures.log_luminosity
         outside = {
-            REDSHIFT: _outside(redshift, self.redshift),
-            NOISE: _outside(signal_to_noise, self.signal_to_noise),
-            LUMINOSITY: _outside(measures.log_luminosity, self.log_luminosity) | ~np.isfinite(measures.log_luminosity),
-            HIDDEN: self.hidden_distance(hidden) > self.thresholds[0],
-            SHAPE: self.shape_distance(measures) > self.thresholds[1],
-            ABSORBED: measures.absorption > BROAD_ABSORPTION,
+            FLAG_REDSHIFT: _outside(redshift, self.redshift),
+            FLAG_SN: _outside(signal_to_noise, self.signal_to_noise),
+            FLAG_LUMINOSITY: _outside(luminosity, self.log_luminosity) | ~np.isfinite(luminosity),
+            FLAG_HIDDEN: self.hidden_distance(hidden) > self.thresholds[0],
+            FLAG_SHAPE: self.shape_distance(measures) > self.thresholds[1],
+            FLAG_BAL: measures.absorption > BROAD_ABSORPTION,
         }
-        return [[words for words, where in outside.items() if where[row]] for row in range(len(redshift))]
+        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(redshift))]
+
+
+def catalogued_bal(bal_probability: np.ndarray) -> np.ndarray:
+    """Which objects DR16Q counts as BAL quasars, by its BAL_PROB (NaN: not); bool of shape (n,)."""
+    return np.asarray(bal_probability, float) >= BAL_PROBABILITY
 
 
 def _outside(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
@@ -110,7 +121,7 @@ def fit(
     validation: tuple[SpectrumMeasures, np.ndarray],
     objects: Sequence[str],
 ) -> TrainingDomain:
-    """Take the limits from the training set, and the thresholds of the distances from the validation set.
+    """Take the ranges from the training set, and the thresholds of the distances from the validation set.
 
     Parameters
     ----------
@@ -119,13 +130,13 @@ def fit(
     validation : (measures, hidden)
         Of the validation spectra.
     objects : sequence of str
-        Whose the validation spectra are.
+        Object of each validation spectrum.
     """
     redshift, signal_to_noise, measures, hidden = training
     hidden = hidden.astype(float)
     mean, axes, scale, rest = _principal(hidden, DIRECTIONS)
     shape_mean, shape_axes, _, _ = _principal(measures.shape.astype(float), SHAPES)
-    limits = TrainingDomain(
+    domain = TrainingDomain(
         _range(redshift),
         _range(signal_to_noise),
         _range(measures.log_luminosity),
@@ -137,9 +148,9 @@ def fit(
         shape_axes,
         np.full(2, np.inf),
     )
-    distances = limits.hidden_distance(validation[1]), limits.shape_distance(validation[0])
-    thresholds = [Scores.of(distance, objects).threshold(RARE) for distance in distances]
-    return replace(limits, thresholds=np.array(thresholds))
+    distances = domain.hidden_distance(validation[1]), domain.shape_distance(validation[0])
+    thresholds = [Scores.of(distance, objects).threshold(WITHIN_THRESHOLD) for distance in distances]
+    return replace(domain, thresholds=np.array(thresholds))
 
 
 def _range(values: np.ndarray) -> np.ndarray:
@@ -149,12 +160,12 @@ def _range(values: np.ndarray) -> np.ndarray:
 
 
 def _principal(values: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Mean, principal directions, standard deviations along them, and the root mean square of what is across."""
+    """Mean, principal directions, standard deviations along them, and the root mean square across."""
     mean = values.mean(axis=0)
     variances, directions = np.linalg.eigh(np.cov((values - mean).T) if len(values) > 1 else np.eye(len(mean)))
     order = np.argsort(variances)[::-1][: min(number, len(mean))]
     axes = directions[:, order].T
-    # an eigenvector's sign is anyone's choice: the largest entry is made positive, so that bytes repeat
+    # the sign of an eigenvector is arbitrary: its largest entry is made positive, so that bytes repeat
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     scale = np.sqrt(np.maximum(variances[order], 1e-8))
     rest = max(float(variances.sum() - variances[order].sum()) / max(len(mean) - len(order), 1), 1e-8)

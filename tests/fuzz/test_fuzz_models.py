@@ -14,13 +14,12 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_arrays import ARRAYS
-from quasar_mass.predict import compatibility
+from quasar_mass.predict import calibration_file, compatibility
 from quasar_mass.predict.calibrate import calibrate_file
-from quasar_mass.predict.inference import StackedSpectra
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import dataset
 from quasar_mass.tables.build.pipeline import build
-from quasar_mass.uncertainty.calibration import Calibration
+from quasar_mass.uncertainty.pooling import StackedSpectra
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -53,7 +52,7 @@ def test_a_damaged_calibration_is_read_as_it_is_or_refused(original, tmp_path, e
     def check(case: Case) -> None:
         changed = case.damaged()
         path.write_bytes(changed)
-        found = watch.attempt("calibrations", lambda: (model_file.read_about(path), Calibration.load(path, name)))
+        found = watch.attempt("calibrations", lambda: (model_file.read_about(path), calibration_file.load(path, name)))
         if found is None:
             return
         watch.note("calibrations", "unchanged" if changed == content else "as h5py" if found[1] else "none in the file")
@@ -61,11 +60,11 @@ def test_a_damaged_calibration_is_read_as_it_is_or_refused(original, tmp_path, e
             return
         with h5py.File(path) as file:
             stored = {key: value[()] for key, value in file[f"{ARRAYS}/quote-{name}"].items()}
-        for key, value in found[1].limits.arrays().items():
+        for key, value in found[1].domain.arrays().items():
             np.testing.assert_array_equal(value, stored[f"limits.{key}"])
         for line, interval in found[1].intervals.items():
             np.testing.assert_array_equal(interval.scores.score, stored[f"{line}.scores."][0])
-            for key, value in interval.spread.arrays().items():
+            for key, value in interval.density.arrays().items():
                 np.testing.assert_array_equal(value, stored[f"{line}.spread.{key}"])
                 assert np.isfinite(value).all()
 
@@ -81,10 +80,10 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
     def use() -> tuple:
         quoter = Predictor.load(path, confidence=0.5)
         compatibility.check_fit(quoter.ensemble.first, data.about, path)
-        seen = quoter.see(data.flux, redshift, noise)
+        seen = quoter.view(data.flux, redshift, noise)
         compatibility.transfer_note(quoter.ensemble.first, "sdss")
         return (
-            quoter.quote(seen),
+            quoter.masses(seen),
             quoter.flags(seen, noise),
             quoter.pool(data.spectra.index.get_level_values(0), seen, stacks(data, seen)),
         )

@@ -62,7 +62,7 @@ def test_an_ensemble_gives_the_mean_and_the_spread(made):
     masses = [EasyAI.load(path).predict(data.flux) for path in paths]
     table = mass_table.predict_survey(survey, Predictor.load(paths, confidence=0.5), quiet=True)
     np.testing.assert_allclose(table["LMBH"], np.mean(masses, axis=0), atol=1e-5)
-    np.testing.assert_allclose(table["LMBH_SPREAD"], np.std(masses, axis=0, ddof=1), atol=1e-5)
+    np.testing.assert_allclose(table["LMBH_ENS_STD"], np.std(masses, axis=0, ddof=1), atol=1e-5)
     assert table["LMBH_LOW"].notna().all()
 
 
@@ -92,10 +92,10 @@ def test_one_mass_per_object_by_the_method_that_was_calibrated(made):
     rows = (frame["OBJECT"] == name).to_numpy()
     weights = frame.loc[rows, "SN"].to_numpy(float) ** 2
     stack = np.average(flux[rows], axis=0, weights=weights).astype(np.float32)
-    from quasar_mass.predict.inference import StackedSpectra
+    from quasar_mass.uncertainty.pooling import StackedSpectra
 
     stacks = StackedSpectra(flux.shape[1])
-    look = quoter.see(flux[rows], frame.loc[rows, "Z"].to_numpy(), frame.loc[rows, "SN"].to_numpy(float))
+    look = quoter.view(flux[rows], frame.loc[rows, "Z"].to_numpy(), frame.loc[rows, "SN"].to_numpy(float))
     stacks.add(np.array([name] * 4), flux[rows], look.signal_to_noise)
     pooled = quoter.pool([name] * 4, look, stacks, "stacked")
     assert pooled["LMBH"][name] == pytest.approx(EasyAI.load(paths[0]).predict(stack[None])[0], abs=1e-5)

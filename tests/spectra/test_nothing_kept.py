@@ -15,7 +15,7 @@ def test_nothing_of_a_spectrum_is_kept_once_its_mass_is_known():
     frame, flux = next(survey_tables.iterate_spectra(golden_sample.SPECTRA))
     flux = flux.copy()
     kept = weakref.ref(flux)
-    quoter.see(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(float))
+    quoter.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(float))
     quoter.ensemble.first.predict(flux)
     del flux
     gc.collect()

@@ -18,14 +18,14 @@ def test_weighted_mean_and_its_variance_are_those_of_least_squares_with_a_shared
     covariance = np.diag(0.09 / signal_to_noise**2) + 0.01  # generalised least squares, by the book
     inverse = np.linalg.inv(covariance)
     one = np.ones(3)
-    assert pooling.weighted(mass, signal_to_noise, noise) == pytest.approx(one @ inverse @ mass / (one @ inverse @ one))
-    assert noise.of_weighted(signal_to_noise) == pytest.approx(1.0 / (one @ inverse @ one))
+    assert noise.weighted_mean(mass, signal_to_noise) == pytest.approx(one @ inverse @ mass / (one @ inverse @ one))
+    assert noise.weighted_mean_variance(signal_to_noise) == pytest.approx(1.0 / (one @ inverse @ one))
 
 
 def test_many_spectra_leave_the_shared_part():
     noise = Noise(np.log(0.04), 0.0, 0.02)
-    assert noise.of_weighted(np.ones(1)) == pytest.approx(0.06)
-    assert noise.of_weighted(np.ones(10_000)) == pytest.approx(0.02, abs=1e-5)
+    assert noise.weighted_mean_variance(np.ones(1)) == pytest.approx(0.06)
+    assert noise.weighted_mean_variance(np.ones(10_000)) == pytest.approx(0.02, abs=1e-5)
 
 
 def test_noise_and_shared_part_are_told_apart():

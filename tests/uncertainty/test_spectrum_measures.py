@@ -85,17 +85,17 @@ def test_a_spectrum_like_the_training_set_has_no_flags(fitted):
 
 def test_every_kind_of_oddity_has_its_flag(fitted):
     flux = spectra(np.random.default_rng(5), 3)
-    assert all(training_domain.REDSHIFT in every for every in words(fitted, flux, z=1.9))
-    assert all(training_domain.NOISE in every for every in words(fitted, flux, signal_to_noise=300.0))
-    assert all(training_domain.LUMINOSITY in every for every in words(fitted, 30 * flux))
-    assert all(training_domain.LUMINOSITY in every for every in words(fitted, -flux))
-    assert all(training_domain.HIDDEN in every for every in words(fitted, flux, hidden=np.full((3, 20), 9.0)))
+    assert all(training_domain.FLAG_REDSHIFT in every for every in words(fitted, flux, z=1.9))
+    assert all(training_domain.FLAG_SN in every for every in words(fitted, flux, signal_to_noise=300.0))
+    assert all(training_domain.FLAG_LUMINOSITY in every for every in words(fitted, 30 * flux))
+    assert all(training_domain.FLAG_LUMINOSITY in every for every in words(fitted, -flux))
+    assert all(training_domain.FLAG_HIDDEN in every for every in words(fitted, flux, hidden=np.full((3, 20), 9.0)))
     wave = flux * (1 + 0.8 * np.sin(GRID.log_wavelength * 200))
-    assert all(training_domain.SHAPE in every for every in words(fitted, wave.astype(np.float32)))
+    assert all(training_domain.FLAG_SHAPE in every for every in words(fitted, wave.astype(np.float32)))
     trough = spectra(np.random.default_rng(6), 3, trough=(12_000, 5_000, 0.8))
-    assert all(training_domain.ABSORBED in every for every in words(fitted, trough))
+    assert all(training_domain.FLAG_BAL in every for every in words(fitted, trough))
 
 
 def test_unknown_signal_to_noise_is_no_oddity(fitted):
     found = words(fitted, spectra(np.random.default_rng(7), 5), signal_to_noise=np.nan)
-    assert not any(training_domain.NOISE in every for every in found)
+    assert not any(training_domain.FLAG_SN in every for every in found)

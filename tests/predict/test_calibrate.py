@@ -1,0 +1,126 @@
+"""Calibrating a model file: what is stored in it, whose it is, and that it comes back."""
+
+import h5py
+import numpy as np
+import pytest
+
+from quasar_mass.core.errors import ModelError
+from quasar_mass.core.survey import Grid
+from quasar_mass.network import backend
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.network.keras_io import model_arrays
+from quasar_mass.predict import calibration_file
+from quasar_mass.predict.calibrate import calibrate_file
+from quasar_mass.predict.predictor import Predictor
+from quasar_mass.uncertainty import mixture_density
+from quasar_mass.uncertainty.calibration import Calibration, Interval
+from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.pooling import Noise, Pooling
+from quasar_mass.uncertainty.training_domain import TrainingDomain
+
+# Keras 3.15's own, under NumPy 2.4.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+
+def network(seed, step=1e-3):
+    layers = backend.import_keras().layers
+    hidden = [
+        layers.Flatten(name="flat"),
+        layers.Dense(6, activation="tanh", name="dense"),
+        layers.Dense(1, name="mass"),
+    ]
+    ann = EasyAI(hidden, (Grid(step).size, 1), seed=seed)
+    ann.model.layers[-1].bias.assign([8.5])
+    return ann
+
+
+@pytest.fixture
+def calibrated(tiny_survey, tmp_path):
+    """A survey of twelve objects, an untrained network for it, calibrated; and a second one."""
+    from quasar_mass.tables import dataset
+    from quasar_mass.tables.build.pipeline import build
+
+    build(tiny_survey, step=1e-3, quiet=True)
+    data = dataset.load(tiny_survey)
+    about = dataset.describe(data.about, data.quasars, data.spectra)
+    paths = [tmp_path / "one.h5", tmp_path / "two.h5"]
+    for seed, path in enumerate(paths):
+        network(seed).save(path, about=about)
+    before = EasyAI.load(paths[0]).predict(data.flux)
+    calibrate_file(paths[:1], tiny_survey, quiet=True)
+    return tiny_survey, paths, data, before
+
+
+def test_a_calibrated_file_is_the_same_network_and_plain_keras_opens_it(calibrated):
+    import keras
+
+    _, paths, data, before = calibrated
+    np.testing.assert_array_equal(EasyAI.load(paths[0]).predict(data.flux), before)
+    plain = keras.models.load_model(paths[0])
+    np.testing.assert_allclose(plain.predict(data.flux[..., None], verbose=0)[:, 0], before, atol=1e-5)
+
+
+def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
+    survey, paths, _, _ = calibrated
+    first = calibration_file.load(paths[0], Ensemble.load(paths[:1]).name)
+    assert first.facts["kind"] == "sdss"
+    assert Predictor.load(paths[1]).calibration is None
+    assert Predictor.load(paths).calibration is None
+    calibrate_file(paths, survey, quiet=True)
+    together = Predictor.load(paths)
+    assert together.calibration.facts["models"] == 2
+    assert Predictor.load(paths[0]).calibration is not None  # the one for the first alone is still there
+    network(7).save(paths[0], about={"grid": {"step": 1e-3}})
+    assert Predictor.load(paths[0]).calibration is None
+
+
+def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(calibrated, tmp_path):
+    survey, paths, _, _ = calibrated
+    content = paths[0].read_bytes()
+    calibrate_file(paths[:1], survey, quiet=True)
+    assert paths[0].read_bytes() == content
+    with pytest.raises(TypeError):
+        model_arrays.write_arrays(paths[0], "other", {}, {"bad": object()})
+    assert paths[0].read_bytes() == content
+    assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(".*partial*"))
+
+
+def test_everything_comes_back_from_the_file(tmp_path):
+    rng = np.random.default_rng(1)
+    path = tmp_path / "model.h5"
+    network(3).save(path)
+    density = mixture_density.fit(rng.normal(size=(150, 2)), rng.normal(0, 0.2, 150), np.ones(150))
+    scores = Scores.of(rng.normal(size=30), [str(n // 2) for n in range(30)])
+    domain = TrainingDomain(*(rng.uniform(0.1, 2.0, shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
+    pooled = {"stacked 60+": Scores.of(np.arange(9.0), list("abcdefghi"))}
+    saved = Calibration(
+        {"kind": "simulated"},
+        domain,
+        {"any": Interval(density, scores, pooled)},
+        Pooling(Noise(-3.0, 1.0, 0.01), density, {"any": "mean", "MgII": "learned"}),
+    )
+    calibration_file.save(saved, path, "abc")
+    loaded = calibration_file.load(path, "abc")
+    assert loaded.facts["kind"] == "simulated"
+    assert (loaded.pooling.best, loaded.pooling.noise) == (saved.pooling.best, saved.pooling.noise)
+    assert [loaded.pooling.method(line) for line in ("any", "MgII", "CIV")] == ["mean", "learned", "mean"]
+    interval = loaded.interval("any")
+    for expected, given in (
+        (domain, loaded.domain),
+        (density, interval.density),
+        (density, loaded.pooling.learned),
+    ):
+        for name, value in expected.arrays().items():
+            np.testing.assert_array_equal(given.arrays()[name], value)
+    np.testing.assert_array_equal(interval.scores.score, scores.score)
+    np.testing.assert_array_equal(interval.scores.weight, scores.weight)
+    assert interval.pooled["stacked 60+"].threshold(0.9) == 8.0
+    assert calibration_file.load(path, "other") is None
+    with pytest.raises(ModelError, match="--line"):
+        loaded.interval("MgII")
+    with h5py.File(path, "r+") as file:
+        group = file[f"{model_arrays.ARRAYS}/{calibration_file.PREFIX}-abc"]
+        group.attrs["names"] = [name for name in group.attrs["names"] if "hidden_mean" not in name]
+    with pytest.raises(ModelError, match="calibrate the model again"):
+        calibration_file.load(path, "abc")
