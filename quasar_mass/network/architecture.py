@@ -1,7 +1,7 @@
-"""The network and its two training stages, as constants: convolutions that read lines, LSTMs that relate them.
+"""The network and its two training stages: convolutions that detect emission lines, LSTMs that relate them.
 
-The architecture is the published one; scaling, averaging and compression of the input stand in front of it as layers,
-so that the saved network takes luminosity densities in the tables' units.
+The architecture is the published one. In front of it stand layers that scale, average and compress the input, so that
+the saved network takes luminosity densities in the tables' units.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training at one learning rate, which ends with its best validation weights.
+    """A part of the training at one learning rate, which ends with the best weights on the validation set.
 
     Parameters
     ----------
@@ -40,6 +40,36 @@ AVERAGE_WIDTH = 4e-4
 # The published first convolution in dex, so that it sees the same stretch of spectrum whatever the grid's step: 50 and
 # 30 pixels at 1e-4, the published 100 and 60 at 5e-5.
 PUBLISHED_KERNEL, PUBLISHED_STRIDE = 5e-3, 3e-3
+
+
+def recipe(about: dict | None) -> str:
+    """Say in words how a network was trained.
+
+    Parameters
+    ----------
+    about : dict or None
+        The description in its model file.
+
+    Returns
+    -------
+    str
+        For example ``"trained on the survey alone in two Nadam stages (1e-3, 1e-5)"``, or ``"unknown"``.
+    """
+    about = about or {}
+    if about.get("recipe"):
+        return about["recipe"]
+    rates = [stage.get("learning_rate") for stage in about.get("stages") or ()]
+    if not rates:
+        return "unknown"
+    if "pretrained_on" in about:
+        return "pre-trained on simulated quasars" + (", then trained on the survey's labels" if rates[1:] else " alone")
+    number = {1: "one Nadam stage", 2: "two Nadam stages"}.get(len(rates), f"{len(rates)} Nadam stages")
+    return f"trained on the survey alone in {number} ({', '.join(map(_power_of_ten, rates))})"
+
+
+def _power_of_ten(rate: float) -> str:
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def layers(step: float = 1e-4) -> list:
@@ -104,7 +134,7 @@ def published_layers(step: float = 1e-4) -> list:
 
 
 def _sequence_to_mass(keras) -> list:
-    """From what the convolutions found, blue to red, to a mass."""
+    """The layers from the convolutions' features, ordered by wavelength, to a mass."""
     k = keras.layers
     return [
         k.LSTM(128, return_sequences=True, name="sequence"),

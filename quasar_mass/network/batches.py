@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from quasar_mass.core.errors import ModelError, TableError
+from quasar_mass.core.errors import ModelError, TableError, first_line
 from quasar_mass.core.parallel import cores
 from quasar_mass.network.backend import import_keras
 from quasar_mass.tables.scratch_array import ScratchArray
@@ -120,7 +120,7 @@ def as_float32(values, what: str) -> np.ndarray | ScratchArray:
     try:
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TableError(what, expected="an array of numbers", got=str(error), do="pass a rectangular array") from error
+        raise TableError(what, f"is no rectangular array of numbers ({first_line(error)})") from error
 
 
 def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArray:
@@ -151,9 +151,8 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArr
     if not fits:
         raise ModelError(
             what,
-            expected=f"shape (n, {', '.join(map(str, shape))}), as the network takes it",
-            got=str(given),
-            do="put the spectra on the network's grid",
+            f"the shape is {given}, but the network takes (n, {', '.join(map(str, shape))}); "
+            "put the spectra on the network's grid",
         )
     check_finite(spectra, what)
     return spectra
@@ -166,10 +165,7 @@ def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | Scr
     label = as_float32(label, f"the labels of {what}").reshape(-1)
     if len(spectra) != len(label) or len(label) == 0:
         raise TableError(
-            what,
-            expected="one label per spectrum, and at least one",
-            got=f"{len(spectra)} spectra and {len(label)} labels",
-            do="pass matching arrays",
+            what, f"there are {len(spectra)} spectra and {len(label)} labels; pass one label per spectrum, at least one"
         )
     check_finite(label, f"the labels of {what}")
     return spectra, label
@@ -182,9 +178,8 @@ def check_finite(values: np.ndarray | ScratchArray, what: str) -> None:
     if bad.size:
         raise TableError(
             what,
-            expected="finite values",
-            got=f"NaN or infinite ones in {bad.size} of {len(values)} rows (the first is row {bad[0]})",
-            do="leave those rows out",
+            f"values are NaN or infinite in {bad.size} of {len(values)} rows (the first is row {bad[0]}); "
+            "leave those rows out",
         )
 
 

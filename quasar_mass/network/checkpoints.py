@@ -22,12 +22,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep another process from the same training while this one is at it.
+        """Keep other processes from the same training during the block.
 
         Raises
         ------
         LockError
-            If another one is at it.
+            If another process is at it.
         """
         self.last.parent.mkdir(parents=True, exist_ok=True)
         lock = self.last.with_name(f".{self.stage.name}-{self.fingerprint[:8]}.lock")
@@ -35,7 +35,7 @@ class Checkpoints:
             yield
 
     def resume(self, model, say) -> tuple[list[dict], dict | None]:
-        """Put the model where the last finished training epoch left it; the rows so far, and the best state."""
+        """Put the model where the last finished training epoch left it; the rows so far, and the best one's state."""
         if not self.last.exists():
             return [], None
         try:
@@ -50,7 +50,7 @@ class Checkpoints:
         return rows, best
 
     def write(self, model, rows: list[dict], improved: bool) -> None:
-        """Write the state after a training epoch; the best one first, so that `last` never refers to what is not."""
+        """Write the state after a training epoch; `best` first, so that `last` never refers to a file not there."""
         state = {
             "fingerprint": self.fingerprint,
             "history": rows,
@@ -60,11 +60,12 @@ class Checkpoints:
             model_file.save(model, path, {"checkpoint": state}, place=atomic_write)
 
     def _read(self, path: Path) -> tuple[dict, list[dict]]:
-        loaded, about = model_file.load(path)
-        state = (about or {}).get("checkpoint", {})
+        file = model_file.read(path)
+        state = (file.about or {}).get("checkpoint", {})
         if state.get("fingerprint") != self.fingerprint:
-            raise ModelError(path, expected="this training's checkpoint", got="another file", do="let it be replaced")
-        return snapshot(loaded) | {"random": [np.asarray(value) for value in state["random"]]}, state["history"]
+            raise ModelError(path, "is no checkpoint of this training; it will be replaced")
+        random = [np.asarray(value) for value in state["random"]]
+        return snapshot(file.network()) | {"random": random}, state["history"]
 
 
 def snapshot(model) -> dict:

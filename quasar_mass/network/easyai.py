@@ -1,7 +1,7 @@
 """EasyAI: build, train in stages, evaluate, predict, save and load a Keras network, the same way every time.
 
-Keras stands underneath in plain sight as `EasyAI.model`. What this wrapper adds: seeds and determinism before anything
-is built, training that resumes exactly where it stopped, and a model file that describes itself.
+Keras is used underneath and can be reached as `EasyAI.model`. This class adds seeds and determinism before anything is
+built, training that resumes exactly where it stopped, and a model file that describes itself.
 """
 
 import contextlib
@@ -10,32 +10,46 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass.core import evaluation
-from quasar_mass.core.errors import ModelError
+from quasar_mass.core.errors import ModelError, first_line
 from quasar_mass.network import architecture, backend
 from quasar_mass.network.batches import Arrays, batches, checked_pair, checked_spectra, digest, forward
 from quasar_mass.network.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.network.devices import MultiDevice
 from quasar_mass.network.keras_io import model_file
+from quasar_mass.network.keras_io.model_file import ModelFile
 
-HISTORY = ("stage", "training_epoch", "loss", "val_loss", "rmse", "val_rmse")
-BIG_BATCH = 512  # spectra per step where nothing is learnt: the result is the same, the steps are fewer
+SCORES = ("loss", "val_loss", "rmse", "val_rmse")
+HISTORY = {"stage": object, "training_epoch": int, **dict.fromkeys(SCORES, float), "kept": bool}  # columns and types
+BIG_BATCH = 512  # spectra per step without training: the result is the same, the steps are fewer
 FIRST_LEARNING_RATE = 1e-3  # of a network that is saved before it was trained; each stage sets its own
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What all stages of one call of `EasyAI.train` have in common."""
+
+    batch_size: int
+    devices: int
+    choose: bool
+    quiet: bool
+
+
 class EasyAI:
-    """A regression network that takes spectra and gives one number each.
+    """A regression network: one number, such as a black-hole mass, for each spectrum.
 
     Parameters
     ----------
     layers : sequence of keras.Layer
-        The last one gives one value per spectrum. They are rebuilt from their configuration, since a Keras layer
-        draws its random numbers when it is made, which is before the seed could be set here.
+        The last one gives one value per spectrum, for example ``Dense(1)``. `architecture.layers` makes those of this
+        project. They are rebuilt from their configuration, since a Keras layer draws its random numbers when it is
+        made, before the seed is set here.
     input_shape : tuple of int
         Of one spectrum, for example ``(grid.size, 1)``.
     seed : int
@@ -47,14 +61,52 @@ class EasyAI:
         The network itself, compiled.
     seed : int
     history : DataFrame
-        One row per training epoch, all stages: stage, training_epoch, loss, val_loss, rmse, val_rmse.
+        A row for each training epoch of all stages: stage, training_epoch, loss, val_loss, rmse, val_rmse (dex) and
+        kept. Training epoch 0 stands for the weights that a stage starts from; it has no training loss. ``kept`` is
+        true in one row of each stage, whose weights it ended with.
     about : dict or None
-        What the file this was loaded from says of it; empty if it was not loaded, None if that file says nothing.
+        The description in the file this was loaded from; empty if it was not loaded, None if that file has none.
 
     Raises
     ------
     ModelError
         If the layers cannot be rebuilt, do not fit the input or each other, or do not end in one value.
+
+    Examples
+    --------
+    A small network learns the mean of 12 pixels:
+
+    >>> import numpy as np
+    >>> from quasar_mass.network.architecture import Stage
+    >>> from quasar_mass.network.backend import import_keras
+    >>> from quasar_mass.network.easyai import EasyAI
+    >>> spectra = np.random.default_rng(0).normal(0.4, 0.1, (200, 12))
+    >>> mass = 8.0 + spectra.mean(axis=1)
+    >>> layers = import_keras().layers
+    >>> ann = EasyAI([layers.Flatten(), layers.Dense(1)], input_shape=(12, 1), seed=1)
+    >>> history = ann.train(
+    ...     (spectra[:150], mass[:150]),
+    ...     (spectra[150:], mass[150:]),
+    ...     stages=[Stage("only", learning_rate=0.1, training_epochs=30)],
+    ...     quiet=True,
+    ... )
+    >>> len(history)  # the weights it starts from, and 30 training epochs
+    31
+    >>> ann.predict(spectra[:5]).shape
+    (5,)
+    >>> ann.evaluate((spectra[150:], mass[150:]))["rmse"] < 0.5
+    True
+
+    It is saved to one file, which Keras opens as well, and loaded again:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ann.save(f"{folder}/small.h5", about={"label": "the mean of the pixels plus 8"})
+    ...     loaded = EasyAI.load(f"{folder}/small.h5")
+    >>> loaded.about["label"]
+    'the mean of the pixels plus 8'
+    >>> bool((loaded.predict(spectra) == ann.predict(spectra)).all())
+    True
     """
 
     def __init__(self, layers: Sequence, input_shape: tuple, seed: int = 42) -> None:
@@ -70,9 +122,8 @@ class EasyAI:
         except Exception as error:  # Keras raises every kind
             raise ModelError(
                 "the layers",
-                expected=f"layers that can be rebuilt from their configuration and take {tuple(input_shape)}",
-                got=f"{type(error).__name__} ({str(error).strip().splitlines()[0].rstrip('.:')})",
-                do="change the layers (no Lambda) or the input shape",
+                f"do not make a network for spectra of shape {tuple(input_shape)} ({first_line(error)}); "
+                "change the layers or the input shape",
             ) from error
         self._adopt(model, "the layers", seed, about={})
         self._compile(FIRST_LEARNING_RATE)
@@ -81,15 +132,20 @@ class EasyAI:
         if isinstance(model.input_shape, list) or model.output_shape != (None, 1):
             raise ModelError(
                 where,
-                expected="one input and one output value per spectrum",
-                got=f"inputs {model.input_shape}, outputs {model.output_shape}",
-                do="end with Dense(1)",
+                f"must have one input and give one value per spectrum, not inputs {model.input_shape} and outputs "
+                f"{model.output_shape}; end with Dense(1)",
             )
         self.model, self.seed, self.about = model, seed, about
-        known = about or {}
-        self.history = pd.DataFrame(known.get("history", []), columns=list(HISTORY))
-        self._stages = list(known.get("stages", []))
-        self._versions = known.get("versions") or (backend.versions() if about == {} else None)
+        facts = about or {}
+        self._stages = list(facts.get("stages", []))
+        self._versions = facts.get("versions") or (backend.versions() if about == {} else None)
+        try:
+            kept = [(stage.get("name"), stage.get("kept_training_epoch")) for stage in self._stages]
+            # files of earlier versions have no column `kept`
+            rows = [{"kept": (row["stage"], row["training_epoch"]) in kept} | row for row in facts.get("history") or ()]
+            self.history = _history(rows)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ModelError(where, "has a training history that is no table of numbers; save it again") from error
 
     # --- training -------------------------------------------------------------------------------------------------
     def train(
@@ -104,10 +160,14 @@ class EasyAI:
         choose: bool = True,
         quiet: bool = False,
     ) -> pd.DataFrame:
-        """Train in stages; each ends with its best validation weights, from which the next one starts.
+        """Train in stages; each ends with the weights of the lowest validation loss, from which the next one starts.
 
-        Stopped at any moment and started again with the same arguments, it goes on after the last finished training
-        epoch and ends with the very weights it would have had. An interrupted call leaves this network as it was.
+        The weights that a stage starts from compete as training epoch 0: no stage ends with a higher validation loss
+        than it started with.
+
+        Stopped at any moment and started again with the same arguments, the training goes on after the last finished
+        training epoch and ends with exactly the weights it would have had. An interrupted call leaves this network as
+        it was.
 
         Parameters
         ----------
@@ -115,26 +175,26 @@ class EasyAI:
             Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). Those of
             `dataset.stream` are read from disk batch by batch. `training` may also be a source that makes its batches
             itself (`augmentation`).
-        stages : sequence of network.Stage
+        stages : sequence of architecture.Stage
             Name, learning rate and number of training epochs of each.
         checkpoints : path, optional
             Folder for `<stage>-<fingerprint>-last.h5` and `-best.h5`. The fingerprint covers the network, its weights,
-            the data, the stage, batch size, seed and versions: no other training's files are touched.
+            the data, the stage, batch size, seed and versions: the files of other trainings are not touched.
         batch_size : int
             Spectra per step.
         devices : int
-            Of the backend's accelerators (without any: processors), among which each batch is dealt out. The losses are
-            those of one device but for rounding; Dropout and the like draw otherwise on TensorFlow.
+            How many of the backend's accelerators (processors if it has none) share each batch. The losses are those
+            of one device but for rounding; Dropout and the like draw other random numbers on TensorFlow.
         choose : bool
-            If not, each stage ends with its last weights: for a stage that learns another target than the validation
-            labels, which then only watch.
+            If false, each stage ends with its last weights: for a stage that learns another target than the validation
+            labels.
         quiet : bool
             Print nothing.
 
         Returns
         -------
         DataFrame
-            The rows of `history` that this call trained or found finished.
+            The rows of `history` that belong to this call.
 
         Raises
         ------
@@ -145,92 +205,96 @@ class EasyAI:
         LockError
             If another process is at the same training, with the same checkpoints.
         """
-        keras = backend.deterministic_keras(self.seed)
+        backend.deterministic_keras(self.seed)
         shape = self.model.input_shape[1:]
         if not hasattr(training, "take"):
             training = Arrays(*checked_pair(training, shape, "the training set"))
         validation = Arrays(*checked_pair(validation, shape, "the validation set"))
         data = [training.digest(), validation.digest()] if checkpoints is not None else None
+        options = _Options(batch_size, devices, choose, quiet)
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
             for stage in stages:
                 self._compile(stage.learning_rate)
-                spread = MultiDevice(self.model, devices, batch_size) if devices > 1 else None
                 files = None
                 if checkpoints is not None:
-                    files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, batch_size, devices, data))
+                    files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, options, data))
                 with files.alone() if files else contextlib.nullcontext():
-                    found = self._train_stage(
-                        keras, stage, training, validation, files, batch_size, spread, choose, quiet
-                    )
-                rows += found
-                best = min(found, key=lambda row: row["val_loss"], default=None) if choose else (found or [None])[-1]
+                    trained = self._train_stage(stage, training, validation, files, options)
+                rows += trained
+                kept = next(row for row in trained if row["kept"])
                 records.append(
-                    {"name": stage.name, "learning_rate": stage.learning_rate, "training_epochs": stage.training_epochs}
-                    | ({"kept_training_epoch": best["training_epoch"], "val_rmse": best["val_rmse"]} if best else {})
+                    {
+                        "name": stage.name,
+                        "learning_rate": stage.learning_rate,
+                        "training_epochs": stage.training_epochs,
+                        "kept_training_epoch": kept["training_epoch"],
+                        "val_rmse": kept["val_rmse"],
+                    }
                 )
         except BaseException:
-            # Half-trained weights would start another training, which no checkpoint belongs to.
+            # Half-trained weights would start another training, to which no checkpoint belongs.
             self._compile(before[1])
             restore(self.model, before[0])
             raise
         self._stages += records
         self._versions = backend.versions()
-        trained = pd.DataFrame(rows, columns=list(HISTORY))
+        trained = _history(rows)
         self.history = pd.concat([self.history, trained], ignore_index=True) if len(self.history) else trained.copy()
         return trained
 
-    def _train_stage(
-        self, keras, stage, training, validation, files, batch_size: int, spread, choose: bool, quiet: bool
-    ) -> list[dict]:
+    def _train_stage(self, stage, training, validation, files: Checkpoints | None, options: _Options) -> list[dict]:
+        """Train one stage and leave the model with the weights it keeps; the rows of `history`."""
+
         def say(text: str) -> None:
-            if not quiet:
+            if not options.quiet:
                 print(f"{stage.name}  {text}", flush=True)
 
-        rows, best = files.resume(self.model, say) if files else ([], None)
-        best_loss = min((row["val_loss"] for row in rows), default=np.inf)
+        keras = backend.import_keras()
+        several = MultiDevice(self.model, options.devices, options.batch_size) if options.devices > 1 else None
         to_validate = batches(keras, validation, BIG_BATCH)
+        start = snapshot(self.model)
+        rows = [_row(stage, 0, _validation_scores(self.model, to_validate))]
+        resumed, best = files.resume(self.model, say) if files else ([], None)
+        rows += resumed
         width = len(str(stage.training_epochs))
-        for epoch in range(len(rows) + 1, stage.training_epochs + 1):
+        for epoch in range(len(rows), stage.training_epochs + 1):
             began = time.monotonic()
-            # The order is a function of seed, stage and training epoch alone, so that it needs no memory.
+            # The order depends on seed, stage and training epoch alone, so that it needs no memory.
             name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
             order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training))
-            shuffled = batches(keras, training, batch_size, order, seed=[self.seed, name, epoch])
-            if spread is None:
-                found = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
-                logs = {key: values[-1] for key, values in found.items()}
+            shuffled = batches(keras, training, options.batch_size, order, seed=[self.seed, name, epoch])
+            if several is None:
+                fitted = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
+                scores = {key: values[-1] for key, values in fitted.items()}
             else:
-                logs = spread.fit(shuffled)
-                # On one device: TensorFlow 2.21's evaluation on several gives another loss now and then.
-                found = self.model.evaluate(to_validate, verbose=0, return_dict=True)
-                logs |= {f"val_{key}": value for key, value in found.items()}
-            row = {"stage": stage.name, "training_epoch": epoch}
-            row |= {key: float(logs[key]) for key in HISTORY[2:]}
-            if not np.isfinite(row["val_loss"]):
-                raise ModelError(
-                    f"stage {stage.name}, training epoch {epoch}",
-                    expected="a finite validation loss",
-                    got=f"{row['val_loss']}",
-                    do="lower the learning rate or look at the spectra",
-                )
+                # Validated on one device: TensorFlow 2.21's evaluation on several gives another loss now and then.
+                scores = several.fit(shuffled) | _validation_scores(self.model, to_validate)
+            row = _row(stage, epoch, scores)
+            improved = row["val_loss"] < min((row["val_loss"] for row in rows[1:]), default=np.inf)
             rows.append(row)
-            improved = row["val_loss"] < best_loss
             if improved:
-                best, best_loss = snapshot(self.model), row["val_loss"]
+                best = snapshot(self.model)
             if files:
-                files.write(self.model, rows, improved)
+                files.write(self.model, rows[1:], improved)
             say(
                 f"training epoch {epoch:{width}}/{stage.training_epochs}  loss {row['loss']:.4f}  validation RMSE "
-                f"{row['val_rmse']:.4f} dex  {'(best)' if improved else '':6}  {time.monotonic() - began:.1f} s"
+                f"{row['val_rmse']:.4f} dex  {'(best)' if row is _best(rows) else '':6}  "
+                f"{time.monotonic() - began:.1f} s"
             )
-        if best is not None and choose:
-            restore(self.model, best)
-        return rows
+        kept = _best(rows) if options.choose else rows[-1]
+        epoch = kept["training_epoch"]
+        if options.choose:
+            restore(self.model, best if epoch else start)
+        say(
+            f"keeps the weights {f'of training epoch {epoch}' if epoch else 'that it started from'}: validation RMSE "
+            f"{kept['val_rmse']:.4f} dex"
+        )
+        return [row | {"kept": row is kept} for row in rows]
 
     def _compile(self, optimizer) -> None:
-        """Loss and metric as objects: a file compiled with their names is one that Keras refuses to load."""
+        """Compile with loss and metric as objects: Keras refuses to load a file compiled with their names."""
         keras = backend.import_keras()
         if isinstance(optimizer, float):
             # Named, since Keras would number it, and the numbers would enter the files.
@@ -242,19 +306,19 @@ class EasyAI:
         )
         optimizer.build(self.model.trainable_variables)
 
-    def _fingerprint(self, stage, batch_size: int, devices: int, data: list[str]) -> str:
-        """SHA-256 of everything the course of a stage depends on."""
+    def _fingerprint(self, stage, options: _Options, data: list[str]) -> str:
+        """SHA-256 of everything that a stage's training depends on."""
         keras = backend.import_keras()
         start = snapshot(self.model)
         what = {
             "network": self.model.get_config(),
             "stage": [stage.name, stage.learning_rate, stage.training_epochs],
-            "batch_size": batch_size,
+            "batch_size": options.batch_size,
             "seed": self.seed,
             "data": data,
             "start": digest(start["weights"] + start["random"]),
             "versions": [keras.__version__, *backend.name_and_version()],
-        } | ({"devices": devices} if devices > 1 else {})  # several round otherwise than one
+        } | ({"devices": options.devices} if options.devices > 1 else {})  # several round in another way than one
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
     # --- use ------------------------------------------------------------------------------------------------------
@@ -286,7 +350,7 @@ class EasyAI:
         return forward(self.model, spectra, batch_size)[0].reshape(-1).astype(np.float64)
 
     def checked(self, spectra) -> np.ndarray:
-        """Give spectra as the network takes them, float32 of shape (n, pixels, 1); errors as of `predict`."""
+        """Give spectra as float32 of shape (n, pixels, 1), as the network takes them; errors as of `predict`."""
         return checked_spectra(spectra, self.model.input_shape[1:], "the spectra")
 
     def evaluate(self, test: tuple) -> dict:
@@ -307,39 +371,70 @@ class EasyAI:
         path : path
             Ends in `.h5`.
         about : dict, optional
-            What a user of the file must know (grid, units, label, survey, ...); added to what the file this was loaded
-            from said. Versions, seed, stages, history and the number of parameters come on top. No time stamps: the
-            same network gives the same bytes.
+            What a user of the file must know (grid, units, label, survey, ...); added to the description in the file
+            that this was loaded from. Versions, seed, stages, history, recipe (`architecture.recipe`) and number of
+            parameters are added. No time stamps: the same network gives the same bytes.
 
         Raises
         ------
         ModelError
             If `about` is not JSON or too long, or the path does not end in `.h5`.
         """
-        facts = {
+        history = self.history.astype(object).where(self.history.notna(), None)
+        facts = {key: value for key, value in (self.about or {}).items() if key != "recipe"} | (about or {})
+        facts |= {
             "versions": self._versions,
             "seed": self.seed,
             "stages": self._stages,
-            "history": self.history.to_dict("records"),
+            "history": history.to_dict("records"),
             "parameters": self.model.count_params(),
         }
-        model_file.save(self.model, path, {**(self.about or {}), **(about or {}), **facts})
+        model_file.save(self.model, path, facts | {"recipe": architecture.recipe(facts)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "EasyAI":
+    def load(cls, path: str | os.PathLike | ModelFile) -> "EasyAI":
         """Load a network from a file of `save`, or from any Keras `.h5` that takes spectra and gives one number.
+
+        Parameters
+        ----------
+        path : path or ModelFile
+            A file that `model_file.read` has read is not opened again.
 
         Raises
         ------
         ModelError
             If the file cannot be used.
         """
-        # The file is looked at before TensorFlow is imported: a wrong path fails at once.
-        seed = (model_file.read_about(path) or {}).get("seed", 42)
-        backend.deterministic_keras(seed)
-        model, about = model_file.load(path)
+        # The file is read before TensorFlow is imported: a wrong path fails at once.
+        file = path if isinstance(path, ModelFile) else model_file.read(path)
+        backend.deterministic_keras((file.about or {}).get("seed", 42))
+        model = file.network()
         ann = cls.__new__(cls)
-        ann._adopt(model, path, seed, about)
+        ann._adopt(model, file.path, (file.about or {}).get("seed", 42), file.about)
         if not model.compiled:
             ann._compile(FIRST_LEARNING_RATE)
         return ann
+
+
+def _row(stage, epoch: int, scores: dict) -> dict:
+    """A row of the history; ModelError where the validation loss is not finite."""
+    row = {"stage": stage.name, "training_epoch": epoch}
+    row |= {key: float(scores[key]) if key in scores else None for key in SCORES}
+    if not np.isfinite(row["val_loss"]):
+        raise ModelError(
+            f"stage {stage.name}, training epoch {epoch}",
+            f"the validation loss is {row['val_loss']}; lower the learning rate or look at the spectra",
+        )
+    return row
+
+
+def _best(rows: list[dict]) -> dict:
+    return min(rows, key=lambda row: row["val_loss"])
+
+
+def _validation_scores(model, to_validate) -> dict:
+    return {f"val_{key}": value for key, value in model.evaluate(to_validate, verbose=0, return_dict=True).items()}
+
+
+def _history(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(HISTORY)).astype(HISTORY)

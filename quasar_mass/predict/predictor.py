@@ -114,11 +114,11 @@ class Predictor:
         """
         with ThreadPoolExecutor(1) as thread:  # network and measures each leave processor time that the other uses
             measuring = thread.submit(spectrum_measures.measure, flux, redshift, self.grid)
-            output = self.ensemble.look(flux)
+            output = self.ensemble.outputs(flux)
             measures = measuring.result()
         known = np.asarray(signal_to_noise, float)
         sn = np.where(np.isfinite(known), known, measures.signal_to_noise)
-        return NetworkView(np.asarray(redshift, float), sn, output.mass, output.spread, output.hidden, measures)
+        return NetworkView(np.asarray(redshift, float), sn, output.mass, output.ens_std, output.hidden, measures)
 
     def masses(self, view: NetworkView) -> pd.DataFrame:
         """Masses with their intervals.
@@ -179,7 +179,7 @@ class Predictor:
 
     def objects(self, names: Sequence[str], view: NetworkView, stacks: StackedSpectra) -> ObjectSpectra:
         """Group spectra by object, for pooling; needs a calibration. Parameters as of `pool`."""
-        return object_spectra(names, view, stacks, self.ensemble.look, self.calibration.domain.project)
+        return object_spectra(names, view, stacks, self.ensemble.outputs, self.calibration.domain.project)
 
     def pool(self, names: Sequence[str], view: NetworkView, stacks: StackedSpectra, method: str = "") -> pd.DataFrame:
         """One mass for each object.

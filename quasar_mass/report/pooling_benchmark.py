@@ -75,7 +75,7 @@ def _one(one: monitored.Monitored, quoter: Predictor) -> dict:
     """What is kept of a quasar: not its spectra."""
     return {
         "objects": calibrate.view_object(quoter, one),
-        "bare": float(quoter.ensemble.look(one.bare[None]).mass[0]),
+        "bare": float(quoter.ensemble.outputs(one.bare[None]).mass[0]),
         "label": one.label,
         "truth": one.truth,
         "truth_mgii": one.truth_mgii,

@@ -6,9 +6,9 @@ import json
 import h5py
 import numpy as np
 from hypothesis import strategies as st
-from mutations import NUMBERS, SHARES, WORDS, Case, Mutation, damage, either
+from mutations import NUMBERS, SHARES, WORDS, Case, Mutation, either
 
-from quasar_mass.network.keras_io.hdf5 import SEAL_SIZE
+from quasar_mass.network.keras_io.model_file import CHECKSUM_SIZE
 
 JSON = ("model_config", "training_config", "quasar_mass")
 ANY = st.one_of(
@@ -127,14 +127,14 @@ def _array(draw) -> Mutation:
     return Mutation(f"array({share}, {kind}, {value})", _changed(change))
 
 
-def unsealed(content: bytes) -> bytes:
-    """The file without its checksum, as a program that means harm would leave it; with it, no damage gets far."""
-    return content[:-SEAL_SIZE]
+def without_checksum(content: bytes) -> bytes:
+    """The file as another program would write it; with its checksum, no damage gets far."""
+    return content[:-CHECKSUM_SIZE]
 
 
 def hdf5_damage(content: bytes) -> st.SearchStrategy[Case]:
-    """One mutation, seldom two."""
-    some = either(_said(), _said(), _attribute(), _array(), _array(), damage())
+    """One mutation of what the file says, seldom two; the file stays one that HDF5 can read."""
+    some = either(_said(), _said(), _attribute(), _array(), _array())
     return either(st.tuples(some), st.tuples(some), st.tuples(some, some)).flatmap(
         lambda damages: st.just(Case(content, damages))
     )

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import watch
-from hdf5_mutations import hdf5_damage, unsealed
+from hdf5_mutations import hdf5_damage, without_checksum
 from mutations import Case
 
 from quasar_mass.core.survey import Grid, Survey
@@ -41,7 +41,7 @@ def original(_tiny_original, tmp_path_factory) -> tuple[bytes, str, dataset.Data
     calibrate_file([path], survey, fresh=0, quiet=True)
     with h5py.File(path) as file:
         (name,) = file[ARRAYS]
-    return unsealed(path.read_bytes()), name.removeprefix("quote-"), data
+    return without_checksum(path.read_bytes()), name.removeprefix("quote-"), data
 
 
 @pytest.mark.parametrize("examples", [80, pytest.param(900, marks=pytest.mark.slow)])

@@ -1,5 +1,7 @@
 """EasyAI: the same seed gives the same network, training resumes exactly, and errors say what to do."""
 
+import doctest
+
 import numpy as np
 import pytest
 
@@ -149,21 +151,51 @@ def test_a_corrupt_checkpoint_is_said_and_replaced(straight, tmp_path, capsys, w
     assert model_file.read_about(path)["checkpoint"]["history"]
 
 
-def test_a_stage_ends_with_its_best_validation_weights():
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_a_stage_that_only_gets_worse_keeps_the_weights_it_started_from(tmp_path, capsys, checkpoints):
+    ann = tiny()
+    train(ann, stages=ONE)
+    weights, rmse = ann.model.get_weights(), ann.evaluate(VALIDATION)["rmse"]
+    absurd = (Stage("absurd", 30.0, 3),)
+    folder = {"checkpoints": tmp_path} if checkpoints else {}
+    for _ in range(1 + checkpoints):  # the second time it is all taken from checkpoints
+        again = EasyAI.load(saved(ann, tmp_path)) if checkpoints else ann
+        rows = train(again, stages=absurd, quiet=False, **folder)
+        assert rows["training_epoch"].tolist() == [0, 1, 2, 3]
+        assert rows["kept"].tolist() == [True, False, False, False]
+        assert rows["val_rmse"][0] == pytest.approx(rmse, rel=1e-5)
+        assert rows["val_rmse"][1:].min() > rmse
+        assert "absurd  keeps the weights that it started from" in capsys.readouterr().out
+        assert again.evaluate(VALIDATION)["rmse"] == pytest.approx(rmse, rel=1e-5)
+        for left, right in zip(again.model.get_weights(), weights, strict=True):
+            assert np.array_equal(left, right)
+        loaded = EasyAI.load(saved(again, tmp_path))
+        assert loaded.about["stages"][-1]["kept_training_epoch"] == 0
+        assert loaded.history.equals(again.history)
+
+
+def saved(ann: EasyAI, folder):
+    ann.save(folder / "saved.h5")
+    return folder / "saved.h5"
+
+
+def test_a_stage_ends_with_the_weights_of_its_best_training_epoch():
     ann = tiny()
     # At this rate the last training epoch is not the best one.
     rows = train(ann, stages=(Stage("wild", 1.0, 4),))
-    best = rows["val_rmse"].min()
-    assert best < rows["val_rmse"].iloc[-1]
-    assert ann.evaluate(VALIDATION)["rmse"] == pytest.approx(best, rel=1e-5)
+    kept = rows[rows["kept"]]["val_rmse"].item()
+    assert kept == rows["val_rmse"].min() < rows["val_rmse"].iloc[-1]
+    assert rows["val_rmse"].idxmin() > 0
+    assert ann.evaluate(VALIDATION)["rmse"] == pytest.approx(kept, rel=1e-5)
 
 
-def test_one_line_per_training_epoch(capsys):
+def test_one_line_per_training_epoch_and_one_that_says_which_is_kept(capsys):
     train(tiny(), stages=TWO, quiet=False)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert lines[0].startswith("one  training epoch 1/2  loss ")
     assert " dex  (best)  " in lines[0]
+    assert lines[2].startswith("one  keeps the weights of training epoch 2: validation RMSE ")
     train(tiny(), stages=TWO)
     assert capsys.readouterr().out == ""
 
@@ -194,7 +226,7 @@ def test_a_loaded_network_trains_on(straight, tmp_path):
     straight.save(tmp_path / "model.h5")
     loaded = EasyAI.load(tmp_path / "model.h5")
     train(loaded, stages=TWO[1:])
-    assert loaded.history["stage"].tolist() == ["one"] * 4 + ["two"]
+    assert loaded.history["stage"].tolist() == ["one"] * 5 + ["two"] * 2
 
 
 def test_predictions_do_not_depend_on_shape_or_company(straight):
@@ -221,7 +253,7 @@ def test_errors_name_what_is_wrong(straight):
         straight.train((spectra, np.where(np.arange(20) == 4, np.inf, label)), VALIDATION, stages=ONE)
     with pytest.raises(TableError, match="at least one"):
         straight.train((spectra[:0], label[:0]), VALIDATION, stages=ONE)
-    with pytest.raises(ModelError, match=r"expected shape \(n, 12, 1\).*got \(20, 11\)"):
+    with pytest.raises(ModelError, match=r"\(20, 11\).*\(n, 12, 1\)"):
         straight.predict(spectra[:, 1:])
 
 
@@ -229,7 +261,7 @@ def test_layers_that_do_not_fit_are_refused():
     k = backend.import_keras().layers
     with pytest.raises(ModelError, match="the layers"):
         EasyAI(tiny_layers(), (2, 1))  # shorter than the kernel
-    with pytest.raises(ModelError, match="one output value"):
+    with pytest.raises(ModelError, match="one value per spectrum"):
         EasyAI([k.Flatten(), k.Dense(2)], (PIXELS, 1))
     with pytest.raises(ModelError, match="Lambda"):
         EasyAI([k.Lambda(lambda x: x), k.Flatten(), k.Dense(1)], (PIXELS, 1))
@@ -241,6 +273,29 @@ def test_a_diverging_training_stops_with_a_sentence():
     with pytest.raises(ModelError, match="lower the learning rate"):
         ann.train(huge, huge, stages=ONE, quiet=True)
     assert same(ann, tiny())
+
+
+def test_the_recipe_says_how_a_network_was_trained(straight, tmp_path):
+    one, two = ({"learning_rate": rate} for rate in (1e-3, 1e-5))
+    assert architecture.recipe({"stages": [one, two]}) == (
+        "trained on the survey alone in two Nadam stages (1e-3, 1e-5)"
+    )
+    shipped = "pre-trained on simulated quasars, then trained on the survey's labels"
+    assert architecture.recipe({"stages": [one, two], "pretrained_on": {}}) == shipped
+    assert architecture.recipe({"stages": [one], "pretrained_on": {}}) == "pre-trained on simulated quasars alone"
+    assert architecture.recipe({"stages": []}) == architecture.recipe(None) == "unknown"
+
+    loaded = EasyAI.load(saved(straight, tmp_path))
+    assert loaded.about["recipe"] == "trained on the survey alone in one Nadam stage (1e-2)"
+    train(loaded, stages=TWO[1:])
+    again = EasyAI.load(saved(loaded, tmp_path))
+    assert again.about["recipe"] == "trained on the survey alone in two Nadam stages (1e-2, 1e-3)"
+
+
+def test_the_example_in_the_documentation_runs():
+    done = doctest.testmod(easyai)
+    assert done.attempted > 5
+    assert done.failed == 0
 
 
 @pytest.mark.parametrize("layers", [architecture.layers, architecture.published_layers])
@@ -261,7 +316,8 @@ def test_a_stage_that_must_not_choose_ends_with_its_last_weights():
     chosen, last = tiny(), tiny()
     rows = train(chosen, stages=wild)
     train(last, stages=wild, choose=False)
-    assert rows["val_loss"].idxmin() < 3
+    assert rows["val_loss"].idxmin() < 4
     assert last.history["val_rmse"].tolist() == rows["val_rmse"].tolist()
+    assert last.history["kept"].tolist() == [False] * 4 + [True]
     assert last.evaluate(VALIDATION)["rmse"] == pytest.approx(rows["val_rmse"].iloc[-1], rel=1e-4)
     assert chosen.evaluate(VALIDATION)["rmse"] == pytest.approx(rows["val_rmse"].min(), rel=1e-4)

@@ -101,7 +101,7 @@ def saved(tmp_path_factory) -> tuple[Path, dict]:
     wanted = {}
 
     def write(name: str, ann: EasyAI) -> None:
-        assert model_file.read_keras_2(folder / f"{name}.h5") == model_file.OPENS, name
+        assert model_file.read(folder / f"{name}.h5").keras_2 == model_file.OPENS, name
         spectra = np.abs(rng.normal(0.4, 0.2, (16, *ann.model.input_shape[1:]))).astype(np.float32)
         np.save(folder / f"{name}.npy", spectra)
         assert EasyAI.load(folder / f"{name}.h5").model.get_config() == ann.model.get_config(), name

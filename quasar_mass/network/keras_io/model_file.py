@@ -1,33 +1,41 @@
-"""The self-describing model file: a Keras `.h5` with one more attribute, which says what the network expects.
+"""The model file: a Keras `.h5` that also describes its network and carries the arrays it was calibrated with.
 
-Plain `keras.models.load_model(path)` opens it compiled and needs nothing of this package, in Keras 3 with every back
-end and in Keras 2 (`tf_keras`, TensorFlow 2.10 to 2.15); `load` gives the description as well.
+Plain `keras.models.load_model(path)` opens it compiled and needs nothing of this package, in Keras 3 with every backend
+and in Keras 2 (`tf_keras`, TensorFlow 2.10 to 2.15). `read` opens a file once, checks it, and gives all that it holds.
 """
 
 import contextlib
+import hashlib
+import io
+import itertools
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from quasar_mass.core.errors import ModelError
+from quasar_mass.core.errors import ModelError, first_line
 from quasar_mass.core.files import locked_write
 from quasar_mass.network.backend import import_keras
-from quasar_mass.network.keras_io import keras2_config, model_checks, untrusted
-from quasar_mass.network.keras_io.hdf5 import in_memory, unchanged, write
+from quasar_mass.network.keras_io import keras2_config, model_checks
 
-ATTRIBUTE = "quasar_mass"  # of the file's root: JSON text
+ATTRIBUTE = "quasar_mass"  # of the file's root: the description, JSON text
 KERAS_2 = "quasar_mass_keras_2"  # of the file's root: OPENS, or why Keras 2 does not open it
 OPENS = "opens"
+ARRAYS = "quasar_mass_arrays"  # group of the file's root, with one group in it for each set of arrays
 # Keras 3.15 writes its optimizer's state under the first name; where it finds one there, it builds an optimizer for no
 # variables at all: the state is lost, and `optimizer` fails. Under the second name, plain Keras starts a fresh
-# optimizer, which works, and `load` restores the state.
+# optimizer, which works, and `ModelFile.network` restores the state.
 KERAS_OPTIMIZER, OPTIMIZER = "optimizer_weights", "quasar_mass_optimizer"
-ABOUT_LIMIT = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
+MAX_JSON = 60_000  # bytes; HDF5 stores at most 64 kB in an attribute
 # What h5py raises on damaged files, seen by damaging some.
 DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError)
 ENDINGS = (".h5", ".hdf5")  # the only ones by which Keras knows the format
+# Written behind the last byte that HDF5 knows of, where no reader looks; a program that edits the file cuts it off.
+CHECKSUM = b"\nquasar_mass sha256 %s\n"
+CHECKSUM_SIZE = len(CHECKSUM % bytes(64))
 KERAS_NOTES = (
     "saving your model as an HDF5 file",
     "the compiled metrics have yet to be built",
@@ -35,11 +43,134 @@ KERAS_NOTES = (
 )
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that has been read and checked.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of the whole file, hexadecimal.
+    about : dict or None
+        The description; None if the file is a model from elsewhere that carries none.
+    keras_2 : str or None
+        ``"opens"``, or why Keras 2 does not open it; None if the file does not say.
+    """
+
+    path: Path
+    sha256: str
+    about: dict | None
+    keras_2: str | None
+    _content: bytes = field(repr=False)
+
+    def network(self, compile: bool = True):
+        """Build the network.
+
+        Parameters
+        ----------
+        compile : bool
+            Whether to restore loss, metrics and the optimizer with its state too.
+
+        Returns
+        -------
+        keras.Model
+
+        Raises
+        ------
+        ModelError
+            If Keras refuses the model: its safe mode, which runs no code from a file, stays on.
+        """
+        with _opened(self.path, self._content) as file:
+            model_checks.network(self.path, file)
+            keras = import_keras()
+            try:
+                with _without_keras_warnings():
+                    model = keras.models.load_model(file, compile=compile)  # safe_mode is on unless switched off
+                if model.compiled:
+                    _restore_optimizer(model, file)
+            except Exception as error:  # Keras raises every kind, depending on what in the file it cannot use
+                raise ModelError(
+                    self.path,
+                    f"Keras {keras.__version__} cannot open it in safe mode without custom objects "
+                    f"({first_line(error)}); {model_checks.SAVE_AGAIN}",
+                ) from error
+        return model
+
+    def arrays(self, name: str) -> tuple[dict, dict] | None:
+        """Give a set of arrays that `write_arrays` put into the file.
+
+        Parameters
+        ----------
+        name : str
+            Of the set.
+
+        Returns
+        -------
+        (dict, dict of str to ndarray) or None
+            Facts and arrays; None if the file holds no set of that name.
+
+        Raises
+        ------
+        ModelError
+            If the set is damaged.
+        """
+        with _opened(self.path, self._content) as file:
+            group = file.get(f"{ARRAYS}/{name}")
+            if group is None:
+                return None
+            try:
+                facts = json.loads(group.attrs[ATTRIBUTE])
+                if not isinstance(facts, dict):
+                    raise ValueError("its facts are no JSON object")
+                return facts, {str(key): group[key][()] for key in group.attrs["names"]}
+            except (*DAMAGED, RecursionError) as error:
+                raise ModelError(
+                    self.path, f"has a damaged group {ARRAYS}/{name} ({first_line(error)}); calibrate the model again"
+                ) from error
+
+
+def read(path: str | os.PathLike) -> ModelFile:
+    """Read a model file and check it, without TensorFlow.
+
+    Parameters
+    ----------
+    path : path
+        A `.h5` written by `save`, or any Keras model saved as `.h5`.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, not HDF5, not a Keras model, or its description is not one.
+    """
+    path = _checked_ending(path)
+    if not path.is_file():
+        raise ModelError(path, "no such model file; train a model or give another path")
+    content = path.read_bytes()
+    body, checksum = content[:-CHECKSUM_SIZE], content[-CHECKSUM_SIZE:]
+    if re.fullmatch(CHECKSUM % b"[0-9a-f]{64}", checksum) and checksum != _checksum(body):
+        raise ModelError(path, "is damaged: its checksum does not match; save, copy or download it again")
+    with _opened(path, content) as file:
+        model_checks.structure(path, file)
+        if "model_config" not in file.attrs:
+            raise ModelError(
+                path, "holds no network (perhaps weights alone); save the whole model with keras.Model.save"
+            )
+        text, keras_2 = file.attrs.get(ATTRIBUTE), file.attrs.get(KERAS_2)
+    about = None if text is None else model_checks.about(path, text)
+    return ModelFile(path, hashlib.sha256(content).hexdigest(), about, keras_2, content)
+
+
+def read_about(path: str | os.PathLike) -> dict | None:
+    """Read only the description of a model file; result and errors as of `read`."""
+    return read(path).about
+
+
 def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_write) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
-    Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `load` restores the optimizer's state as well.
-    A network of layers or arguments that Keras 2 does not have is written for Keras 3 alone.
+    Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `ModelFile.network` restores the optimizer's
+    state as well. A network of layers or arguments that Keras 2 does not have is written for Keras 3 alone.
 
     Parameters
     ----------
@@ -56,7 +187,7 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_w
     Returns
     -------
     str or None
-        Why Keras 2 will not open the file, which the file says as well (`read_keras_2`); None if it will.
+        Why Keras 2 will not open the file, which the file says as well; None if it will.
 
     Raises
     ------
@@ -64,20 +195,9 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_w
         If `about` is not JSON or too long, or the path does not end in `.h5`.
     """
     path = _checked_ending(path)
-    try:
-        text = json.dumps(about, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise ModelError(path, expected="a description that JSON can hold", got=str(error), do="change it") from error
-    size = len(text.encode())
-    if size >= ABOUT_LIMIT:
-        raise ModelError(
-            path,
-            expected=f"a description below {ABOUT_LIMIT:,} bytes of JSON",
-            got=f"{size:,}",
-            do="keep tables in a file of their own",
-        )
+    text = _json(path, about)
     keras = import_keras()
-    with in_memory() as source, in_memory() as file:
+    with _in_memory() as source, _in_memory() as file:
         with _without_keras_warnings():
             model.save(source)
         # Copied, not renamed in place: HDF5 would keep the old names, with Keras's running numbers, as dead bytes.
@@ -92,19 +212,134 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_w
             file.create_group(OPTIMIZER).attrs["weight_names"] = names
             for name, value in zip(names, state, strict=True):
                 file[OPTIMIZER].create_dataset(name, data=value)
-        write(file, path, place)
+        _write(file, path, place)
     return refused
 
 
+def write_arrays(path: str | os.PathLike, name: str, facts: dict, arrays: dict) -> None:
+    """Put a set of arrays into a model file, beside the network; whole or not at all.
+
+    A set of the same name is replaced, all else stays. Plain Keras does not read it.
+
+    Parameters
+    ----------
+    path : path
+        A `.h5`.
+    name : str
+        Of this set of arrays.
+    facts : dict
+        What JSON can hold, below `MAX_JSON` bytes.
+    arrays : dict of str to ndarray
+        Numbers.
+
+    Raises
+    ------
+    ModelError
+        As of `read`, and if `facts` are not JSON or too long.
+    """
+    model = read(path)
+    text = _json(model.path, facts)
+    with _memory_file(io.BytesIO(model._content), "r") as source, _in_memory() as file:
+        # Copied, not changed in place: HDF5 would keep what is replaced as dead bytes.
+        for key, value in source.attrs.items():
+            file.attrs[key] = value
+        for key in source:
+            if key != ARRAYS:
+                source.copy(key, file)
+        groups = file.create_group(ARRAYS)
+        for key in source.get(ARRAYS, ()):
+            if key != name:
+                source.copy(f"{ARRAYS}/{key}", groups)
+        group = groups.create_group(name)
+        group.attrs[ATTRIBUTE] = text
+        group.attrs["names"] = list(arrays)
+        for key, value in arrays.items():
+            group.create_dataset(key, data=value)
+        _write(file, model.path, locked_write)
+
+
+# --- HDF5 in memory ---------------------------------------------------------------------------------------------------
+_numbers = itertools.count()
+
+
+def _memory_file(*arguments, **options):
+    """An `h5py.File` that Keras takes for the name of an `.h5`, by which it knows the format."""
+    import h5py  # not at the top: --help needs none
+
+    class Memory(h5py.File):
+        def __str__(self) -> str:
+            return "memory.h5"
+
+        __fspath__ = __str__
+
+    return Memory(*arguments, **options)
+
+
+def _in_memory():
+    """Make an empty HDF5 file in memory: on a full disk, HDF5 itself prints hundreds of lines and crashes."""
+    # HDF5 opens no name twice, even if nothing on the disk has it
+    return _memory_file(f"memory-{next(_numbers)}.h5", "w", driver="core", backing_store=False)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, content: bytes) -> Iterator:
+    """Open a model file whose bytes have been read; ModelError where HDF5 fails on them."""
+    try:
+        with _memory_file(io.BytesIO(content), "r") as file:
+            yield file
+    except DAMAGED as error:
+        raise ModelError(
+            path, f"is damaged: HDF5 cannot open it ({first_line(error)}); save, copy or download it again"
+        ) from error
+
+
+def _write(file, path: Path, place: Callable) -> None:
+    """Put a file of `_in_memory` onto the disk, whole or not at all, with the checksum of its bytes behind them."""
+    file.flush()
+    image = file.id.get_file_image()
+    with place(path) as temporary:
+        temporary.write_bytes(image + _checksum(image))
+
+
+def _checksum(body: bytes) -> bytes:
+    return CHECKSUM % hashlib.sha256(body).hexdigest().encode()
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+def _checked_ending(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if path.suffix not in ENDINGS:
+        raise ModelError(path, "is no model file: its name must end in .h5")
+    return path
+
+
+def _json(path: Path, facts: dict) -> str:
+    try:
+        text = json.dumps(facts, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ModelError(path, f"JSON cannot hold its description ({first_line(error)})") from error
+    size = len(text.encode())
+    if size >= MAX_JSON:
+        raise ModelError(
+            path, f"its description takes {size:,} bytes of at most {MAX_JSON:,}; keep tables in a file of their own"
+        )
+    return text
+
+
+def _plain(value):
+    """NumPy scalars and arrays as JSON holds them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"it is no place for a {type(value).__name__}")
+
+
 def _rewrite_configurations(attributes: dict, keras) -> str | None:
-    """Put what Keras 3 wrote into words that Keras 2 understands too; where that fails, leave it and say why."""
+    """Write what Keras 3 wrote in the way of Keras 2, which both read; where that fails, leave it and say why."""
     refused = None
-    for name, rewrite in (
-        ("model_config", keras2_config.model_config),
-        ("training_config", keras2_config.training_config),
-    ):
+    for name in ("model_config", "training_config"):
         if name not in attributes:
             continue
+        rewrite = getattr(keras2_config, name)
         try:
             attributes[name] = json.dumps(rewrite(json.loads(attributes[name]), keras))
         except keras2_config.NotPortable as reason:
@@ -113,182 +348,18 @@ def _rewrite_configurations(attributes: dict, keras) -> str | None:
     return refused
 
 
-def read_keras_2(path: str | os.PathLike) -> str | None:
-    """Read whether Keras 2 opens a model file, without TensorFlow.
-
-    Returns
-    -------
-    str or None
-        "opens", or why it does not; None if the file does not say.
-
-    Raises
-    ------
-    ModelError
-        As `read_about`.
-    """
-    import h5py
-
-    read_about(path)  # refuses what is no model file
-    with h5py.File(path, "r") as file:
-        return file.attrs.get(KERAS_2)
-
-
-def read_about(path: str | os.PathLike) -> dict | None:
-    """Read the description a model file carries, and only that, without TensorFlow.
-
-    Parameters
-    ----------
-    path : path
-        A `.h5`.
-
-    Returns
-    -------
-    dict or None
-        None if the file is a model from elsewhere that carries none.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, truncated, not HDF5, not a Keras model, or its description is not JSON.
-    """
-    import h5py
-
-    path = _checked_ending(path)
-    if not path.is_file():
-        raise ModelError(path, expected="a model file", got="no such file", do="train a model or give another path")
-    sealed = unchanged(path)
-    fault = None if sealed else "other bytes than its checksum is of"
-    if sealed is None:
-        model_checks.heaps(path)
-        fault = untrusted.fault(path)
-    if fault:
-        raise ModelError(path, expected="a complete HDF5 file", got=fault, do="save, copy or download it again")
-    try:
-        with h5py.File(path, "r") as file:
-            is_model = "model_config" in file.attrs
-            text = file.attrs.get(ATTRIBUTE)
-            model_checks.structure(path, file)
-    except DAMAGED as error:
-        raise ModelError(
-            path,
-            expected="a complete HDF5 file",
-            got=f"one that HDF5 cannot open ({_first_line(error)})",
-            do="save, copy or download it again",
-        ) from error
-    if not is_model:
-        raise ModelError(
-            path,
-            expected="a Keras model",
-            got="an HDF5 file without a network (perhaps weights alone)",
-            do="save the whole model with model.save",
-        )
-    if text is None:
-        return None
-    try:
-        about = json.loads(text)
-        if not isinstance(about, dict):
-            raise ValueError(f"a {type(about).__name__}")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(
-            path,
-            expected=f"a JSON object in its attribute {ATTRIBUTE!r}",
-            got=_first_line(error),
-            do="save the model again",
-        ) from error
-    return model_checks.about(path, about)
-
-
-def load(path: str | os.PathLike, compile: bool = True) -> tuple:
-    """Load a model and its description.
-
-    Parameters
-    ----------
-    path : path
-        A `.h5` written by `save`, or any Keras 3 model saved as `.h5`.
-    compile : bool
-        Whether to restore loss, metrics and the optimizer with its state too.
-
-    Returns
-    -------
-    model : keras.Model
-    about : dict or None
-        As `read_about` gives it.
-
-    Raises
-    ------
-    ModelError
-        As `read_about`, and if Keras refuses the model: its safe mode, which runs no code out of a file, stays on.
-    """
-    about = read_about(path)
-    _check_network(path)
-    keras = import_keras()
-    try:
-        with _without_keras_warnings():
-            model = keras.models.load_model(path, compile=compile)  # safe_mode is on unless switched off
-        if model.compiled:
-            _restore_optimizer(model, path)
-    except Exception as error:  # Keras raises every kind, depending on what in the file it cannot use
-        raise ModelError(
-            path,
-            expected=f"a model that Keras {keras.__version__} opens in safe mode without custom objects",
-            got=f"{type(error).__name__} ({_first_line(error)})",
-            do="save it again from the Keras that made it, without Lambda or custom layers",
-        ) from error
-    return model, about
-
-
-def _check_network(path: str | os.PathLike) -> None:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            model_checks.network(Path(path), file)
-    except DAMAGED as error:
-        raise ModelError(
-            path,
-            expected="a complete HDF5 file",
-            got=f"one that HDF5 cannot read ({_first_line(error)})",
-            do="save, copy or download it again",
-        ) from error
-
-
-def _checked_ending(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise ModelError(
-            path, expected="a file name that ends in .h5", got=repr(path.suffix), do="rename or convert it"
-        )
-    return path
-
-
-def _plain(value):
-    """NumPy scalars and arrays as JSON holds them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__}")
-
-
-def _first_line(error: Exception) -> str:
-    """Cut a message to its first sentence, so that an error stays one sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(". ")[0].rstrip(".:")[:200]
-
-
 def _optimizer_state(group) -> list:
     """Read the optimizer's variables, in their order."""
     return [group[name][()] for name in group.attrs.get("weight_names", [])]
 
 
-def _restore_optimizer(model, path: Path) -> None:
+def _restore_optimizer(model, file) -> None:
     """Give a loaded model the optimizer state its file holds; a fresh state where it holds none that fits."""
-    import h5py
-
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
     optimizer.build(model.trainable_variables)
     model.optimizer = optimizer
-    with h5py.File(path, "r") as file:
-        group = file.get(OPTIMIZER, file.get(KERAS_OPTIMIZER))
-        values = [] if group is None else _optimizer_state(group)
+    group = file.get(OPTIMIZER, file.get(KERAS_OPTIMIZER))
+    values = [] if group is None else _optimizer_state(group)
     if [value.shape for value in values] != [variable.shape for variable in optimizer.variables]:
         return
     for variable, value in zip(optimizer.variables, values, strict=True):
