@@ -1,102 +1,85 @@
-"""What the two scripts share: verbs, common options, and errors as one sentence."""
+"""What the commands share: verbs with common options, kinds of arguments, and every failure as one sentence."""
 
 import argparse
 import io
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from quasar_mass import __version__
 from quasar_mass.core import signals
-from quasar_mass.core.errors import FileError, QuasarMassError
+from quasar_mass.core.errors import QuasarMassError
 from quasar_mass.core.files import printable
 from quasar_mass.core.survey import Survey, default_survey
-from quasar_mass.fetch.urls import MAX_CONNECTIONS
 
-EITHER = "data if its tables or catalogues are there, else data/simulated"
+# The scripts of the repository, and the commands that an installation puts in their place.
+CONSOLE_SCRIPTS = {"get_Chen_data.py": "get-chen-data", "quasar_analysis.py": "quasar-analysis"}
+DEFAULT_SURVEY = "data if its tables or catalogues are there, else data/simulated"
+GOES_ON = "the same command goes on from here"
+STARTS_AGAIN = "the same command starts again"
+NOTHING_WRITTEN = "nothing was written"
+
+Add = Callable[..., argparse.ArgumentParser]
 
 
-def parser(description: str) -> tuple[argparse.ArgumentParser, Callable[..., argparse.ArgumentParser]]:
-    """A parser with verbs.
+# --- the command and its verbs ----------------------------------------------------------------------------------------
+def command(script: str) -> str:
+    """How a user types one of the two commands: ``python get_Chen_data.py`` or, installed, ``get-chen-data``."""
+    installed = Path(sys.argv[0]).stem in CONSOLE_SCRIPTS.values()
+    return CONSOLE_SCRIPTS[script] if installed else f"python {script}"
+
+
+def parser(description: str, program: str) -> tuple[argparse.ArgumentParser, Add]:
+    """Make a parser with verbs.
 
     Parameters
     ----------
     description : str
-        Of the script.
+        Of the command.
+    program : str
+        What a user types to start it.
 
     Returns
     -------
     parser : ArgumentParser
     add : callable
-        ``add(name, function, help, example)`` adds a verb with the options common to all, ``--survey`` and ``--quiet``;
-        with ``survey=``, the verb's own default survey.
+        ``add(name, function, help, example)`` adds a verb with the options that all share, ``--survey`` and
+        ``--quiet``. Further keywords: ``survey``, the verb's own default survey, or False for a verb without one;
+        ``interrupted``, what is said to a user who stops it.
     """
-    top = argparse.ArgumentParser(description=description)
+    top = argparse.ArgumentParser(prog=program, description=description)
+    top.add_argument("--version", action="version", version=f"quasar-mass-ml {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
     def add(
-        name: str, function: Callable, *, help: str, example: str, survey: Survey | None = None
+        name: str,
+        function: Callable,
+        *,
+        help: str,
+        example: str,
+        survey: Survey | bool | None = None,
+        interrupted: str = NOTHING_WRITTEN,
     ) -> argparse.ArgumentParser:
         verb = verbs.add_parser(
             name,
             help=help,
             description=help[0].upper() + help[1:] + ".",
-            epilog=f"example: {example}",
+            epilog=f"example: {program} {name} {example}".rstrip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        verb.add_argument(
-            "--survey",
-            metavar="DIR",
-            type=Survey,
-            default=survey,
-            help=f"the survey's folder (default: {survey.folder if survey else EITHER})",
-        )
-        verb.add_argument("--quiet", action="store_true", help="no progress, only the result")
-        verb.set_defaults(function=function)
+        if survey is not False:
+            said = survey.folder if survey else DEFAULT_SURVEY
+            verb.add_argument("--survey", metavar="DIR", type=Survey, help=f"the survey's folder (default: {said})")
+        verb.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
+        verb.set_defaults(function=function, usual_survey=survey or None, interrupted=interrupted)
         return verb
 
     return top, add
-
-
-def positive(text: str) -> int:
-    """An argument that counts something."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
-    return number
-
-
-def connections(text: str) -> int:
-    """An argument that counts connections to a server that others use too."""
-    number = positive(text)
-    if number > MAX_CONNECTIONS:
-        raise argparse.ArgumentTypeError(f"expected at most {MAX_CONNECTIONS}, got {number}")
-    return number
-
-
-def mirror(text: str) -> str:
-    """An argument that is the scheme and host of a mirror, and nothing else."""
-    parts = urlsplit(text)
-    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
-        raise argparse.ArgumentTypeError(f"expected http(s)://HOST or http(s)://HOST:PORT, got {text!r}")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def scheduler(text: str) -> str:
-    """An argument that is the address of a Dask scheduler."""
-    parts = urlsplit(text if "://" in text else f"tcp://{text}")
-    try:
-        whole = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
-    except ValueError:  # a port that is no number
-        whole = False
-    if not whole:
-        raise argparse.ArgumentTypeError(f"expected tcp://HOST:PORT or tls://HOST:PORT, got {text!r}")
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None:
@@ -106,7 +89,7 @@ def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None
     ----------
     verb : ArgumentParser
     cores : int, optional
-        How many processes are usual; without it, the verb works in one process unless a scheduler is named.
+        Default number of processes; without it, the verb works in one process unless a scheduler is named.
     """
     verb.set_defaults(jobs=cores or 1)
     where = verb.add_mutually_exclusive_group()
@@ -124,24 +107,57 @@ def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None
     )
 
 
-def non_negative(text: str) -> int:
-    """An argument that counts something, of which there may be none."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, got {text!r}")
-    return int(text)
+# --- kinds of arguments -----------------------------------------------------------------------------------------------
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Make a type for arguments that are whole numbers from `low` to `high`, both included."""
+    said = f"from {low} up" if high is None else f"from {low} to {high:,}"
+
+    def convert(text: str) -> int:
+        number = int(text) if text.isdecimal() else -1
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"must be a whole number {said}, not {text!r}")
+        return number
+
+    return convert
+
+
+positive, non_negative = whole_number(1), whole_number(0)
+seed = whole_number(0, 2**32 - 1)  # what NumPy, Keras and TensorFlow all take
 
 
 def fraction(text: str) -> float:
-    """An argument that is a probability between 0 and 1."""
+    """Convert an argument that is a probability between 0 and 1."""
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0.0 < number < 1.0:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, not {text!r}")
     return number
 
 
+def mirror(text: str) -> str:
+    """Convert an argument that is the scheme and host of a mirror, and nothing else."""
+    parts = urlsplit(text)
+    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
+        raise argparse.ArgumentTypeError(f"must be http(s)://HOST or http(s)://HOST:PORT, not {text!r}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def scheduler(text: str) -> str:
+    """Convert an argument that is the address of a Dask scheduler."""
+    parts = urlsplit(text if "://" in text else f"tcp://{text}")
+    try:
+        whole = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole:
+        raise argparse.ArgumentTypeError(f"must be tcp://HOST:PORT or tls://HOST:PORT, not {text!r}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+# --- running a verb ---------------------------------------------------------------------------------------------------
 def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int:
     """Run the verb that was asked for.
 
@@ -151,65 +167,61 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         Exit status: 0 on success; 1 after a failure, said in one sentence on standard error; 130 after Ctrl-C, 143
         after SIGTERM. (argparse itself exits with 2 on wrong usage.)
     """
-    _open_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that the terminal lacks
     options = top.parse_args(arguments)
-    if options.survey is None:
-        options.survey = default_survey()
+    options.survey_option = ""
+    if "survey" in options:
+        if options.survey:
+            options.survey_option = f" --survey {shlex.quote(printable(options.survey.folder))}"
+        options.survey = options.survey or options.usual_survey or default_survey()
+
+    def fail(sentence: str, status: int = 1) -> int:
+        print(f"error: {' '.join(as_typed(sentence, options.survey_option).split())}", file=sys.stderr)
+        return status
+
     try:
-        _check_names(sys.argv[1:] if arguments is None else arguments)
         with signals.handle_signals():
             options.function(options)
         sys.stdout.flush()
     except QuasarMassError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing more to say
-        return 0
-    except OSError as error:
-        # disk full, no permission, a file that vanished: the system's own word for it, and the file
-        where = error.filename or "the system"
-        return _fail(
-            f"{where}: expected to read or write it, got {error.strerror or error}; put that right and run again."
-        )
+    except OSError as error:  # disk full, no permission, a file that vanished
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}cannot be read or written ({error.strerror or error}).")
+    except UnicodeEncodeError as error:  # bytes of a file's name
+        return fail(f"{printable(error.object)}: is not a name in UTF-8; rename it, or set PYTHONUTF8=1.")
     except MemoryError as error:
-        said = str(error) or "no more"
-        return _fail(f"the memory: expected room for the work, got {said}; end other programs and run again.")
+        several = isinstance(getattr(options, "jobs", 1), int) and getattr(options, "jobs", 1) > 1
+        do = "use fewer --jobs" if several else "end other programs and run again"
+        return fail(f"out of memory{f' ({error})' if str(error) else ''}; {do}.")
     except signals.Terminated:
-        return _fail("stopped by SIGTERM; the same command goes on from here.", 128 + signal.SIGTERM)
+        return fail(f"stopped by SIGTERM; {options.interrupted}.", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C; the same command goes on from here.", 128 + signal.SIGINT)
+        return fail(f"stopped by Ctrl-C; {options.interrupted}.", 128 + signal.SIGINT)
     return 0
 
 
-def _open_streams() -> None:
-    """Make the standard streams fit to be written to.
+_ADVISED = re.compile(
+    r"python (get_Chen_data\.py|quasar_analysis\.py)"
+    r"( (?:status|simulate|fetch(?: catalogs| tables| spectra| all)?|build|convert|evaluate|calibrate|predict)\b)"
+    r"(?! --survey)"
+)
 
-    One that the shell closed (``>&-``) is opened again, onto nothing: the next file opened would else get its number,
-    and in it what C libraries print. Letters that the terminal does not know are written as escapes.
+
+def as_typed(text: str, survey_option: str) -> str:
+    """Write the commands that a message advises as this user types them: installed or not, and for his survey.
+
+    Parameters
+    ----------
+    text : str
+        With commands as ``python get_Chen_data.py build``.
+    survey_option : str
+        `` --survey DIR`` where the user gave one, else empty.
     """
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            number = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: the stream's
-            os.set_inheritable(number, True)
-            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the process ends
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _check_names(arguments: list[str]) -> None:
-    """Refuse names that are no text: libraries differ in what they make of them."""
-    for text in map(str, arguments):
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise FileError(
-                printable(text),
-                expected="a name in UTF-8",
-                got="other bytes",
-                do="rename it, or if it is UTF-8, set the environment variable PYTHONUTF8=1",
-            ) from error
-
-
-def _fail(sentence: str, status: int = 1) -> int:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
-    return status
+    text = _ADVISED.sub(lambda match: f"python {match[1]}{match[2]}{survey_option}", text)
+    for script in CONSOLE_SCRIPTS:
+        text = text.replace(f"python {script}", command(script))
+    return text

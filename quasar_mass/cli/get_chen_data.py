@@ -8,8 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
+from quasar_mass.cli.status import next_step, print_status
 from quasar_mass.core.parallel import cores
-from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, SIMULATED_FOLDER, STEP, Survey, default_survey
+from quasar_mass.core.survey import (
+    DEMO_OBJECTS,
+    REAL_FOLDER,
+    REFERENCE_STEP,
+    SIMULATED_FOLDER,
+    STEP,
+    Survey,
+    default_survey,
+)
+from quasar_mass.fetch.urls import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,9 +69,7 @@ def get_Chen_data(
     from quasar_mass.tables import dataset
 
     if creating not in CREATING:
-        raise SurveyError(
-            "creating", expected=f"one of {', '.join(CREATING)}", got=repr(creating), do="pass one of them"
-        )
+        raise SurveyError("creating", f"must be one of {', '.join(CREATING)}, not {creating!r}")
     usual = {"Simulate": Survey(SIMULATED_FOLDER), "Download": Survey(REAL_FOLDER)}
     chosen = Survey(survey) if survey else usual.get(creating) or default_survey()
     if creating == "Download":
@@ -77,7 +85,7 @@ def get_Chen_data(
 
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
-    """Simulate and build a survey unless its tables are there on this grid, of one build and of this very survey."""
+    """Simulate and build a survey unless its tables are there, of one build, on this grid, of this survey."""
     from quasar_mass.core import locks
     from quasar_mass.simulation.simulated_survey import simulate
     from quasar_mass.tables import survey_tables
@@ -86,7 +94,7 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
         simulate(survey, jobs=cores(), quiet=quiet)
     paths = (survey.spectra, survey.quasars, survey.rejects)
     about = [survey_tables.read_about(path) for path in paths if path.exists()]
-    built = len(about) == len(paths) and len({one["build"] for one in about}) == 1
+    built = len(about) == len(paths) and len({table["build"] for table in about}) == 1
     if not (built and about[0]["grid"]["step"] == step and about[0]["survey"] == survey.about()):
         _build(survey, step=step, jobs=cores(), quiet=quiet)
     locks.clear(survey)
@@ -114,53 +122,8 @@ def _build(survey: Survey, **options: object) -> None:
 
 def status(options) -> None:
     """Say what a survey has, what it lacks, and what to type next."""
-    from quasar_mass.fetch import plan
-    from quasar_mass.tables import survey_tables
-
-    survey = options.survey
-    about = survey.about()
-    print(f"survey {survey.folder} ({about['kind']})")
-    fetched = survey.kind == "sdss" or about.get("origin") == "fetched"
-    if not fetched:
-        state = "complete" if about.get("complete") else "INCOMPLETE"
-        print(f"  simulated with --objects {about.get('objects')} --seed {about.get('seed')}, {state}")
-    elif "from" in about:
-        print(f"  fetched from {about['from']}, whose files say that they are simulated")
-    spectra = survey.folder / "spectra"
-    plates = sum(1 for entry in os.scandir(spectra) if entry.is_dir()) if spectra.is_dir() else 0
-    for name, path in (("Chen+ 2019 table", survey.chen), ("DR16Q catalogue", survey.dr16q)):
-        print(f"  {name:<20} {_size(path)}")
-    known = plan.status(survey)
-    print(f"  {'spectrum files':<20} {known or (f'{plates:,} plates' if plates else 'missing')}")
-    for name, path in (("quasars.parquet", survey.quasars), ("spectra.parquet", survey.spectra)):
-        print(f"  {name:<20} {_size(path)}")
-    inputs = survey.chen.exists() and survey.dr16q.exists()
-    where = "" if survey == default_survey() else f' --survey "{survey.folder}"'
-    tables_there = survey.spectra.exists() and survey.quasars.exists()
-    about_tables = [survey_tables.read_about(path) for path in (survey.spectra, survey.quasars) if tables_there]
-    if tables_there and about_tables[0]["build"] != about_tables[1]["build"]:
-        print("  the two tables are not of one build: one of them is to be made again")
-        again = "build" if inputs else "convert FILE"
-        print(f"next: python get_Chen_data.py {again}{where}")
-    elif tables_there:
-        for row in about_tables[0]["cuts"][-1:]:
-            print(f"  {row['objects']:,} objects, {row['spectra']:,} spectra on the grid")
-        print("next: make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate" + where)
-    elif not fetched and not about.get("complete"):
-        print(f"next: python get_Chen_data.py simulate{where}")
-    elif inputs and plates and not known:
-        print(f"next: python get_Chen_data.py build{where}")
-    elif inputs or known:
-        print(f"next: {plan.following(survey)}")
-    else:
-        print(f"next: python get_Chen_data.py simulate, or, for the sky, python get_Chen_data.py fetch all{where}")
-
-
-def _size(path) -> str:
-    if not path.is_dir():
-        return f"{path.stat().st_size / 1e6:,.1f} MB" if path.exists() else "missing"
-    parts = [part.stat().st_size for part in path.glob("*.parquet")]
-    return f"{sum(parts) / 1e6:,.1f} MB in {len(parts):,} parts"
+    print_status(options.survey)
+    print(f"next: {common.as_typed(next_step(options.survey), options.survey_option)}")
 
 
 def simulate(options) -> None:
@@ -173,16 +136,16 @@ def simulate(options) -> None:
     about = run(options.survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
     print(
         f"simulated survey in {options.survey.folder}: {about['objects']:,} objects, {about['spectra']:,} spectra,"
-        f" seed {about['seed']}\nnext: python get_Chen_data.py build --survey {options.survey.folder}"
+        f" seed {about['seed']}\nnext: {common.command('get_Chen_data.py')} build --survey {options.survey.folder}"
     )
 
 
 def _check(options, run) -> None:
-    """Print a survey beside real data; simulate it first, unless it is complete, whatever its size."""
+    """Print a comparison of a survey with real data; simulate it first, unless it is complete, whatever its size."""
     from quasar_mass.report import figures
     from quasar_mass.simulation.check import comparison
 
-    real = comparison.real_folder()  # first: no survey is made in vain
+    real = comparison.real_folder()  # first: without it, a survey would be simulated in vain
     survey = options.survey
     if not survey.about().get("complete"):
         run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
@@ -198,7 +161,7 @@ def _check(options, run) -> None:
 
 
 def fetch(options) -> None:
-    """Bring the real survey, or a part of it."""
+    """Fetch the real survey, or a part of it."""
     from quasar_mass.fetch import run
 
     if options.dry_run:
@@ -234,31 +197,33 @@ def convert(options) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    top, add = common.parser(__doc__.splitlines()[0])
-    me = "python get_Chen_data.py"
-    add("status", status, help="what is there, what is missing, what to type next", example=f"{me} status")
+    """Run the command line; the exit status."""
+    top, add = common.parser(__doc__.splitlines()[0], common.command("get_Chen_data.py"))
+    simulated, real = Survey(SIMULATED_FOLDER), Survey(REAL_FOLDER)
+    add("status", status, help="say what is there, what is missing, and what to type next", example="")
 
     verb = add(
         "simulate",
         simulate,
         help="simulate a survey: catalogues and spectra",
-        example=f"{me} simulate --objects 500",
-        survey=Survey(SIMULATED_FOLDER),
+        example="--objects 500",
+        survey=simulated,
+        interrupted=common.GOES_ON,
     )
     size = f"quasars (default {DEMO_OBJECTS:,})"
     verb.add_argument("--objects", type=common.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
     common.add_workers(verb, cores())
-    beside = "print the survey beside the real data in the folder that QUASAR_MASS_REAL_DATA names"
+    beside = "compare the survey with the real data in the folder that QUASAR_MASS_REAL_DATA names"
     verb.add_argument("--check", action="store_true", help=beside)
 
     verb = add(
         "fetch",
         fetch,
-        help="bring the real survey, or a part of it; goes on where an earlier run ended",
-        example=f"{me} fetch all --dry-run",
-        survey=Survey(REAL_FOLDER),
+        help="fetch the real survey, or a part of it; goes on where an earlier run ended",
+        example="all --dry-run",
+        survey=real,
+        interrupted=common.GOES_ON,
     )
     verb.add_argument(
         "what",
@@ -267,11 +232,11 @@ def main(arguments: list[str] | None = None) -> int:
         " selected quasars (9 GB); or catalogs and spectra",
     )
     verb.add_argument(
-        "--mirror", type=common.mirror, metavar="URL", help="scheme and host to take instead of the public ones"
+        "--mirror", type=common.mirror, metavar="URL", help="scheme and host to use instead of the public ones"
     )
-    verb.add_argument(
-        "--jobs", type=common.connections, default=8, metavar="N", help="connections (default 8, at most 32)"
-    )
+    connections = common.whole_number(1, MAX_CONNECTIONS)
+    said = f"connections (default 8, at most {MAX_CONNECTIONS})"
+    verb.add_argument("--jobs", type=connections, default=8, metavar="N", help=said)
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
     verb.add_argument(
         "--from",
@@ -289,23 +254,24 @@ def main(arguments: list[str] | None = None) -> int:
     verb = add(
         "build",
         build,
-        help="catalogues and spectrum files to the Parquet tables",
-        example=f"{me} build --jobs 4",
+        help="make the Parquet tables of catalogues and spectrum files",
+        example="--jobs 4",
+        interrupted=common.STARTS_AGAIN,
     )
     common.add_workers(verb, cores())
+    said = f"grid step in dex (default {STEP:g}; the reference: {REFERENCE_STEP:g})"
+    verb.add_argument("--step", type=float, default=STEP, help=said)
     verb.add_argument(
-        "--step", type=float, default=STEP, help=f"grid step in dex (default {STEP:g}; the reference: 5e-5)"
-    )
-    verb.add_argument(
-        "--no-extinction", action="store_true", help="leave Galactic extinction in, as the reference does"
+        "--no-extinction", action="store_true", help="do not correct for Galactic extinction, as the reference does"
     )
 
     verb = add(
         "convert",
         convert,
-        help="the reference's own Parquet files into ours",
-        example=f"{me} convert spectra.parquet",
-        survey=Survey(REAL_FOLDER),
+        help="convert the reference's own Parquet files into ours",
+        example="spectra.parquet",
+        survey=real,
+        interrupted=common.STARTS_AGAIN,
     )
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
     return common.run(top, arguments)

@@ -1,13 +1,15 @@
-"""Analyse quasars: evaluate a trained network on a survey's test objects, or predict masses of spectra.
+"""Analyse quasars: predict the masses of spectra, and evaluate a trained network on a survey's test objects.
 
 From a shell, `python quasar_analysis.py VERB --help`; the notebook calls `results`.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
+from quasar_mass.cli.status import require_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.predict.predictor import Predictor
+
+MAX_PRINTED = 50  # rows of a table on a terminal
+NO_CALIBRATION = "this model file has no calibration; quasar_analysis.py calibrate --model FILE adds it"
 
 
 def results(
@@ -36,72 +41,36 @@ def results(
     predictions : DataFrame
         The rows of `spectra` and PREDICTED, log10(M_BH / M_Sun).
     scores : DataFrame
-        RMSE, robust scatter, bias and R2 in all groups (`evaluation.score_table`).
+        RMSE, sigma_NMAD, bias and R2 in all groups (`evaluation.score_table`).
     """
-    from quasar_mass.core.evaluation import require_labels
-    from quasar_mass.core.evaluation import score_table as score
+    from quasar_mass.core import evaluation
 
-    require_labels(y)
+    evaluation.require_labels(y)
     predictions = spectra.loc[y.index].assign(PREDICTED=model.predict(X)).reset_index()
-    return predictions, score(predictions)
+    return predictions, evaluation.score_table(predictions)
 
 
 def evaluate(options) -> None:
     """Score a model on the test objects of a survey."""
     import json
 
+    require_tables(options.survey)
+    paths = _models(options)
     from quasar_mass.predict import compatibility
     from quasar_mass.report import assessment
-    from quasar_mass.tables.dataset import load
+    from quasar_mass.tables import dataset
 
-    # the cheap checks come before TensorFlow
-    data = load(options.survey)
-    paths = _models(options)
-    quoter = _quoter(paths, options)
-    compatibility.check_fit(quoter.ensemble.first, data.about, options.survey.spectra)
-    found = assessment.assess(quoter, data, options.survey)
-    name = ", ".join(map(str, paths))
+    data = dataset.load(options.survey)
+    predictor = _predictor(paths, options)
+    compatibility.check_fit(predictor.ensemble.first, data.about, options.survey.spectra)
+    result = assessment.assess(predictor, data, options.survey)
     if options.json:
-        summary = {"survey": str(options.survey.folder), "survey_kind": data.kind, "model": name}
-        summary |= {"model_kind": quoter.kind, "split": "test", "results": assessment.records(found.scores)}
-        summary |= {key: assessment.records(table) for key, table in assessment.more(found).items()}
-        print(json.dumps(summary, indent=1))
+        print(json.dumps(assessment.summary(result, predictor, data, options.survey, paths), indent=1))
         return
-    print(f"model {name} (trained on {quoter.kind} spectra)")
-    print(f"survey {options.survey.folder} ({data.kind}), test objects; residual = prediction - label, dex\n")
-    print(found.scores.drop(columns="label_sd").to_string(float_format=lambda value: f"{value:.4f}", na_rep="-"))
-    for key, table in assessment.more(found).items():
-        print(f"\n{assessment.TITLES[key].format(confidence=quoter.confidence, kind=data.kind)}")
-        print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
-    if quoter.calibration is None:
-        print(f"\nno intervals: {_CALIBRATE}")
-    print(f"\n{compatibility.transfer_note(quoter.ensemble.first, data.kind)}")
-
-
-_CALIBRATE = (
-    "this model file carries no calibration; python -m quasar_mass.cli.best_models calibrate --model FILE adds it"
-)
-
-
-def _models(options) -> list[Path]:
-    """The model files that were named, or the shipped one; ModelError for one that is not there."""
-    from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict import compatibility
-
-    paths = [Path(path) for path in options.model or [compatibility.default_model()]]
-    for path in paths:
-        if not path.is_file():
-            raise ModelError(
-                path, expected="a trained model", got="no such file", do="run: make run, or name one with --model"
-            )
-    return paths
-
-
-def _quoter(paths: list[Path], options) -> "Predictor":
-    from quasar_mass.predict.predictor import Predictor
-
-    chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
-    return Predictor.load(paths, **chosen)
+    print(assessment.text(result, predictor, data, options.survey, paths))
+    if predictor.calibration is None:
+        print(f"\nno intervals: {NO_CALIBRATION}")
+    print(f"\n{compatibility.transfer_note(predictor.ensemble.first, data.kind)}")
 
 
 def predict(options) -> None:
@@ -110,76 +79,92 @@ def predict(options) -> None:
     from quasar_mass.tables import formats
 
     output = formats.check_output(options.output) if options.output else None
+    if not options.files:
+        require_tables(options.survey)
     files, whole_tables = inputs.gather(options.files, options.survey)
     paths = _models(options)
     from quasar_mass.predict import compatibility, mass_table
 
-    quoter = _quoter(paths, options)
-    asked = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
+    predictor = _predictor(paths, options)
+    how = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
     if options.files:
-        parts = [mass_table.predict_table(path, quoter, **asked) for path in whole_tables]
-        parts += [mass_table.predict_files(files, quoter, **asked)] if files else []
+        parts = [mass_table.predict_table(path, predictor, **how) for path in whole_tables]
+        parts += [mass_table.predict_files(files, predictor, **how)] if files else []
         table = mass_table.concatenate(parts)
     else:
-        table = mass_table.predict_survey(options.survey, quoter, **asked)
-    refused = int(table["LMBH"].isna().sum())
+        table = mass_table.predict_survey(options.survey, predictor, **how)
+    without = int(table["LMBH"].isna().sum())
     kinds = " and ".join(sorted(set(table["SURVEY_KIND"]) - {""}))
-    about = {"model": ", ".join(path.name for path in paths), "modkind": quoter.kind, "survkind": kinds}
-    about |= {"confid": quoter.confidence, "line": quoter.line}
     if output:
-        mass_table.write(table, output, about)
+        about = {"model": ", ".join(path.name for path in paths), "modkind": predictor.kind, "survkind": kinds}
+        mass_table.write(table, output, about | {"confid": predictor.confidence, "line": predictor.line})
         what = "objects" if options.per_object else "spectra"
-        print(f"{len(table):,} rows in {output}: masses of {len(table) - refused:,} {what}, {refused:,} without one")
+        print(f"{len(table):,} rows in {output}: masses of {len(table) - without:,} {what}, {without:,} without one")
     else:
-        shown = table.head(50).drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table])
-        print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
-        if len(table) > len(shown):
-            print(f"... {len(table) - len(shown):,} more rows; --output FILE keeps them all")
-    if refused and not output:
-        print(f"{refused:,} of {len(table):,} spectra got no mass; REASON says why", file=sys.stderr)
-    if quoter.calibration is None:
-        print(f"note: no intervals: {_CALIBRATE}")
+        _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), "spectra")
+    if predictor.calibration is None:
+        print(f"note: no intervals: {NO_CALIBRATION}")
     elif not options.total:
         print(
-            f"note: intervals hold the single-epoch mass one would measure, with {quoter.confidence:.0%} probability; "
-            "--total adds the virial method's own scatter"
+            f"note: intervals hold the single-epoch mass one would measure, with {predictor.confidence:.0%} "
+            "probability; --total adds the virial method's own scatter"
         )
     for kind in kinds.split(" and "):
-        print(compatibility.transfer_note(quoter.ensemble.first, kind))
+        print(compatibility.transfer_note(predictor.ensemble.first, kind))
+
+
+def calibrate(options) -> None:
+    """Put intervals, flags and pooling into model files; whole or not at all."""
+    require_tables(options.survey)
+    paths = _models(options)
+    from quasar_mass.predict.calibrate import calibrate_file
+
+    calibration = calibrate_file(paths, options.survey, fresh=options.fresh, quiet=options.quiet)
+    counts = calibration.facts["validation_objects"]
+    others = f" together with {len(paths) - 1} more" if len(paths) > 1 else ""
+    print(f"{paths[0]}: calibrated{others} on {options.survey.folder} ({calibration.facts['kind']})")
+    print(f"validation objects: {counts['fit']:,} for the widths, {counts['calibrate']:,} for the intervals")
+    for line, errors in calibration.facts["pooling_tried"].items():
+        said = ", ".join(f"{method} {rmse:.3f}" for method, rmse in errors.items())
+        print(f"pooling for masses of line {line!r}: {calibration.pooling.method(line)}; RMSE in dex: {said}")
 
 
 def explain(options) -> None:
-    """Show what a network looks at, and how its masses follow width and luminosity."""
+    """Show which parts of a spectrum move a mass, and how masses follow line width and luminosity."""
+    from quasar_mass.predict import inputs
+
+    if not options.files:
+        require_tables(options.survey)
+    requests = inputs.gather(options.files, options.survey)
+    (path,) = _models(options)
+    if not options.quiet:
+        print(f"explaining the masses of {path} ...", flush=True)
     from quasar_mass.report import explain_files
 
-    print(explain_files.explain(options, _models(options)))
+    print(
+        explain_files.explain(
+            requests,
+            options.survey,
+            path,
+            Path(options.output),
+            number=options.spectra,
+            slopes=not options.no_slopes,
+            quiet=options.quiet,
+        )
+    )
 
 
 def report(options) -> None:
-    """Write one page about a model on a survey, with its figures."""
+    """Write a page about a model on a survey, with its figures."""
+    require_tables(options.survey)
+    paths = _models(options)
     from quasar_mass.report import report as reporting
-    from quasar_mass.tables.dataset import load
+    from quasar_mass.tables import dataset
 
-    data = load(options.survey)
+    data = dataset.load(options.survey)
     folder = Path(options.output or f"results/{options.survey.folder.name}/report")
-    page = reporting.write(_quoter(_models(options), options), data, options.survey, folder, quiet=options.quiet)
+    page = reporting.write(_predictor(paths, options), data, options.survey, folder, quiet=options.quiet)
     print(f"{page} ({data.kind}); figures as PNG and PDF in {folder / 'figures'}")
-
-
-def export(options) -> None:
-    """Write a model in another format, which must predict the same masses."""
-    from quasar_mass.network import export as exporting
-
-    output = exporting.check_output(options.output)
-    (model_path,) = _models(options)
-    from quasar_mass.network.easyai import EasyAI
-
-    difference = exporting.export(EasyAI.load(model_path), output)
-    if not options.quiet:
-        print(
-            f"{output}: predicts what {model_path} does, to {difference:.1g} dex "
-            f"({exporting.N_SPECTRA} made-up spectra compared)"
-        )
 
 
 def virial(options) -> None:
@@ -196,47 +181,87 @@ def virial(options) -> None:
         print(f"{len(table):,} rows in {output}: masses from {len(table) - without:,} spectra, {without:,} without one")
         return
     names = ["EPOCH", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
-    shown = table.head(50)[[*names, "LMBH", "FLAGS", "REASON"]]
+    _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "files")
+    print("errors, equivalent widths and shifts: --output FILE keeps them")
+
+
+def export(options) -> None:
+    """Write a model in another format, which must predict the same masses."""
+    from quasar_mass.network import export as exporting
+
+    output = exporting.check_output(options.output)
+    (path,) = _models(options)
+    from quasar_mass.network.easyai import EasyAI
+
+    difference = exporting.export(EasyAI.load(path), output)
+    print(
+        f"{output}: predicts what {path} does, to {difference:.1g} dex ({exporting.N_SPECTRA} made-up spectra compared)"
+    )
+
+
+def _models(options) -> list[Path]:
+    """The model files that were named, or the shipped one; ModelError for a file that does not exist."""
+    from quasar_mass.core.errors import ModelError
+    from quasar_mass.predict import compatibility
+
+    paths = [Path(path) for path in options.model or [compatibility.default_model()]]
+    for path in paths:
+        if not path.is_file():
+            raise ModelError(path, "does not exist; name a trained model with --model, or train one with: make run")
+    return paths
+
+
+def _predictor(paths: list[Path], options) -> "Predictor":
+    from quasar_mass.predict.predictor import Predictor
+
+    chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
+    return Predictor.load(paths, **chosen)
+
+
+def _print_rows(table: "pd.DataFrame", what: str) -> None:
+    """Print the first rows of a table of masses; on standard error, how many got none."""
+    shown = table.head(MAX_PRINTED)
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
     if len(table) > len(shown):
-        print(f"... {len(table) - len(shown):,} more rows")
-    print("errors, equivalent widths and shifts: --output FILE keeps them")
+        print(f"... {len(table) - len(shown):,} more rows; --output FILE keeps them all")
+    without = int(table["LMBH"].isna().sum())
     if without:
-        print(f"{without:,} of {len(table):,} files got no mass; REASON says why", file=sys.stderr)
+        print(f"{without:,} of {len(table):,} {what} got no mass; REASON says why", file=sys.stderr)
 
 
-def _add_models(verb) -> None:
-    verb.add_argument(
-        "--model",
-        metavar="FILE",
-        nargs="+",
-        help="a .h5, or several, whose mean is taken (default: the shipped one, else the demonstration's)",
-    )
-    verb.add_argument(
-        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
-    )
-    verb.add_argument(
-        "--line",
-        choices=("any", "MgII", "CIV"),
-        default="any",
-        help="whose mass the intervals hold: of the line that a catalogue would give first, or of one (default: any)",
-    )
+# --- the command line -------------------------------------------------------------------------------------------------
+ONE_MODEL = "a .h5 (default: the shipped model, else the demonstration's)"
+OUTPUT = "table to write: .parquet, .fits, .ecsv or .csv"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    top, add = common.parser(__doc__.splitlines()[0])
-    me = "python quasar_analysis.py"
+    """Run the command line; the exit status."""
+    top, add = common.parser(__doc__.splitlines()[0], common.command("quasar_analysis.py"))
+    for add_verb in (
+        _add_evaluate,
+        _add_predict,
+        _add_calibrate,
+        _add_explain,
+        _add_report,
+        _add_virial,
+        _add_export,
+    ):
+        add_verb(add)
+    return common.run(top, arguments)
 
-    verb = add("evaluate", evaluate, help="score a model on a survey's test objects", example=f"{me} evaluate --json")
-    _add_models(verb)
-    verb.add_argument("--json", action="store_true", help="for machines")
 
+def _add_evaluate(add: common.Add) -> None:
+    verb = add("evaluate", evaluate, help="score a model on a survey's test objects", example="--json")
+    _add_model_options(verb)
+    verb.add_argument("--json", action="store_true", help="print JSON, for other programs")
+
+
+def _add_predict(add: common.Add) -> None:
     verb = add(
         "predict",
         predict,
         help="predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey",
-        example=f"{me} predict spec-7666-57339-0121.fits --output masses.fits",
+        example="spec-7666-57339-0121.fits --output masses.fits",
     )
     verb.add_argument(
         "files",
@@ -246,58 +271,102 @@ def main(arguments: list[str] | None = None) -> int:
         "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, "
         "file or folder; without any, the survey's spectra",
     )
-    _add_models(verb)
-    verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
+    _add_model_options(verb)
+    verb.add_argument("--output", metavar="FILE", help=OUTPUT)
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
     common.add_workers(verb)
     verb.add_argument(
         "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
     )
 
+
+def _add_calibrate(add: common.Add) -> None:
+    verb = add(
+        "calibrate",
+        calibrate,
+        help="put intervals, flags and pooling into a model file, from a survey's validation objects",
+        example="--survey data/simulated --model models/demo/Best_ANN_final_stage.h5",
+    )
+    said = "a .h5, or several that are used together; the first of them gets the calibration for all"
+    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help=said)
+    add_fresh(verb)
+
+
+def add_fresh(verb: argparse.ArgumentParser) -> None:
+    """Add the option of calibrations: how many quasars are simulated."""
+    said = "quasars simulated to learn how to pool the spectra of an object (400)"
+    verb.add_argument("--fresh", type=common.non_negative, default=400, metavar="N", help=said)
+
+
+def _add_explain(add: common.Add) -> None:
     verb = add(
         "explain",
         explain,
-        help="show what a network looks at, and how its masses follow line width and luminosity",
-        example=f"{me} explain spec-7666-57339-0121.fits",
+        help="show which parts of a spectrum move a mass, and how masses follow line width and luminosity",
+        example="spec-7666-57339-0121.fits",
+        interrupted=common.STARTS_AGAIN,
     )
     verb.add_argument(
         "files", nargs="*", metavar="FILES", help="as for predict; without any, test spectra of the survey"
     )
-    verb.add_argument(
-        "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
-    )
+    verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
     verb.add_argument(
         "--spectra", type=common.positive, default=200, metavar="N", help="at most so many (default: 200)"
     )
     verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
     verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
 
+
+def _add_report(add: common.Add) -> None:
     verb = add(
         "report",
         report,
-        help="write one page about a model on a survey: accuracy, intervals, reasons, the worst spectra",
-        example=f"{me} report --survey data/simulated",
+        help="write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra",
+        example="--survey data/simulated",
+        interrupted=common.STARTS_AGAIN,
     )
-    _add_models(verb)
+    _add_model_options(verb)
     verb.add_argument("--output", metavar="DIR", help="page and figures go here (default: results/<survey>/report)")
 
-    verb = add(
-        "export",
-        export,
-        help="write a model as .keras or ONNX, after checking that it predicts the same",
-        example=f"{me} export --output quasar_mass.onnx",
-    )
-    verb.add_argument(
-        "--model", metavar="FILE", nargs=1, help="a .h5 (default: the shipped one, else the demonstration's)"
-    )
-    verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
 
+def _add_virial(add: common.Add) -> None:
     verb = add(
         "virial",
         virial,
         help="measure line widths, luminosities and virial masses of spec files by fitting their lines, no network",
-        example=f"{me} virial spec-7666-57339-0121.fits --output virial.fits",
+        example="spec-7666-57339-0121.fits --output virial.fits",
+        survey=False,
     )
     verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
-    verb.add_argument("--output", metavar="FILE", help="table to write: .parquet, .fits, .ecsv or .csv")
-    return common.run(top, arguments)
+    verb.add_argument("--output", metavar="FILE", help=OUTPUT)
+
+
+def _add_export(add: common.Add) -> None:
+    verb = add(
+        "export",
+        export,
+        help="write a model as .keras or ONNX, after checking that it predicts the same",
+        example="--output quasar_mass.onnx",
+        survey=False,
+    )
+    verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
+    verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
+
+
+def _add_model_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--model",
+        metavar="FILE",
+        nargs="+",
+        help="a .h5, or several, whose mean is taken (default: the shipped model, else the demonstration's)",
+    )
+    verb.add_argument(
+        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
+    )
+    verb.add_argument(
+        "--line",
+        choices=("any", "MgII", "CIV"),
+        default="any",
+        help="whose mass the intervals hold: of the line that a catalogue would give first, or of this one "
+        "(default: any)",
+    )

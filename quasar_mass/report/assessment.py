@@ -1,7 +1,8 @@
 """How good a calibrated network is on a survey's test objects: tables of accuracy, coverage, flags and pooling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,14 @@ from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
 from quasar_mass.uncertainty.network_view import NetworkView
-from quasar_mass.uncertainty.pooling import StackedSpectra
+from quasar_mass.uncertainty.pooling import METHODS, StackedSpectra
 
-POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, np.inf)}
+POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, np.inf)}  # spectra of an object
 NO_FLAG, ANY_FLAG = "no flag", "any flag"
 
 TITLES = {
-    "coverage": "intervals of {confidence:.0%} ({kind}): share of masses inside, by object; width in dex",
-    "by_line": "the same, told the line of the label (--line)",
+    "coverage": "intervals of {confidence:.0%} ({kind}): fraction of masses inside, by object; width in dex",
+    "by_line": "the same intervals where the line of the label is known (--line)",
     "curve": "coverage of labels against confidence, by object",
     "pooled": "one mass per object, by number of spectra and method: RMSE in dex, coverage of labels",
     "flags": "flags: spectra, and RMSE against their labels in dex",
@@ -33,14 +34,14 @@ class Assessment:
     Attributes
     ----------
     predictions : DataFrame
-        One row per test spectrum: the survey's columns, PREDICTED, LMBH_LOW, LMBH_HIGH, FLAGS, and in a simulation
-        TRUTH and TRUTH_MgII.
+        One row per test spectrum: the survey's columns, PREDICTED, LMBH_LOW, LMBH_HIGH, FLAGS, LOG_L, and in a
+        simulation TRUTH and TRUTH_MgII.
     scores : DataFrame
         `evaluation.score_table`.
     coverage : DataFrame or None
         `coverage_tables.coverage`; None without a calibration, as the next three.
     by_line : DataFrame or None
-        The same where the interval is told the line of the label, a row for each line and one for S/N from 10.
+        The same for intervals of the label's own line: two rows for each line, all spectra and those of high S/N.
     curve : DataFrame or None
         Coverage against confidence.
     pooled : DataFrame or None
@@ -57,13 +58,18 @@ class Assessment:
     pooled: pd.DataFrame | None
     flags: pd.DataFrame
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables beyond the scores that have rows, by the names of `TITLES`."""
+        tables = {name: getattr(self, name) for name in TITLES}
+        return {name: table for name, table in tables.items() if table is not None and len(table)}
 
-def assess(quoter: Predictor, data: Dataset, survey: Survey) -> Assessment:
+
+def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
     """Predict the test objects of a survey and compare with labels and, in a simulation, the truth.
 
     Parameters
     ----------
-    quoter : Predictor
+    predictor : Predictor
     data : Dataset
         The survey's tables.
     survey : Survey
@@ -77,113 +83,134 @@ def assess(quoter: Predictor, data: Dataset, survey: Survey) -> Assessment:
     spectra, label = data.part("test")
     evaluation.require_labels(label)
     rows = data.spectra.loc[label.index].reset_index()
-    noise = rows["SN"].to_numpy(float)
-    seen = quoter.view(spectra[..., 0], rows["Z"].to_numpy(float), noise)
-    rows["PREDICTED"] = seen.mass
-    quoted = quoter.masses(seen)
+    signal_to_noise = rows["SN"].to_numpy(float)
+    view = predictor.view(spectra[..., 0], rows["Z"].to_numpy(float), signal_to_noise)
+    rows["PREDICTED"], rows["LOG_L"] = view.mass, view.measures.log_luminosity
+    masses = predictor.masses(view)
     for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_ENS_STD"):
-        if name in quoted:
-            rows[name] = quoted[name].to_numpy()
-    catalogued = quoter.catalogue_flags(data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy())
-    parts = zip(quoter.flags(seen, noise), rows["FLAGS"].fillna(""), catalogued, strict=True)
-    rows["FLAGS"] = ["; ".join(filter(None, [*words, own, *bal])) for words, own, bal in parts]
-    rows["LOG_L"] = seen.measures.log_luminosity
-    if survey.truth.exists():
-        truth = pd.read_parquet(survey.truth).set_index("OBJECT").reindex(rows["OBJECT"])
-        rows["TRUTH"], rows["TRUTH_MgII"] = truth["LMBH"].to_numpy(), truth["LMBH_MgII"].to_numpy()
+        if name in masses:
+            rows[name] = masses[name].to_numpy()
+    catalogued = predictor.catalogue_flags(data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy())
+    flags = zip(predictor.flags(view, signal_to_noise), rows["FLAGS"].fillna(""), catalogued, strict=True)
+    rows["FLAGS"] = ["; ".join(filter(None, [*words, own, *bal])) for words, own, bal in flags]
+    rows = comparison.add_truth(rows, survey)
     scores = evaluation.score_table(rows)
-    if quoter.calibration is None:
-        return Assessment(rows, scores, None, None, None, None, _flag_table(rows))
+    if predictor.calibration is None:
+        return Assessment(rows, scores, None, None, None, None, flag_table(rows))
+    low, high = rows["LMBH_LOW"].to_numpy(), rows["LMBH_HIGH"].to_numpy()
     return Assessment(
         rows,
         scores,
-        coverage_tables.coverage(rows, rows["LMBH_LOW"].to_numpy(), rows["LMBH_HIGH"].to_numpy(), _masses(rows)),
-        _by_line(quoter, rows, seen),
-        _curve(quoter, rows, seen),
-        _pooled(quoter, rows, seen, spectra[..., 0]),
-        _flag_table(rows),
+        coverage_tables.coverage(rows, low, high, comparison.known_masses(rows)),
+        _by_line(predictor, rows, view),
+        _curve(predictor, rows, view),
+        _pooled(predictor, rows, view, spectra[..., 0]),
+        flag_table(rows),
     )
 
 
-def _masses(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    known = {"label": "LMBH", "truth": "TRUTH", "true Mg II": "TRUTH_MgII"}
-    return {what: rows[column].to_numpy(float) for what, column in known.items() if column in rows}
-
-
-def _by_line(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView) -> pd.DataFrame:
+def _by_line(predictor: Predictor, rows: pd.DataFrame, view: NetworkView) -> pd.DataFrame:
     """Coverage of labels by the intervals for labels of their own line."""
     tables = []
-    for line in quoter.calibration.intervals:
+    high_sn = rows["SN"].to_numpy(float) >= coverage_tables.HIGH_SN
+    for line in predictor.calibration.intervals:
         if line == "any":
             continue
-        low, high = quoter.calibration.bounds(seen, quoter.confidence, line)
-        mine = (rows["LABEL_LINE"] == line).to_numpy()
-        chosen = {("told the line", line): mine}
-        bright = mine & (rows["SN"].to_numpy(float) >= coverage_tables.WIDTH_FROM)
-        chosen["told the line", f"{line}, S/N {coverage_tables.WIDTH_FROM:g} and more"] = bright
-        tables.append(coverage_tables.coverage(rows, low, high, _masses(rows), chosen))
+        low, high = predictor.calibration.bounds(view, predictor.confidence, line)
+        of_line = (rows["LABEL_LINE"] == line).to_numpy()
+        chosen = {("line known", line): of_line}
+        chosen["line known", f"{line}, S/N {coverage_tables.HIGH_SN_NAME}"] = of_line & high_sn
+        tables.append(coverage_tables.coverage(rows, low, high, comparison.known_masses(rows), chosen))
     return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _curve(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView) -> pd.DataFrame:
+def _curve(predictor: Predictor, rows: pd.DataFrame, view: NetworkView) -> pd.DataFrame:
     inside = {}
     label = rows["LMBH"].to_numpy(float)
     for confidence in coverage_tables.CONFIDENCES:
-        low, high = quoter.calibration.bounds(seen, confidence, quoter.line)
+        low, high = predictor.calibration.bounds(view, confidence, predictor.line)
         inside[confidence] = (label >= low) & (label <= high)
     return coverage_tables.curve(inside, rows["OBJECT"].to_numpy())
 
 
-def _pooled(quoter: Predictor, rows: pd.DataFrame, seen: NetworkView, flux: np.ndarray) -> pd.DataFrame:
-    """All methods of pooling on the test objects with several spectra."""
-    calibration = quoter.calibration
+def _pooled(predictor: Predictor, rows: pd.DataFrame, view: NetworkView, flux: np.ndarray) -> pd.DataFrame:
+    """Compare all methods of pooling on the test objects with several spectra."""
+    calibration = predictor.calibration
     several = (rows["N_EPOCHS"] > 1).to_numpy()
     if not several.any():
         return pd.DataFrame()
-    rows, seen, flux = rows[several].reset_index(drop=True), seen.rows(several), flux[several]
+    rows, view, flux = rows[several].reset_index(drop=True), view.rows(several), flux[several]
     stacks = StackedSpectra(flux.shape[1])
-    stacks.add(rows["OBJECT"].to_numpy(), flux, seen.signal_to_noise)
-    objects = quoter.objects(rows["OBJECT"], seen, stacks)
+    stacks.add(rows["OBJECT"].to_numpy(), flux, view.signal_to_noise)
+    objects = predictor.objects(rows["OBJECT"], view, stacks)
     table = rows.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)].reset_index()
-    counts, masses = objects.counts, _masses(table)
-    found = {}
+    counts, masses = objects.counts, comparison.known_masses(table)
+    scores = {}
     for method in calibration.pooling.methods:
-        mass, *ends = calibration.pooled(objects, method, quoter.confidence, quoter.line)
+        mass, *ends = calibration.pooled(objects, method, predictor.confidence, predictor.line)
         for name, (first, last) in POOLED.items():
             chosen = (counts >= first) & (counts <= last)
             if chosen.any():
-                found[name, method] = pooled_row(mass, *ends, masses, chosen)
-    index = pd.MultiIndex.from_tuples(list(found), names=["spectra", "method"])
-    return pd.DataFrame(list(found.values()), index=index).sort_index(level=0, sort_remaining=False)
+                scores[name, method] = pooled_row(mass, *ends, masses, chosen)
+    order = [(name, method) for name in POOLED for method in METHODS if (name, method) in scores]
+    index = pd.MultiIndex.from_tuples(order, names=["spectra", "method"])
+    return pd.DataFrame([scores[key] for key in order], index=index)
 
 
 def pooled_row(
     mass: np.ndarray, low: np.ndarray, high: np.ndarray, masses: Mapping[str, np.ndarray], chosen: np.ndarray
 ) -> dict:
-    """Scores of one method on some objects: RMSE against each of `masses`, coverage of the first, mean width."""
+    """Score the masses that a method of pooling gives to objects.
+
+    Parameters
+    ----------
+    mass, low, high : ndarray, shape (n,)
+        Pooled masses and their intervals, log10(M_BH / M_Sun).
+    masses : mapping of str to ndarray, shape (n,)
+        As `comparison.known_masses` gives them.
+    chosen : ndarray of bool, shape (n,)
+        The objects that count.
+
+    Returns
+    -------
+    dict
+        n; the RMSE against each of `masses` and the mean width of the intervals, in dex; the coverage of the labels.
+    """
     row = {"n": int(chosen.sum())}
     for what, known in masses.items():
-        there = chosen & np.isfinite(known)
-        residual = (mass - known)[there]
-        row[f"rmse {what}"] = float(np.sqrt(np.mean(residual**2))) if there.any() else np.nan
+        use = chosen & np.isfinite(known)
+        residual = (mass - known)[use]
+        row[f"rmse {what}"] = float(np.sqrt(np.mean(residual**2))) if use.any() else np.nan
     label = masses["label"]
-    there = chosen & np.isfinite(label)
-    row["coverage"] = float(np.mean((label >= low)[there] & (label <= high)[there])) if there.any() else np.nan
+    use = chosen & np.isfinite(label)
+    row["coverage"] = float(np.mean((label >= low)[use] & (label <= high)[use])) if use.any() else np.nan
     row["width"] = float(np.mean((high - low)[chosen]))
     return row
 
 
-def _flag_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count every flag, and score the spectra that have it."""
+def flag_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the spectra with each flag, and score them.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With OBJECT, LMBH, PREDICTED, FLAGS (joined by "; ") and, of a calibrated model, LMBH_LOW and LMBH_HIGH.
+
+    Returns
+    -------
+    DataFrame
+        Index flag; spectra, their fraction of all, rmse and rmse_error against the label in dex; coverage of the label
+        by object and mean width in dex, of a calibrated model.
+    """
     words = rows["FLAGS"].str.split("; ")
     flagged = rows["FLAGS"] != ""
-    which = {NO_FLAG: ~flagged, ANY_FLAG: flagged}
-    for name in sorted({word for every in words for word in every} - {""}):
-        which[name] = words.map(lambda every, name=name: name in every)
+    members = {NO_FLAG: ~flagged, ANY_FLAG: flagged}
+    for flag in sorted({flag for flags in words for flag in flags} - {""}):
+        members[flag] = words.map(lambda flags, flag=flag: flag in flags)
     label, predicted = rows["LMBH"].to_numpy(float), rows["PREDICTED"].to_numpy(float)
-    found = {}
-    for name, where in which.items():
-        chosen = where.to_numpy(bool)
+    table = {}
+    for flag, with_flag in members.items():
+        chosen = with_flag.to_numpy(bool)
         residual = (predicted - label)[chosen]
         row = {"spectra": int(chosen.sum()), "share": float(chosen.mean())}
         row["rmse"] = float(np.sqrt(np.mean(residual**2))) if chosen.any() else np.nan
@@ -192,17 +219,52 @@ def _flag_table(rows: pd.DataFrame) -> pd.DataFrame:
             inside = (label >= rows["LMBH_LOW"]) & (label <= rows["LMBH_HIGH"])
             row["coverage"] = coverage_tables.conformal.coverage(inside[chosen], rows["OBJECT"][chosen])[0]
             row["width"] = float((rows["LMBH_HIGH"] - rows["LMBH_LOW"])[chosen].mean())
-        found[name] = row
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis("flag")
+        table[flag] = row
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("flag")
 
 
-def more(found: Assessment) -> dict[str, pd.DataFrame]:
-    """The tables beyond the scores, by the names of `TITLES`; those that there are."""
-    tables = {key: getattr(found, key) for key in TITLES}
-    return {key: table for key, table in tables.items() if table is not None and len(table)}
+def text(result: Assessment, predictor: Predictor, data: Dataset, survey: Survey, models: Sequence[Path]) -> str:
+    """Write an assessment for people.
+
+    Parameters
+    ----------
+    result : Assessment
+    predictor : Predictor
+    data : Dataset
+    survey : Survey
+    models : sequence of Path
+        The files of the predictor.
+    """
+    lines = [
+        f"model {', '.join(map(str, models))} (trained on {predictor.kind} spectra)",
+        f"survey {survey.folder} ({data.kind}), test objects; residual = prediction - label, dex",
+        f"{comparison.SIGMA_NMAD}; RMSE error is from a bootstrap over objects",
+        "",
+        _printed(result.scores.drop(columns="label_sd"), 4),
+    ]
+    for name, table in result.tables().items():
+        title = TITLES[name].format(confidence=predictor.confidence, kind=data.kind)
+        lines += ["", title, _printed(table, 3)]
+    return "\n".join(lines)
 
 
-def records(table: pd.DataFrame) -> list[dict]:
-    """A table for JSON: a dict for each row, its index among its values, null for what is not known."""
+def _printed(table: pd.DataFrame, digits: int) -> str:
+    return comparison.readable(table).to_string(float_format=lambda value: f"{value:.{digits}f}", na_rep="-")
+
+
+def summary(result: Assessment, predictor: Predictor, data: Dataset, survey: Survey, models: Sequence[Path]) -> dict:
+    """Put an assessment into lists and dictionaries, for JSON; parameters as of `text`."""
+    return {
+        "survey": str(survey.folder),
+        "survey_kind": data.kind,
+        "model": ", ".join(map(str, models)),
+        "model_kind": predictor.kind,
+        "split": "test",
+        "results": _records(result.scores),
+    } | {name: _records(table) for name, table in result.tables().items()}
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """A dictionary for each row, its index among its values, None for NaN."""
     rows = table.reset_index().to_dict("records")
     return [{key: None if value != value else value for key, value in row.items()} for row in rows]

@@ -1,26 +1,26 @@
-"""What a network looks at: each wavelength's share in a predicted mass, and how masses follow width and luminosity.
+"""Which parts of a spectrum move a predicted mass, and how masses follow line width and luminosity.
 
 Integrated gradients (Sundararajan, Taly & Yan 2017, ICML 70): the gradient of the mass with respect to every pixel,
-averaged along the straight way from a baseline to the spectrum, times how far the pixel is from the baseline. The sum
-over all pixels is the difference of the two masses, so every pixel's part is in dex. The baseline of a spectrum is the
-typical shape of many, scaled to the spectrum's own median: what is explained is why this quasar's mass is not that of a
-typical quasar as bright.
+averaged along the straight line from a baseline to the spectrum, times the difference of the pixel from the baseline.
+The sum over all pixels is the difference of the two masses, so every pixel's part is in dex. The baseline of a spectrum
+is the typical shape of many, scaled to the spectrum's own median: this explains why the quasar's mass differs from that
+of a typical quasar as bright.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import ModelError
+from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 
-STEPS = 32  # of the way from the baseline: the sum then agrees to some per cent
+STEPS = 32  # from the baseline to the spectrum: the sum then agrees to some per cent
 GROUP = 1.6e-3  # dex: parts are summed over 1,100 km/s before their sizes are compared, or noise would count as size
-AT_ONCE = 64  # spectra on their way at a time
+BATCH = 64  # spectra at a time
 # Parts of the spectrum, Angstrom: lines with their wings, iron where nothing else stands, and the rest.
 REGIONS = {
     "C IV": ((1500.0, 1600.0),),
@@ -32,7 +32,7 @@ REGIONS = {
 
 
 @dataclass(frozen=True)
-class Reasons:
+class Attributions:
     """Each pixel's part in the masses of spectra.
 
     Attributes
@@ -54,8 +54,8 @@ def typical_shape(flux: np.ndarray) -> np.ndarray:
     return np.median(flux / np.where(middle > 0, middle, 1.0), axis=0)
 
 
-def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray) -> Reasons:
-    """Explain the masses of spectra.
+def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, quiet: bool = True) -> Attributions:
+    """Attribute the masses of spectra to their pixels.
 
     Parameters
     ----------
@@ -64,6 +64,8 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray) -> 
         In the tables' unit.
     shape : ndarray, shape (pixels,)
         `typical_shape` of many spectra.
+    quiet : bool
+        No progress bar.
 
     Raises
     ------
@@ -73,10 +75,7 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray) -> 
     keras = backend.import_keras()
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
-            "the back end",
-            expected="tensorflow, which takes the gradients",
-            got=keras.backend.backend(),
-            do="set KERAS_BACKEND=tensorflow",
+            f"KERAS_BACKEND={keras.backend.backend()}", "cannot explain masses; set KERAS_BACKEND=tensorflow"
         )
     import tensorflow as tf
 
@@ -91,14 +90,14 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray) -> 
         return tape.gradient(mass, spectra)
 
     total = np.zeros(flux.shape)
-    for step in range(STEPS):
-        share = np.float32((step + 0.5) / STEPS)  # midpoints
-        way = baseline + share * (flux - baseline)
-        for start in range(0, len(flux), AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            total[rows] += gradient(tf.constant(way[rows][..., None])).numpy()[..., 0]
+    for step in progress(range(STEPS), total=STEPS, what="attribution", unit="steps", quiet=quiet):
+        fraction = np.float32((step + 0.5) / STEPS)  # midpoints
+        between = baseline + fraction * (flux - baseline)
+        for start in range(0, len(flux), BATCH):
+            rows = slice(start, start + BATCH)
+            total[rows] += gradient(tf.constant(between[rows][..., None])).numpy()[..., 0]
     parts = total / STEPS * (flux - baseline)
-    return Reasons(parts, model.predict(flux), model.predict(baseline))
+    return Attributions(parts, model.predict(flux), model.predict(baseline))
 
 
 def grouped(parts: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -109,42 +108,42 @@ def grouped(parts: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return 10.0**log_wavelength, parts[:, : bins * width].reshape(len(parts), bins, width).sum(axis=2)
 
 
-def shares(reasons: Reasons, grid: Grid) -> pd.DataFrame:
+def fractions(attributions: Attributions, grid: Grid) -> pd.DataFrame:
     """Divide the attribution among the lines, iron and the continuum.
 
     Returns
     -------
     DataFrame
-        Index region; ``share``, of the sum of sizes over the region's bins, averaged over spectra; ``share_of_window``,
-        how much of the wavelengths (in log) the region takes, which is what a network that looked everywhere alike
-        would have; ``error``, the standard error of the mean share.
+        Index region; ``fraction``, the sum of sizes over the region's bins relative to that over all bins, averaged
+        over spectra; ``error``, the standard error of this mean; ``fraction of the window``, the region's part of the
+        log wavelengths, which would also be the fraction of a network that weighted all wavelengths alike.
     """
-    wavelength, parts = grouped(reasons.parts, grid)
+    wavelength, parts = grouped(attributions.parts, grid)
     size = np.abs(parts)
     size = size / np.maximum(size.sum(axis=1, keepdims=True), 1e-12)
-    left = np.ones(len(wavelength), bool)
+    free = np.ones(len(wavelength), bool)
     rows = {}
     for name, windows in REGIONS.items():
         inside = np.zeros(len(wavelength), bool)
         for low, high in windows:
             inside |= (wavelength >= low) & (wavelength < high)
-        inside = inside & left if windows else left
-        left = left & ~inside
-        share = size[:, inside].sum(axis=1)
-        error = share.std(ddof=1) / np.sqrt(len(share)) if len(share) > 1 else np.nan
-        rows[name] = {"share": share.mean(), "error": error, "share_of_window": inside.mean()}
+        inside = inside & free if windows else free
+        free = free & ~inside
+        fraction = size[:, inside].sum(axis=1)
+        error = fraction.std(ddof=1) / np.sqrt(len(fraction)) if len(fraction) > 1 else np.nan
+        rows[name] = {"fraction": fraction.mean(), "error": error, "fraction of the window": inside.mean()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("region")
 
 
 # --- how masses follow width and luminosity ---------------------------------------------------------------------------
 WIDTHS = (-0.12, -0.06, 0.0, 0.06, 0.12)  # log10 of the factor on the Mg II width
-LIGHTS = (-0.3, -0.15, 0.0, 0.15, 0.3)  # log10 of the factor on the luminosity
+LUMINOSITIES = (-0.3, -0.15, 0.0, 0.15, 0.3)  # log10 of the factor on the luminosity
 NOISES = {"no noise": 0.0, "survey's noise": 1.0}
 PROBES = 100  # quasars
 
 
-def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1) -> pd.DataFrame:
-    """Change one thing alone in simulated quasars, and see how the predicted mass follows.
+def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, quiet: bool = True) -> pd.DataFrame:
+    """Change one property alone in simulated quasars, and measure how the predicted mass follows.
 
     The virial relation asks for a slope of 1 with 2 log FWHM (Mg II) and of 0.5 with log L.
 
@@ -153,19 +152,22 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1) ->
     model : EasyAI
     grid : Grid
     number : int
-        Quasars, each changed in `WIDTHS` and `LIGHTS`.
+        Quasars, each changed in `WIDTHS` and `LUMINOSITIES`.
     seed : int
+    quiet : bool
+        No progress bar.
 
     Returns
     -------
     DataFrame
         Index (``what``, ``noise``): ``slope``, the mean over quasars; ``error``, its standard error; ``expected``.
     """
-    from quasar_mass.simulation import probes  # not at the top: a model of the sky needs no simulation
+    from quasar_mass.simulation import probes  # not at the top: a model of real data needs no simulation
 
     rows = {}
     rng = np.random.default_rng(seed)
-    for what, steps, expected in (("2 log FWHM (Mg II)", WIDTHS, 1.0), ("log L", LIGHTS, 0.5)):
+    properties = (("2 log FWHM (Mg II)", WIDTHS, 1.0), ("log L", LUMINOSITIES, 0.5))
+    for what, steps, expected in progress(properties, total=2, what="slopes", unit="properties", quiet=quiet):
         change = "width" if expected == 1.0 else "light"
         light, sigma = probes.series(number, change, steps, grid, seed)
         x = np.array(steps) * (2.0 if change == "width" else 1.0)
@@ -181,17 +183,10 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1) ->
     return pd.DataFrame(list(rows.values()), index=index)
 
 
-def summary(table: pd.DataFrame, found: pd.DataFrame, about: Mapping) -> str:
-    """Say both tables for a person; `about` names the model's and the survey's kind."""
-    text = [
-        f"what the network looks at: {about['spectra']:,} spectra ({about['kind']}); model trained on "
-        f"{about['model_kind']} ones",
-        table.to_string(float_format=lambda value: f"{value:.3f}"),
-    ]
-    if len(found):
-        text += [
-            "",
-            "how the predicted mass follows one thing alone, in simulated quasars",
-            found.to_string(float_format=lambda value: f"{value:.3f}"),
-        ]
-    return "\n".join(text)
+def summary(title: str, fractions: pd.DataFrame, slopes: pd.DataFrame) -> str:
+    """Print the tables of `fractions` and `slopes`; the second may be empty."""
+    lines = [f"what moves the predicted masses: {title}", fractions.to_string(float_format="{:.3f}".format)]
+    if len(slopes):
+        lines += ["", "how the predicted mass follows one property alone, in simulated quasars"]
+        lines.append(slopes.to_string(float_format="{:.3f}".format))
+    return "\n".join(lines)

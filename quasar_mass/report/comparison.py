@@ -1,4 +1,4 @@
-"""Several predictors of the same masses side by side: against the label and against a simulation's truth."""
+"""Compare predicted masses with the masses that are known: labels and, in a simulation, true masses."""
 
 from collections.abc import Mapping
 
@@ -6,24 +6,62 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core import evaluation
+from quasar_mass.core.survey import Survey
 
 RESAMPLINGS = 500
 SEED = 42
+# The masses that predictions are compared with, and the columns that hold them. The label is what the survey publishes;
+# the truth is the virial mass without noise, of the line that the label comes from.
+MASSES = {"label": "LMBH", "truth": "TRUTH", "true Mg II mass": "TRUTH_MgII"}
+# Names of columns as people know them.
+HEADINGS = {
+    "rmse": "RMSE",
+    "rmse_error": "RMSE error",
+    "robust_scatter": "sigma_NMAD",
+    "r2": "R2",
+    "share": "fraction",
+}
+SIGMA_NMAD = "sigma_NMAD is 1.4826 times the median absolute deviation of the residuals from their median"
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table with headings for people."""
+    return table.rename(columns=HEADINGS)
+
+
+def add_truth(rows: pd.DataFrame, survey: Survey) -> pd.DataFrame:
+    """Add the columns TRUTH and TRUTH_MgII, log10(M_BH / M_Sun), where the survey is simulated.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With a column OBJECT.
+    survey : Survey
+    """
+    if not survey.truth.exists():
+        return rows
+    truth = pd.read_parquet(survey.truth).set_index("OBJECT").reindex(rows["OBJECT"])
+    return rows.assign(TRUTH=truth["LMBH"].to_numpy(), TRUTH_MgII=truth["LMBH_MgII"].to_numpy())
+
+
+def known_masses(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The masses of `MASSES` that a table has, each of shape (n,); the label comes first."""
+    return {name: rows[column].to_numpy(float) for name, column in MASSES.items() if column in rows}
 
 
 def compare(
     predictions: Mapping[str, np.ndarray], objects: np.ndarray, masses: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
-    """Score every predictor against every kind of mass.
+    """Score every predictor against every known mass.
 
     Parameters
     ----------
     predictions : mapping of str to ndarray, shape (n,)
-        log10(M_BH / M_Sun) by predictor; NaN where one gives none, which its scores leave out and `n` shows.
+        log10(M_BH / M_Sun) by predictor; NaN where it has none. These are not scored, as `n` shows.
     objects : ndarray of str, shape (n,)
-        Whose spectra these are: errors are bootstrapped by object, since its spectra share their label.
+        The object of each spectrum: errors are bootstrapped by object, since its spectra share their label.
     masses : mapping of str to ndarray, shape (n,)
-        What to compare with, for example ``"label"`` and ``"truth"``.
+        What to compare with, as `known_masses` gives it.
 
     Returns
     -------
@@ -56,7 +94,7 @@ def bootstrap_rmse(objects: np.ndarray, residual: np.ndarray) -> float:
 
 
 def responses(prediction: np.ndarray, **properties: np.ndarray) -> dict[str, float]:
-    """How strongly predictions follow physical quantities: slopes of a linear regression on all of them together.
+    """Measure how predictions follow physical quantities: slopes of a linear regression on all of them together.
 
     Parameters
     ----------
@@ -74,7 +112,7 @@ def responses(prediction: np.ndarray, **properties: np.ndarray) -> dict[str, flo
 def markdown(table: pd.DataFrame) -> str:
     """Print `compare`'s result as a Markdown table."""
     lines = [
-        "| predictor | against | n | RMSE (dex) | robust scatter (dex) | bias (dex) | R2 |",
+        "| predictor | against | n | RMSE (dex) | sigma_NMAD (dex) | bias (dex) | R2 |",
         "|---|---|---|---|---|---|---|",
     ]
     for (predictor, against), row in table.iterrows():

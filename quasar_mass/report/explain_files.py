@@ -1,4 +1,4 @@
-"""The verb `attribution`: which spectra, the tables, the figures."""
+"""Attributions of the spectra in files, tables or a survey: which spectra, the tables, the figures."""
 
 from pathlib import Path
 
@@ -8,42 +8,76 @@ import pandas as pd
 from quasar_mass.core.errors import FileError, SpectrumError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict import compatibility, inputs
-from quasar_mass.report import attribution as reasons
+from quasar_mass.predict import compatibility
+from quasar_mass.predict.inputs import SpectrumRequest
+from quasar_mass.report import attribution
 from quasar_mass.report import quality_figures as figures
 from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
 from quasar_mass.tables import survey_tables
 
-DRAWN = 5  # single spectra drawn at most
+MAX_DRAWN = 5  # single spectra
+MIN_SPECTRA = 20  # for a typical shape of their own
 
 
-def explain(options, paths: list[Path]) -> str:
-    """Explain spectra named or a survey's, draw them, and say the tables; `options` as of the command line."""
-    files, whole_tables = inputs.gather(options.files, options.survey)
-    model = EasyAI.load(paths[0])
+def explain(
+    requests: tuple[list[SpectrumRequest], list[Path]],
+    survey: Survey,
+    model_path: Path,
+    folder: Path,
+    *,
+    number: int = 200,
+    slopes: bool = True,
+    quiet: bool = False,
+) -> str:
+    """Explain the masses of spectra, draw figures, and return the tables as text.
+
+    Parameters
+    ----------
+    requests : (list of SpectrumRequest, list of Path)
+        Spectra and tables of spectra, as `inputs.gather` gives them; if both are empty, the survey's test spectra.
+    survey : Survey
+    model_path : Path
+    folder : Path
+        Gets the figures.
+    number : int
+        At most so many spectra are explained.
+    slopes : bool
+        Whether to measure how masses follow width and luminosity, on simulated quasars.
+    quiet : bool
+        No progress bars.
+
+    Raises
+    ------
+    ModelError, SpectrumError, TableError
+        If the model and the spectra do not fit, or no spectrum can be used.
+    """
+    files, tables = requests
+    model = EasyAI.load(model_path)
     grid = compatibility.model_grid(model)
     if files:
-        names, flux, kind = _from_files(files[: options.spectra], model)
+        names, flux, kind = _from_files(files[:number], model)
     else:
-        table = whole_tables[0] if whole_tables else options.survey.spectra
-        names, flux, kind = _from_table(table, options.survey, model, options.spectra)
+        names, flux, kind = _from_table(tables[0] if tables else survey.spectra, survey, model, number)
     # few spectra have no typical shape of their own: then the survey's, where there is one
-    shape = reasons.typical_shape(flux if len(flux) >= 20 else _backdrop(options.survey, model, flux))
-    found = reasons.integrated_gradients(model, flux, shape)
-    bins, parts = reasons.grouped(found.parts, grid)
-    folder = Path(options.output)
-    if len(flux) >= 20:
-        mean = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
-        title = f"what the network looks at: {len(flux):,} spectra"
-        figures.save_all(figures.attribution(grid.wavelength, mean, bins, parts, title, kind), folder, "average")
-    for row in range(min(len(flux), DRAWN)):
-        title = f"{names[row]}: {found.mass[row]:.2f}, typical at its brightness {found.baseline_mass[row]:.2f}"
-        figure = figures.attribution(grid.wavelength, flux[row], bins, parts[row], title, kind)
-        figures.save_all(figure, folder, f"spectrum-{names[row]}")
-    slopes = pd.DataFrame() if options.no_slopes else reasons.slopes(model, grid)
-    about = {"spectra": len(flux), "kind": kind, "model_kind": compatibility.model_kind(model)}
-    return f"{reasons.summary(reasons.shares(found, grid), slopes, about)}\n\nfigures in {folder} ({kind})"
+    enough = len(flux) >= MIN_SPECTRA
+    shape = attribution.typical_shape(flux if enough else _backdrop(survey, model, flux))
+    attributions = attribution.integrated_gradients(model, flux, shape, quiet=quiet)
+    bins, parts = attribution.grouped(attributions.parts, grid)
+    if enough:
+        median = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
+        title = f"What moves the predicted masses: {len(flux):,} spectra"
+        figures.save_all(figures.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
+    for name, one_flux, one_parts, mass, baseline in zip(
+        names[:MAX_DRAWN], flux, parts, attributions.mass, attributions.baseline_mass, strict=False
+    ):
+        title = f"{name}: log mass {mass:.2f}; of a typical quasar as bright {baseline:.2f}"
+        figure = figures.attribution(grid.wavelength, one_flux, bins, one_parts, title, kind)
+        figures.save_all(figure, folder, f"spectrum-{name}")
+    response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
+    fractions = attribution.fractions(attributions, grid)
+    title = f"{len(flux):,} spectra ({kind}); model trained on {compatibility.model_kind(model)} spectra"
+    return f"{attribution.summary(title, fractions, response)}\n\nfigures in {folder} ({kind})"
 
 
 def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]:
@@ -78,7 +112,7 @@ def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple
         flux.append(block[chosen & first])
     flux = np.concatenate(flux)
     if not len(flux):
-        raise TableError(path, expected="test objects", got="none", do="use a survey of at least 10 objects")
+        raise TableError(path, "has no test objects; use a survey of at least 10 objects")
     rows = np.unique(np.linspace(0, len(flux) - 1, min(number, len(flux))).round().astype(int))
     return [names[row] for row in rows], flux[rows], about["kind"]
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core import evaluation
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict import compatibility
 from quasar_mass.predict.predictor import Predictor
-from quasar_mass.report import attribution, baselines, comparison, figures
+from quasar_mass.report import accuracy, attribution, comparison, figures
 from quasar_mass.report import page as html
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.report.assessment import Assessment, assess
@@ -63,7 +62,7 @@ def write(quoter: Predictor, data: Dataset, survey: Survey, folder: Path, *, qui
     parts.append(
         html.section(
             "Accuracy",
-            html.table(accuracy(rows)),
+            html.table(accuracy.accuracy(rows)),
             note=f"Prediction minus label, dex; errors by bootstrap over objects ({kind}).",
         )
     )
@@ -137,47 +136,15 @@ def _facts(quoter: Predictor, data: Dataset, survey: Survey) -> dict:
     return facts
 
 
-def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
-    """`evaluation.score_table` with the bootstrap error of every RMSE."""
-    scores = evaluation.score_table(rows)
-    objects = (
-        rows.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]]
-        .agg({"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"})
-        .reset_index()
-    )
-    errors = []
-    for group, which in scores.index:
-        table = objects if group.startswith("per object") else rows
-        where = np.ones(len(table), bool)
-        if group == "epoch":
-            where = table["LABEL_EPOCH"].to_numpy(bool) == (which == "label epoch")
-        elif group == "label line":
-            where = (table["LABEL_LINE"].astype(str) == which).to_numpy()
-        elif which in evaluation.EPOCH_GROUPS:
-            where = table["N_EPOCHS"].between(*evaluation.EPOCH_GROUPS[which]).to_numpy()
-        residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)[where]
-        errors.append(comparison.bootstrap_rmse(table["OBJECT"].to_numpy()[where], residual))
-    scores.insert(2, "rmse_error", errors)
-    return scores.drop(columns="label_sd")
-
-
-def _beside(found: Assessment, data: Dataset) -> pd.DataFrame:
-    rows = found.predictions
-    (train_x, train_y), (test_x, _) = data.part("training"), data.part("test")
-    predictions = {"network": rows["PREDICTED"].to_numpy(float)}
-    if len(train_y) >= 20:
-        redshift = data.spectra["Z"]
-        training = train_x, redshift[train_y.index].to_numpy(), train_y
-        predictions |= dict(baselines.predictions(training, (test_x, rows["Z"].to_numpy(float))))
-    masses = {"label": rows["LMBH"].to_numpy(float)}
-    if "TRUTH" in rows:
-        masses |= {"truth": rows["TRUTH"].to_numpy(float), "true Mg II": rows["TRUTH_MgII"].to_numpy(float)}
-    return comparison.compare(predictions, rows["OBJECT"].to_numpy(), masses)
+def _beside(result: Assessment, data: Dataset) -> pd.DataFrame:
+    rows = result.predictions
+    predictions = {"network": rows["PREDICTED"].to_numpy(float)} | accuracy.predict_baselines(data)
+    return comparison.compare(predictions, rows["OBJECT"].to_numpy(), comparison.known_masses(rows))
 
 
 def _intervals(found: Assessment, quoter: Predictor, kind: str, plots: Path) -> list[str]:
     if found.coverage is None:
-        note = "This model file carries no calibration; python -m quasar_mass.cli.best_models calibrate adds one."
+        note = "This model file carries no calibration; quasar_analysis.py calibrate --model FILE adds one."
         return [html.section("Intervals", note=note)]
     drawn = {
         "calibration": (quality.calibration(found.curve, kind), "Coverage against confidence, two standard errors.")
@@ -212,7 +179,7 @@ def _reasons(quoter: Predictor, data: Dataset, kind: str, plots: Path) -> str:
     content = _pictures(
         {"attribution": (figure, "Median spectrum, and what each part of it adds to the masses.")}, plots
     )
-    content.append(html.table(attribution.shares(reasons, data.grid)))
+    content.append(html.table(attribution.fractions(reasons, data.grid)))
     if quoter.kind == "simulated":
         content.append(html.table(attribution.slopes(model, data.grid, number=30)))
     note = (
