@@ -23,7 +23,7 @@ TITLES = {
     "by_line": "the same intervals where the line of the label is known (--line)",
     "curve": "coverage of labels against confidence, by object",
     "pooled": "one mass per object, by number of spectra and method: RMSE in dex, coverage of labels",
-    "flags": "flags: spectra, and RMSE against their labels in dex",
+    "flags": "flags: spectra, and RMSE against their labels in dex; its error is from a bootstrap over objects",
 }
 
 
@@ -238,7 +238,7 @@ def text(result: Assessment, predictor: Predictor, data: Dataset, survey: Survey
     lines = [
         f"model {', '.join(map(str, models))} (trained on {predictor.kind} spectra)",
         f"survey {survey.folder} ({data.kind}), test objects; residual = prediction - label, dex",
-        f"{comparison.SIGMA_NMAD}; RMSE error is from a bootstrap over objects",
+        comparison.SIGMA_NMAD,
         "",
         _printed(result.scores.drop(columns="label_sd"), 4),
     ]

@@ -26,7 +26,7 @@ SIGMA_NMAD = "sigma_NMAD is 1.4826 times the median absolute deviation of the re
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The same table with headings for people."""
-    return table.rename(columns=HEADINGS)
+    return table.rename(columns=lambda name: HEADINGS.get(name, name.replace("rmse ", "RMSE ")))
 
 
 def add_truth(rows: pd.DataFrame, survey: Survey) -> pd.DataFrame:

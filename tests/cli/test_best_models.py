@@ -1,4 +1,4 @@
-"""The shipped models' command: what it refuses before any work is done."""
+"""The command that trains the shipped models: what it refuses before any work is done."""
 
 import pytest
 
@@ -11,20 +11,20 @@ def command(verb, survey, here, *more):
 
 
 @pytest.mark.parametrize(
-    ("folder", "card", "more", "words"),
+    ("verb", "card", "more", "words"),
     [
-        ("none", None, (), "expected a simulated survey, got no such folder; run: python get_Chen_data.py simulate"),
-        ("", None, (), "got kind sdss"),
-        ("", '{"kind": "simulated"}', (), "spectra.parquet: expected a table, got no such file"),
-        ("", '{"kind": "simulated"}', ("--seeds", "3", "4", "3"), "expected seeds that differ, got 3 4 3"),
+        ("train", None, (), "holds no survey yet; run: python get_Chen_data.py simulate --survey"),
+        ("train", '{"kind": "simulated", "complete": true}', (), "has no tables yet"),
+        ("train", '{"kind": "simulated"}', ("--seeds", "3", "4", "3"), "has a seed twice (3 4 3)"),
+        ("published", None, (), "holds no survey yet"),
     ],
 )
-def test_a_survey_or_seeds_that_cannot_be_are_one_sentence(tmp_path, capsys, folder, card, more, words):
+def test_a_survey_or_seeds_that_cannot_be_used_are_one_sentence(tmp_path, capsys, verb, card, more, words):
     survey = Survey(tmp_path / "survey")
     survey.folder.mkdir()
     if card:
         survey.card.write_text(card)
-    assert command("train", survey.folder / folder, tmp_path, *more) == 1
+    assert command(verb, survey.folder, tmp_path, *more) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert words in printed.err
@@ -32,14 +32,16 @@ def test_a_survey_or_seeds_that_cannot_be_are_one_sentence(tmp_path, capsys, fol
     assert not (tmp_path / "work").exists()
 
 
+def test_pre_training_needs_a_simulated_survey(tiny_survey, tmp_path, capsys):
+    for path in (tiny_survey.quasars, tiny_survey.spectra):
+        path.touch()
+    assert command("train", tiny_survey.folder, tmp_path) == 1
+    assert "is no simulated survey" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seed", ["-1", "x", str(2**32)])
 def test_a_seed_that_is_none_is_wrong_usage(tmp_path, capsys, seed):
     with pytest.raises(SystemExit) as stopped:
         command("train", tmp_path, tmp_path, "--seeds", "1", seed)
     assert stopped.value.code == 2
-    assert "expected a whole number from 0 to 4,294,967,295" in capsys.readouterr().err
-
-
-def test_the_published_recipe_needs_tables(tmp_path, capsys):
-    assert command("published", tmp_path, tmp_path) == 1
-    assert "spectra.parquet: expected a table, got no such file" in capsys.readouterr().err
+    assert "must be a whole number from 0 to 4,294,967,295" in capsys.readouterr().err

@@ -1,6 +1,5 @@
-"""The two scripts from a shell: help, exit statuses, and errors of one line."""
+"""The two commands: help, exit statuses, failures of one sentence, and advice that can be typed as it is printed."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,19 +10,19 @@ from pathlib import Path
 import pytest
 from killing import hearing
 
-import quasar_analysis
-from quasar_mass.cli import common
+from quasar_mass import __main__, __version__
+from quasar_mass.cli import common, get_chen_data, quasar_analysis
+from quasar_mass.core.survey import REAL_FOLDER, Survey
 
 HOME = Path(__file__).resolve().parent.parent.parent
-VERBS = {
-    "get_Chen_data.py": ("status", "simulate", "fetch", "build", "convert"),
-    "quasar_analysis.py": ("evaluate", "predict", "explain", "report", "virial", "export"),
-}
+MAIN = {"get_Chen_data.py": get_chen_data.main, "quasar_analysis.py": quasar_analysis.main}
+VERBS = {script: verbs for script, (*_, verbs) in zip(MAIN, __main__.COMMANDS.values(), strict=True)}
 EVERY = [(script, verb) for script, verbs in VERBS.items() for verb in verbs]
+WITHOUT_SURVEY = ("virial", "export")
 
 
 def shell(*arguments, python=()):
-    """Run a script from the repository's folder."""
+    """Run a script from the repository's folder, as a person does."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     command = [sys.executable, *python, *map(str, arguments)]
     return subprocess.run(
@@ -38,24 +37,83 @@ def shell(*arguments, python=()):
     )
 
 
+def status_of(script, *arguments) -> int:
+    """The exit status of a command that may end in argparse."""
+    try:
+        return MAIN[script](list(map(str, arguments)))
+    except SystemExit as ended:
+        return ended.code
+
+
+@pytest.fixture
+def failure(capsys):
+    """Run a command that fails; the one sentence that it prints."""
+
+    def run(script, *arguments) -> str:
+        capsys.readouterr()
+        assert status_of(script, *arguments) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("error: ")
+        assert printed.err.endswith(".\n")
+        assert printed.err.count("\n") == 1
+        return printed.err
+
+    return run
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(("script", "verb"), EVERY)
-def test_help_shows_an_example_and_imports_nothing_heavy(script, verb):
-    done = shell(script, verb, "--help", python=("-X", "importtime"))
+def test_help_of_a_verb_has_an_example_and_the_common_options(capsys, script, verb):
+    assert status_of(script, verb, "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python {script} {verb}")
+    assert f"example: python {script} {verb}" in text
+    assert "--quiet" in text
+    assert ("--survey DIR" in text) == (verb not in WITHOUT_SURVEY)
+
+
+@pytest.mark.parametrize("script", VERBS)
+def test_help_of_a_script_lists_its_verbs(capsys, script):
+    assert status_of(script, "--help") == 0
+    text = capsys.readouterr().out
+    for verb in VERBS[script]:
+        assert f"\n    {verb}" in text
+
+
+def test_an_installed_command_calls_itself_by_its_own_name(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/get-chen-data"])
+    assert status_of("get_Chen_data.py", "build", "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: get-chen-data build")
+    assert "example: get-chen-data build --jobs 4" in text
+    assert status_of("quasar_analysis.py", "evaluate", "--survey", tmp_path) == 1
+    advice = capsys.readouterr().err
+    assert f"run: get-chen-data simulate --survey {tmp_path}" in advice
+    assert ".py" not in advice
+
+
+def test_versions_and_the_list_of_commands(capsys):
+    for script in MAIN:
+        assert status_of(script, "--version") == 0
+    assert __main__.main(["--version"]) == 0
+    assert capsys.readouterr().out.split() == ["quasar-mass-ml", __version__] * 3
+    assert __main__.main([]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for script, verb in EVERY for word in (script, verb))
+
+
+def test_help_from_a_shell_imports_nothing_heavy():
+    done = shell("quasar_analysis.py", "predict", "--help", python=("-X", "importtime"))
     assert done.returncode == 0
-    assert f"example: python {script} {verb}" in done.stdout
-    assert "--survey DIR" in done.stdout
-    assert "--quiet" in done.stdout
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "quasar_mass" in imported
     assert not imported & {"tensorflow", "keras", "astropy", "pandas", "numpy", "pyarrow", "tqdm"}
 
 
-@pytest.mark.parametrize("script", VERBS)
-def test_help_of_a_script_lists_its_verbs(script):
-    done = shell(script, "--help")
-    assert done.returncode == 0
-    for verb in VERBS[script]:
-        assert f"\n    {verb} " in done.stdout
+# --- wrong usage and failures -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -73,24 +131,16 @@ def test_help_of_a_script_lists_its_verbs(script):
         ("get_Chen_data.py", "convert"),
         ("quasar_analysis.py",),
         ("quasar_analysis.py", "evaluate", "--nonsense"),
+        ("quasar_analysis.py", "evaluate", "--confidence", "90"),
+        ("quasar_analysis.py", "predict", "--scheduler", "no port"),
+        ("quasar_analysis.py", "export", "--survey", "data", "--output", "model.keras"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_says_the_usage(arguments):
-    done = shell(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "usage: " in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def assert_one_sentence(done, *words):
-    assert done.returncode == 1, done
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.endswith("\n")
-    for word in ("expected", "got", *words):
-        assert word in done.stderr
+def test_wrong_usage_exits_with_2_and_says_the_usage(capsys, arguments):
+    assert status_of(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "usage: " in printed.err
 
 
 @pytest.mark.parametrize(
@@ -98,154 +148,106 @@ def assert_one_sentence(done, *words):
     [
         (("get_Chen_data.py", "build", "--survey", "{here}/nowhere"), "apjsab41fet1_mrt.txt"),
         (("get_Chen_data.py", "build", "--survey", "{here}", "--step", "1"), "grid step"),
-        (("get_Chen_data.py", "fetch", "spectra", "--survey", "{here}/sky"), "apjsab41fet1_mrt.txt"),
+        (("get_Chen_data.py", "fetch", "spectra", "--survey", "{here}/real"), "apjsab41fet1_mrt.txt"),
         (("get_Chen_data.py", "convert", "{here}/none.parquet", "--survey", "{here}"), "none.parquet"),
         (("get_Chen_data.py", "convert", "{here}/text.parquet", "--survey", "{here}"), "text.parquet"),
-        (("get_Chen_data.py", "convert", "{here}", "--survey", "{here}"), "no such file"),
-        (("quasar_analysis.py", "evaluate", "--survey", "{here}/nowhere"), "spectra.parquet"),
-        (("quasar_analysis.py", "evaluate", "--survey", "{here}", "--model", "{here}/none.h5"), "spectra.parquet"),
-        (("quasar_analysis.py", "predict", "{here}/none.fits", "--model", "{here}/none.h5"), "none"),
+        (("get_Chen_data.py", "simulate", "--survey", str(REAL_FOLDER)), str(REAL_FOLDER)),
+        (("quasar_analysis.py", "evaluate", "--survey", "{here}/nowhere"), "holds no survey yet"),
+        (("quasar_analysis.py", "predict", "--survey", "{here}"), "holds no survey yet"),
+        (("quasar_analysis.py", "calibrate", "--survey", "{here}", "--model", "none.h5"), "holds no survey yet"),
+        (("quasar_analysis.py", "explain", "--survey", "{here}"), "holds no survey yet"),
+        (("quasar_analysis.py", "report", "--survey", "{here}"), "holds no survey yet"),
+        (("quasar_analysis.py", "export", "--model", "none.h5", "--output", "{here}/model.keras"), "none.h5"),
     ],
 )
-def test_failure_is_one_sentence_and_status_1(tmp_path, arguments, word):
+def test_a_failure_is_one_sentence_and_status_1(tmp_path, failure, arguments, word):
     (tmp_path / "text.parquet").write_text("no table\n" * 100)
-    assert_one_sentence(shell(*(argument.format(here=tmp_path) for argument in arguments)), word)
+    assert word in failure(*(argument.format(here=tmp_path) for argument in arguments))
 
 
-def test_damaged_card_is_one_sentence(tmp_path):
-    (tmp_path / "survey.json").write_text("{")
+def test_damaged_files_of_a_survey_are_one_sentence(tiny_survey, failure):
+    tiny_survey.card.write_text("{")
     for verb in ("status", "build"):
-        assert_one_sentence(shell("get_Chen_data.py", verb, "--survey", tmp_path), "survey.json")
-
-
-def test_truncated_catalogue_is_one_sentence(tiny_survey):
+        assert "survey.json" in failure("get_Chen_data.py", verb, "--survey", tiny_survey.folder)
+    tiny_survey.card.unlink()
     content = tiny_survey.dr16q.read_bytes()
     tiny_survey.dr16q.write_bytes(content[: len(content) // 2])
-    assert_one_sentence(shell("get_Chen_data.py", "build", "--survey", tiny_survey.folder), "DR16Q_v4.fits")
+    assert "DR16Q_v4.fits" in failure("get_Chen_data.py", "build", "--survey", tiny_survey.folder)
 
 
-def test_truncated_table_is_one_sentence_in_status(tiny_survey):
+def test_a_truncated_table_is_one_sentence_in_status(tiny_survey, capsys):
     for path in (tiny_survey.spectra, tiny_survey.quasars):
         path.write_bytes(b"PAR1 cut off")
-    done = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("folder", ["", "nowhere"])
-def test_status_of_an_empty_folder_says_what_is_missing_and_what_to_type(tmp_path, folder):
-    done = shell("get_Chen_data.py", "status", "--survey", tmp_path / folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("missing") == 5
-    assert "next: python get_Chen_data.py simulate" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path):
-    done = shell("get_Chen_data.py", "fetch", "all", "--dry-run", "--survey", tmp_path / "sky")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("https://") >= 3
-    assert str(tmp_path / "sky") in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_build_from_a_shell_says_the_counts_and_status_knows_them(tiny_survey):
-    before = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
-    assert "next: python get_Chen_data.py build" in before.stdout
-    next(tiny_survey.folder.glob("spectra/10003/*.fits")).unlink()
-    done = shell(
-        "get_Chen_data.py", "build", "--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "2", "--quiet"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "rejected, missing file: 1 spectra" in done.stdout
-    assert "12 objects and 17 spectra (sdss)" in done.stdout
-    after = shell("get_Chen_data.py", "status", "--survey", tiny_survey.folder)
-    assert (after.returncode, after.stderr) == (0, "")
-    assert "12 objects, 17 spectra on the grid" in after.stdout
-    assert "evaluate" in after.stdout
-
-
-def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
-    from get_Chen_data import get_Chen_data
-    from quasar_mass.core.errors import SurveyError
-
-    quasars, spectra, *parts = get_Chen_data("Create dataframes", tiny_survey.folder, step=1e-3, quiet=True)
-    assert (len(quasars), len(spectra), len(parts)) == (12, 18, 6)
-    assert sum(len(X) for X in parts[:3]) == sum(len(y) for y in parts[3:]) == 18
-    assert spectra["flux"].iloc[0].shape == (371,)
-    again = get_Chen_data("Load", tiny_survey.folder)
-    assert again[0].equals(quasars)
-    for creating in ("load", "download", ""):
-        with pytest.raises(SurveyError):
-            get_Chen_data(creating, tiny_survey.folder)
-
-
-def closed(arguments: str, *paths: object) -> subprocess.CompletedProcess:
-    """Run a script in a shell that does more than to start it; `paths` are its $1, $2 ..."""
-    command = ["sh", "-c", f'"{sys.executable}" {arguments}', "sh", *map(os.fsencode, map(str, paths))]
-    return subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_closed_streams_are_no_failure_and_get_into_no_file(tiny_survey, tmp_path):
-    done = closed('get_Chen_data.py status --survey "$1" <&- >&- 2>&-', tiny_survey.folder)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    code = "import os, get_Chen_data as script; script.main(['status']); raise SystemExit(os.open(os.devnull, 0))"
-    assert closed(f'-c "{code}" <&- >&- 2>&-').returncode > 2
-    spectrum, *tables = (sorted(tiny_survey.folder.rglob("spec-*.fits"))[0], tmp_path / "1.csv", tmp_path / "2.csv")
-    assert quasar_analysis.main(["predict", str(spectrum), "--output", str(tables[0])]) == 0
-    # TensorFlow, and all that is imported, would write to streams 1 and 2, whatever they are
-    done = closed('quasar_analysis.py predict "$1" --output "$2" <&- >&- 2>&-', spectrum, tables[1])
-    assert done.returncode == 0, done
-    assert tables[0].read_bytes() == tables[1].read_bytes()
-
-
-def test_a_full_disk_behind_the_standard_output_is_one_sentence(tiny_survey):
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full")
-    done = closed('get_Chen_data.py status --survey "$1" >/dev/full', tiny_survey.folder)
-    assert_one_sentence(done, "No space left on device")
-
-
-def test_a_reader_who_goes_away_is_no_failure(tiny_survey):
-    done = closed('get_Chen_data.py status --survey "$1" | head -n 0', tiny_survey.folder)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
-    folder = tmp_path / "\u30af\u30a8\u30fc\u30b5\u30fc"
-    done = closed('get_Chen_data.py status --survey "$1"', folder)
-    assert str(folder) in done.stdout
-    environment = {"PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "get_Chen_data.py", "status", "--survey", folder]
-    done = subprocess.run(
-        command, cwd=HOME, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done
-    assert "\\u30af\\u30a8\\u30fc\\u30b5\\u30fc" in done.stdout
+    assert status_of("get_Chen_data.py", "status", "--survey", tiny_survey.folder) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux alone")
-def test_names_that_are_no_text(tiny_survey, tmp_path):
-    folder = os.fsencode(tmp_path) + b"/\xff"
-    os.rename(os.fsencode(sorted(tiny_survey.folder.rglob("spec-*.fits"))[0].parent), folder)
-    done = closed('quasar_analysis.py predict "$1" --output "$2"', os.fsdecode(folder), tmp_path / "masses.csv")
-    assert_one_sentence(done, "\\udcff", "UTF-8")
-    for ending in ("csv", "ecsv", "fits", "parquet"):  # found in a folder, they are read, and escaped in the table
-        assert quasar_analysis.main(["predict", str(tmp_path), "--output", str(tmp_path / f"masses.{ending}")]) == 0
-        assert b"\\udcff/spec-" in (tmp_path / f"masses.{ending}").read_bytes()
+def test_a_name_that_is_not_utf_8_is_one_sentence(tmp_path, failure):
+    text = failure("quasar_analysis.py", "predict", os.fsdecode(os.fsencode(tmp_path) + b"/\xff.fits"))
+    assert "\\udcff" in text
 
 
-def test_a_pipe_is_said_to_be_one(tmp_path):
+def test_a_pipe_is_said_to_be_one(tmp_path, failure):
     os.mkfifo(tmp_path / "spec-1-2-3.fits")
-    done = closed('quasar_analysis.py virial "$1"', tmp_path / "spec-1-2-3.fits")
-    assert_one_sentence(done, "a pipe or a device")
+    assert "a pipe or a device" in failure("quasar_analysis.py", "virial", tmp_path / "spec-1-2-3.fits")
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.2, 0.6])
+def work(function, *arguments):
+    """Run a verb that does what `function` does."""
+    top, add = common.parser("test", "test")
+    verb = add("work", function, help="works", example="", survey=False, interrupted=common.GOES_ON)
+    common.add_workers(verb, 2)
+    return common.run(top, ["work", *arguments])
+
+
+def test_memory_and_disk_that_run_out_are_one_sentence_that_says_what_to_do(capsys):
+    def too_much(options):
+        raise MemoryError("Unable to allocate 9. TiB")
+
+    def full(options):
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+    assert work(too_much) == work(too_much, "--jobs", "1") == 1
+    several, alone = capsys.readouterr().err.splitlines()
+    assert several == "error: out of memory (Unable to allocate 9. TiB); use fewer --jobs."
+    assert alone == "error: out of memory (Unable to allocate 9. TiB); end other programs and run again."
+    if Path("/dev/full").exists():
+        assert work(full) == 1
+        assert capsys.readouterr().err == "error: cannot be read or written (No space left on device).\n"
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
+def test_a_verb_that_is_stopped_says_whether_it_goes_on(capsys, number, status, word):
+    def stopped(options):
+        signal.raise_signal(getattr(signal, number))
+        time.sleep(30)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        assert work(stopped) == status
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == f"error: stopped by {word}; the same command goes on from here.\n"
+
+
+def test_stopped_verbs_promise_what_they_keep(capsys, monkeypatch, tiny_survey):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quasar_mass.predict.inputs.gather", interrupt)
+    assert status_of("quasar_analysis.py", "predict", "spec.fits") == 130
+    assert capsys.readouterr().err == "error: stopped by Ctrl-C; nothing was written.\n"
+    monkeypatch.setattr("quasar_mass.fetch.run.fetch", interrupt)
+    assert status_of("get_Chen_data.py", "fetch", "all", "--survey", tiny_survey.folder) == 130
+    assert capsys.readouterr().err == "error: stopped by Ctrl-C; the same command goes on from here.\n"
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.3])
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_work_in_several_processes_ends_in_order(tmp_path, number, word, moment):
-    """SIGTERM comes to one process, Ctrl-C to all: also while they start, they print nothing of where they were."""
+    """SIGTERM comes to one process, Ctrl-C to all: also while they start, none of them prints a traceback."""
     options = ("--survey", tmp_path, "--objects", "3000", "--jobs", "3")
     with subprocess.Popen(
         hearing("get_Chen_data.py", "simulate", *options),
@@ -269,29 +271,98 @@ def test_work_in_several_processes_ends_in_order(tmp_path, number, word, moment)
     assert not any(word in said for word in ("Traceback", "leaked", "Warning"))
 
 
-@pytest.mark.parametrize(("number", "status", "word"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
-def test_an_end_that_python_throws_away_is_asked_for_again(capsys, number, status, word):
-    """As in threadpoolctl, whose function C calls back: two of fourteen SIGTERMs at the start of a simulation."""
-    number = getattr(signal, number)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+def test_a_reader_who_goes_away_is_no_failure(tiny_survey):
+    command = f'"{sys.executable}" get_Chen_data.py status --survey "$1" | head -n 0'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", tiny_survey.folder], cwd=HOME, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
-    @ctypes.CFUNCTYPE(None)
-    def called_from_c():
-        signal.raise_signal(number)
-        time.sleep(0.01)
 
-    def work(options):
-        called_from_c()
-        reached.append("behind the call")
-        time.sleep(30)
-        reached.append("the end")
+# --- status and what to type next -------------------------------------------------------------------------------------
 
-    reached = []
-    top, add = common.parser("test")
-    add("work", work, help="works", example="work")
-    try:
-        assert common.run(top, ["work", "--survey", "nowhere"]) == status
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert reached == ["behind the call"]
-    assert capsys.readouterr().err == f"error: stopped by {word}; the same command goes on from here.\n"
+
+@pytest.mark.parametrize("folder", ["", "nowhere"])
+def test_status_of_an_empty_folder_says_that_nothing_is_there_and_what_to_type(tmp_path, capsys, folder):
+    survey = tmp_path / folder
+    assert status_of("get_Chen_data.py", "status", "--survey", survey) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"survey {survey} (nothing there yet)" in printed.out
+    assert printed.out.count("missing") == 5
+    assert f"next: python get_Chen_data.py simulate --survey {survey}, or, for real SDSS data, " in printed.out
+    assert f"python get_Chen_data.py fetch all --survey {survey}\n" in printed.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_advice_repeats_the_survey_that_was_typed_and_leads_on(tiny_survey, capsys):
+    """Type what `status` says until it is `evaluate`."""
+    folder = tiny_survey.folder
+    quasars = tiny_survey.quasars
+    assert status_of("quasar_analysis.py", "evaluate", "--survey", folder) == 1
+    assert f"has no tables yet; run: python get_Chen_data.py build --survey {folder}." in capsys.readouterr().err
+    assert status_of("get_Chen_data.py", "build", "--survey", folder, "--step", "1e-3", "--quiet") == 0
+    assert status_of("get_Chen_data.py", "status", "--survey", folder) == 0
+    assert f"python quasar_analysis.py evaluate --survey {folder}\n" in capsys.readouterr().out
+    tiny_survey.dr16q.unlink()
+    quasars.unlink()
+    assert status_of("get_Chen_data.py", "status", "--survey", folder) == 0
+    assert f"next: python get_Chen_data.py convert --survey {folder} FILE, FILE being" in capsys.readouterr().out
+
+
+def test_advice_without_a_typed_survey_names_none():
+    advice = "run: python get_Chen_data.py build, or python get_Chen_data.py fetch spectra"
+    assert common.as_typed(advice, "") == advice
+    assert common.as_typed(advice, " --survey x") == (
+        "run: python get_Chen_data.py build --survey x, or python get_Chen_data.py fetch spectra --survey x"
+    )
+    assert common.as_typed("python get_Chen_data.py build --survey y", " --survey x").endswith("build --survey y")
+
+
+def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path, capsys):
+    assert status_of("get_Chen_data.py", "fetch", "all", "--dry-run", "--survey", tmp_path / "real") == 0
+    text = capsys.readouterr().out
+    assert text.count("https://") >= 3
+    assert str(tmp_path / "real") in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_build_prints_the_counts_and_status_knows_them(tiny_survey, capsys):
+    next(tiny_survey.folder.glob("spectra/10003/*.fits")).unlink()
+    options = ("--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "1", "--quiet")
+    assert status_of("get_Chen_data.py", "build", *options) == 0
+    text = capsys.readouterr().out
+    assert "rejected, missing file: 1 spectra" in text
+    assert "12 objects and 17 spectra (sdss)" in text
+    assert status_of("get_Chen_data.py", "status", "--survey", tiny_survey.folder) == 0
+    assert "12 objects, 17 spectra on the grid" in capsys.readouterr().out
+
+
+def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
+    from get_Chen_data import get_Chen_data
+    from quasar_mass.core.errors import SurveyError
+
+    quasars, spectra, *parts = get_Chen_data("Create dataframes", tiny_survey.folder, step=1e-3, quiet=True)
+    assert (len(quasars), len(spectra), len(parts)) == (12, 18, 6)
+    assert sum(len(X) for X in parts[:3]) == sum(len(y) for y in parts[3:]) == 18
+    assert spectra["flux"].iloc[0].shape == (371,)
+    again = get_Chen_data("Load", tiny_survey.folder)
+    assert again[0].equals(quasars)
+    for creating in ("load", "download", ""):
+        with pytest.raises(SurveyError):
+            get_Chen_data(creating, tiny_survey.folder)
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
+    folder = tmp_path / "\u30af\u30a8"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "get_Chen_data.py", "status", "--survey", folder]
+    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    assert "\\u30af\\u30a8" in done.stdout
+
+
+def test_a_survey_may_have_any_name(tmp_path, capsys):
+    survey = Survey(tmp_path / "it's a survey")
+    assert status_of("get_Chen_data.py", "status", "--survey", survey.folder) == 0
+    assert "simulate --survey '" in capsys.readouterr().out

@@ -4,7 +4,6 @@ What a prediction depends on is found out by changing the tables, not by reading
 """
 
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -257,8 +256,8 @@ def test_no_label_and_no_truth_reaches_what_explanation_and_report_show_of_a_pre
     without_labels(copy)
 
     def explained(survey, folder):
-        options = SimpleNamespace(files=[], survey=survey, spectra=3, output=folder, no_slopes=True)
-        text = explain_files.explain(options, [SHIPPED_MODEL]).replace(str(folder), "")
+        text = explain_files.explain(([], []), survey, SHIPPED_MODEL, folder, number=3, slopes=False, quiet=True)
+        text = text.replace(str(folder), "")
         return text, {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
 
     assert explained(copy, tmp_path / "one") == explained(survey, tmp_path / "two")
