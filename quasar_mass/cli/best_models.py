@@ -174,7 +174,7 @@ def pooling(options) -> None:
     """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
     from quasar_mass.core.errors import ModelError
     from quasar_mass.predict.predictor import Predictor
-    from quasar_mass.report import pooling_benchmark
+    from quasar_mass.report import comparison, pooling_benchmark
 
     predictor = Predictor.load(options.model)
     if predictor.calibration is None:
@@ -183,7 +183,7 @@ def pooling(options) -> None:
         )
     table = pooling_benchmark.measure(predictor, options.objects, quiet=options.quiet)
     print(f"{options.model[0]}: spectra of fresh quasars (simulated), pooled; RMSE in dex")
-    print(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    print(comparison.readable(table).to_string(float_format="{:.3f}".format, na_rep="-"))
 
 
 def published(options) -> None:

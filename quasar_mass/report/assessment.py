@@ -9,6 +9,7 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.survey import Survey
+from quasar_mass.network.architecture import recipe
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
@@ -236,7 +237,7 @@ def text(result: Assessment, predictor: Predictor, data: Dataset, survey: Survey
         The files of the predictor.
     """
     lines = [
-        f"model {', '.join(map(str, models))} (trained on {predictor.kind} spectra)",
+        f"model {', '.join(map(str, models))} ({predictor.kind}): {recipe(predictor.ensemble.first.about)}",
         f"survey {survey.folder} ({data.kind}), test objects; residual = prediction - label, dex",
         comparison.SIGMA_NMAD,
         "",
@@ -259,6 +260,7 @@ def summary(result: Assessment, predictor: Predictor, data: Dataset, survey: Sur
         "survey_kind": data.kind,
         "model": ", ".join(map(str, models)),
         "model_kind": predictor.kind,
+        "model_recipe": recipe(predictor.ensemble.first.about),
         "split": "test",
         "results": _records(result.scores),
     } | {name: _records(table) for name, table in result.tables().items()}

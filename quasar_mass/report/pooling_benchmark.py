@@ -1,8 +1,8 @@
-"""How pooling does on objects with many spectra: a benchmark on fresh simulated quasars, with the floor it stands on.
+"""A benchmark of pooling on fresh simulated quasars with many spectra.
 
-A survey's test split holds a dozen objects with sixty spectra or more: too few to tell methods apart. Here quasars that
-are in no survey are observed as often as wanted; pooling was learnt on others. The mass that the network gives the same
-quasars' spectra without any noise is the floor: what it gets wrong there, no number of spectra averages out.
+A survey's test split holds a dozen objects with sixty spectra or more: too few to tell the methods apart. Here quasars
+that are in no survey are observed as often as needed; pooling was learnt on other ones. The masses that the network
+predicts from the same quasars' noise-free spectra are the floor: no number of spectra averages out their errors.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import pandas as pd
 from quasar_mass.core.files import progress
 from quasar_mass.predict import calibrate
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.report import comparison
 from quasar_mass.report.assessment import pooled_row
 from quasar_mass.simulation import monitored
 from quasar_mass.uncertainty.pooling import ObjectSpectra
@@ -22,64 +23,57 @@ SEED = 7_001  # far from `flux_calibration.MONITORED_SEED`: no quasar is in both
 FLOOR = "no noise at all"
 
 
-def measure(quoter: Predictor, number: int, *, epochs: Sequence[tuple[int, int]] = EPOCHS, quiet: bool = False):
+def measure(
+    predictor: Predictor, number: int, *, epochs: Sequence[tuple[int, int]] = EPOCHS, quiet: bool = False
+) -> pd.DataFrame:
     """Pool the spectra of fresh quasars by every method.
 
     Parameters
     ----------
-    quoter : Predictor
+    predictor : Predictor
         With a calibration.
     number : int
         Quasars for each range of epochs.
     epochs : sequence of (int, int)
-        Least and most spectra of each.
+        Smallest and largest number of spectra of an object, for each range.
     quiet : bool
         No progress bar.
 
     Returns
     -------
     DataFrame
-        Index (``spectra``, ``method``); n, RMSE against label, truth (of the label's line) and true Mg II mass,
-        coverage of labels, mean width of the intervals; for the floor RMSE alone. Then, per range, ``shared``: the
-        correlation of the errors of two spectra of one quasar (against the true Mg II mass).
+        Index (``spectra``, ``method``); n; RMSE against the label, the truth and the true Mg II mass in dex; coverage
+        of the labels; mean width of the intervals in dex; ``shared``, the correlation of the errors of two spectra of
+        one quasar (against the true Mg II mass). The row of the floor has no intervals.
     """
     rows = {}
     for low, high in epochs:
-        objects = monitored.observe(number, (low, high), quoter.grid, seed=SEED + low)
-        found = [
-            _one(one, quoter)
-            for one in progress(objects, total=number, what=f"{low}-{high} spectra", unit="objects", quiet=quiet)
-        ]
-        if not found:
+        quasars = monitored.observe(number, (low, high), predictor.grid, seed=SEED + low)
+        bar = progress(quasars, total=number, what=f"{low}-{high} spectra", unit="objects", quiet=quiet)
+        viewed = [_view(quasar, predictor) for quasar in bar]
+        if not viewed:
             continue
-        masses = {
-            "label": np.array([one["label"] for one in found]),
-            "truth": np.array([one["truth"] for one in found]),
-            "true Mg II": np.array([one["truth_mgii"] for one in found]),
-        }
-        every = np.ones(len(found), bool)
+        objects = ObjectSpectra.joined([spectra for spectra, _ in viewed])
+        table = pd.DataFrame([known for _, known in viewed])
+        masses = comparison.known_masses(table)
+        pairs = zip(objects.epochs.values(), table["TRUTH_MgII"], strict=True)
+        shared = _shared([spectra.mass - truth for spectra, truth in pairs])
         name = f"{low}-{high}" if low != high else f"{low}"
-        objects = ObjectSpectra.joined([one["objects"] for one in found])
-        pairs = zip(objects.epochs.values(), masses["true Mg II"], strict=True)
-        shared = _shared([epochs.mass - truth for epochs, truth in pairs])
-        for method in quoter.calibration.pooling.methods:
-            mass, *ends = quoter.calibration.pooled(objects, method, quoter.confidence, quoter.line)
-            rows[name, method] = pooled_row(mass, *ends, masses, every) | {"shared": shared}
-        bare = np.array([one["bare"] for one in found])
-        rows[name, FLOOR] = pooled_row(bare, bare, bare, masses, every) | {"coverage": np.nan, "width": np.nan}
+        everything = np.ones(len(table), bool)
+        for method in predictor.calibration.pooling.methods:
+            pooled = predictor.calibration.pooled(objects, method, predictor.confidence, predictor.line)
+            rows[name, method] = pooled_row(*pooled, masses, everything) | {"shared": shared}
+        floor = table["NOISE_FREE"].to_numpy()
+        rows[name, FLOOR] = pooled_row(floor, floor, floor, masses, everything) | {"coverage": np.nan, "width": np.nan}
     index = pd.MultiIndex.from_tuples(list(rows), names=["spectra", "method"])
     return pd.DataFrame(list(rows.values()), index=index)
 
 
-def _one(one: monitored.Monitored, quoter: Predictor) -> dict:
-    """What is kept of a quasar: not its spectra."""
-    return {
-        "objects": calibrate.view_object(quoter, one),
-        "bare": float(quoter.ensemble.outputs(one.bare[None]).mass[0]),
-        "label": one.label,
-        "truth": one.truth,
-        "truth_mgii": one.truth_mgii,
-    }
+def _view(quasar: monitored.Monitored, predictor: Predictor) -> tuple[ObjectSpectra, dict]:
+    """Keep of a quasar what pooling needs, and its known masses; not its spectra, which would fill the memory."""
+    known = {"LMBH": quasar.label, "TRUTH": quasar.truth, "TRUTH_MgII": quasar.truth_mgii}
+    known["NOISE_FREE"] = float(predictor.ensemble.outputs(quasar.bare[None]).mass[0])
+    return calibrate.view_object(predictor, quasar), known
 
 
 def _shared(errors: list[np.ndarray]) -> float:
