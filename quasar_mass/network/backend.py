@@ -1,4 +1,4 @@
-"""Keras and its backend: which one, imported without noise, and set to give the same numbers every time."""
+"""Keras and its backend: imported without messages, and set to give the same numbers every time."""
 
 import contextlib
 import gc
@@ -27,7 +27,7 @@ NOTE = re.compile(
 
 
 def import_keras():
-    """Import Keras with its backend, without TensorFlow's notes: TensorFlow, or JAX where KERAS_BACKEND says so.
+    """Import Keras without TensorFlow's messages; with TensorFlow, or with JAX if KERAS_BACKEND is set to it.
 
     Returns
     -------
@@ -49,9 +49,8 @@ def import_keras():
                 raise
             _check_backend(error.name)
             raise ModelError(
-                "Keras's backend", expected=error.name, got="none installed", do=f"run: pip install {error.name}"
+                "Keras's backend", f"{error.name} is not installed; run: pip install {error.name}"
             ) from error
-
         _check_backend(keras.backend.backend())  # which ~/.keras/keras.json may have named
         if keras.backend.backend() == "jax" and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
             # XLA reads it when JAX first looks for devices; without it, sums on a GPU differ from run to run.
@@ -59,7 +58,7 @@ def import_keras():
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.config.list_physical_devices()  # so that what it says of missing GPUs is said, and dropped, here
+            tf.config.list_physical_devices()  # so that its messages about missing GPUs come, and are dropped, here
     # Each stage and each loaded file is a model of its own and is traced once; TensorFlow takes that for a mistake.
     logging.getLogger("tensorflow").addFilter(_not_about_retracing)
     return keras
@@ -67,7 +66,7 @@ def import_keras():
 
 @contextlib.contextmanager
 def _first_import() -> Iterator[None]:
-    """Import with the garbage collector at rest: going through modules that stay takes two seconds of five."""
+    """Import without garbage collection: it would take two seconds of five, and find nothing."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -81,14 +80,12 @@ def _first_import() -> Iterator[None]:
 
 def _check_backend(name: str) -> None:
     if name not in BACKENDS:
-        raise ModelError(
-            "Keras's backend", expected=" or ".join(BACKENDS), got=name, do="set KERAS_BACKEND to one of them"
-        )
+        raise ModelError("Keras's backend", f"{name} is not supported; set KERAS_BACKEND to {' or '.join(BACKENDS)}")
 
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Let no one import TensorFlow meanwhile, on another backend: Keras does, if only to seed it."""
+    """Prevent the import of TensorFlow with another backend: Keras would import it only to seed it."""
     if "tensorflow" in sys.modules or import_keras().backend.backend() == "tensorflow":
         yield
         return
@@ -105,7 +102,7 @@ def _not_about_retracing(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def without_notes() -> Iterator[None]:
-    """Hold back what is written to standard error, then pass on all but TensorFlow's notes, which come from C++."""
+    """Hold back standard error, then pass on all but TensorFlow's messages, which come from C++."""
     try:
         sys.stderr.flush()
         original = os.dup(2)
@@ -146,7 +143,7 @@ def name_and_version() -> tuple[str, str]:
 
 
 def deterministic_keras(seed: int):
-    """Keras, with every seed set and only deterministic operations allowed."""
+    """Import Keras, set every seed, and allow only deterministic operations."""
     keras = import_keras()
     with without_tensorflow():
         keras.utils.set_random_seed(seed)

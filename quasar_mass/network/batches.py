@@ -1,4 +1,4 @@
-"""Arrays as a network takes them: float32, finite, named by their bytes, and dealt out in batches in a given order."""
+"""Arrays for a network: checked, and served in batches in a given order; and a network's outputs for many spectra."""
 
 import functools
 import hashlib
@@ -32,11 +32,11 @@ class Arrays:
         return len(self.spectra)
 
     def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple:
-        """Give the spectra of these rows and, where there are any, their labels; `rng` is for sources that draw."""
+        """Give the spectra of these rows, and their labels if there are any; `rng` is for sources with random parts."""
         return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
 
     def digest(self) -> str:
-        """SHA-256 of all that can come out of it."""
+        """SHA-256 of spectra and labels."""
         return digest([self.spectra] if self.label is None else [self.spectra, self.label])
 
 
@@ -64,7 +64,7 @@ def _batches_class(keras):
             return self.source.take(rows, np.random.default_rng([*self.seed, i]))
 
         def even(self, count):
-            """All but a last batch that is no multiple of `count`, and that one, if there is one."""
+            """All batches but a last one that is no multiple of `count`; and that one, if there is one."""
             rest = len(self.source) % self.batch_size % count
             whole = Batches(self.source, self.batch_size, self.order, self.seed)
             whole.batches = len(self) - bool(rest)
@@ -74,7 +74,7 @@ def _batches_class(keras):
 
 
 def batches(keras, source, batch_size: int, order: np.ndarray | None = None, seed: Sequence[int] = (0,)):
-    """A `keras.utils.PyDataset` of a source's rows in a given order; `seed` fixes what the source draws."""
+    """A `keras.utils.PyDataset` of a source's rows in a given order; `seed` is for the source's random numbers."""
     # Made here, not at the top: a class of Keras's needs Keras, and importing this module should not.
     return _batches_class(keras)(source, batch_size, order, seed)
 
@@ -88,8 +88,8 @@ def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
     spectra : ndarray of float32, shape (n, pixels, 1)
         At least one.
     batch_size : int
-        Spectra per step. With TensorFlow, as many steps run side by side as there are processors: one step leaves them
-        idle, for an LSTM goes pixel by pixel.
+        Spectra per step. With TensorFlow, as many steps run in parallel as there are processors: one step alone leaves
+        them idle, since an LSTM goes pixel by pixel.
 
     Returns
     -------
@@ -98,13 +98,13 @@ def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """
 
     def step(start: int) -> list[np.ndarray]:
-        found = model.predict_on_batch(spectra[start : start + batch_size])
-        return found if isinstance(found, list) else [found]
+        outputs = model.predict_on_batch(spectra[start : start + batch_size])
+        return outputs if isinstance(outputs, list) else [outputs]
 
-    model.make_predict_function()  # here: threads that make it at once would each trace the network
+    model.make_predict_function()  # here: threads that make it at the same time would each trace the network
     starts = range(0, len(spectra), batch_size)
-    side_by_side = import_keras().backend.backend() == "tensorflow" and len(starts) > 1
-    parts = list(_threads().map(step, starts) if side_by_side else map(step, starts))
+    in_parallel = import_keras().backend.backend() == "tensorflow" and len(starts) > 1
+    parts = list(_threads().map(step, starts) if in_parallel else map(step, starts))
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 
@@ -114,7 +114,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def as_float32(values, what: str) -> np.ndarray | ScratchArray:
-    """The values as float32, without a copy where they are; TableError where they are no numbers."""
+    """The values as float32, without a copy where possible; TableError where they are no numbers."""
     if isinstance(values, ScratchArray):
         return values
     try:
@@ -132,7 +132,7 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArr
     shape : tuple of int or None
         Of one spectrum.
     what : str
-        They are, for the error.
+        What they are, for the error.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArr
     if spectra.ndim == len(shape) and shape[-1] == 1:
         spectra = spectra[..., np.newaxis]
     fits = spectra.ndim == 1 + len(shape) and all(
-        want in (None, got) for want, got in zip(shape, spectra.shape[1:], strict=True)
+        size in (None, length) for size, length in zip(shape, spectra.shape[1:], strict=True)
     )
     if not fits:
         raise ModelError(
@@ -159,7 +159,7 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArr
 
 
 def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | ScratchArray, np.ndarray]:
-    """Give spectra and their labels; as `checked_spectra`, and TableError if their numbers differ or there are none."""
+    """Give spectra and their labels, checked as by `checked_spectra`; TableError if their numbers differ or are 0."""
     spectra, label = pair
     spectra = checked_spectra(spectra, shape, what)
     label = as_float32(label, f"the labels of {what}").reshape(-1)

@@ -1,7 +1,7 @@
 """A trained network in other formats: Keras's own `.keras`, and ONNX, which needs neither Keras nor TensorFlow.
 
-What is written is read again and must predict the same masses before it gets its name. ONNX is made by `tf2onnx`, the
-way of Keras's own `Model.export`; the packages for it are the extra `onnx` of this project.
+What is written is read again, and must predict the same masses before it gets its name. ONNX is made by `tf2onnx`
+through Keras's own `Model.export`; the packages for it are the extra `onnx` of this project.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quasar_mass.core.errors import ModelError
+from quasar_mass.core.errors import ModelError, first_line
 from quasar_mass.core.files import locked_write
 from quasar_mass.network import backend
 
@@ -27,14 +27,13 @@ TOLERANCE = 1e-4  # dex, the largest difference of a prediction; float32 in anot
 N_SPECTRA = 32  # made-up ones, to compare the predictions for
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 INPUT, OUTPUT = "spectra", "prediction"  # names in an ONNX file
-DESCRIPTION = "quasar_mass"  # the name of the description's JSON in an ONNX file's metadata
+DESCRIPTION = "quasar_mass"  # the name of the description in an ONNX file's metadata
 MEMBER = "quasar_mass.json"  # and in a .keras, which is a zip archive
 PIXELS = 512  # of a made-up spectrum, for a network that takes any number
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member of a .keras: no time stamps
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Refuse, before any work is done, a name whose ending says no format or whose format's packages are not there.
+    """Refuse, before any work is done, an unknown ending, or one whose packages are not installed.
 
     Raises
     ------
@@ -43,16 +42,12 @@ def check_output(path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     if path.suffix not in ENDINGS:
-        raise ModelError(
-            path, expected=f"a name ending in {' or '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
-        )
+        raise ModelError(path, f"the name must end in {' or '.join(ENDINGS)}")
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if path.suffix == ".onnx" and missing:
         raise ModelError(
             path,
-            expected=f"the packages {', '.join(PACKAGES)}, which write and check ONNX",
-            got=f"no {' and no '.join(missing)}",
-            do=f"run: python -m pip install {' '.join(PACKAGES)}",
+            f"for ONNX, {' and '.join(missing)} must be installed; run: python -m pip install {' '.join(PACKAGES)}",
         )
     return path
 
@@ -60,15 +55,15 @@ def check_output(path: str | os.PathLike) -> Path:
 def export(model: "EasyAI", path: str | os.PathLike) -> float:
     """Write a network in the format of the file's ending; whole, and only if it predicts the same.
 
-    What the file that the network was loaded from says of it goes along: as `quasar_mass.json` inside a `.keras`, as
-    the metadata entry `quasar_mass` of an ONNX file. The same network gives the same bytes.
+    The description of the network goes along: as `quasar_mass.json` inside a `.keras`, as the metadata entry
+    `quasar_mass` of an ONNX file.
 
     Parameters
     ----------
     model : EasyAI
     path : path
-        Ends in `.keras` or `.onnx`. An ONNX file takes float32 `spectra` of shape (n, pixels, 1) and gives `mass_table`
-        of shape (n, 1), log10(M_BH / M_Sun).
+        Ends in `.keras` or `.onnx`. An ONNX file takes float32 `spectra` of shape (n, pixels, 1) and gives
+        `prediction` of shape (n, 1), log10(M_BH / M_Sun).
 
     Returns
     -------
@@ -84,16 +79,15 @@ def export(model: "EasyAI", path: str | os.PathLike) -> float:
     path = check_output(path)
     write, predict = (_write_keras, _predict_keras) if path.suffix == ".keras" else (_write_onnx, _predict_onnx)
     spectra = plausible_spectra(model.model.input_shape[1:])
-    wanted = model.predict(spectra)
+    expected = model.predict(spectra)
     with locked_write(path) as temporary:
         write(model, temporary, path)
-        difference = float(np.max(np.abs(predict(temporary, spectra) - wanted)))
+        difference = float(np.max(np.abs(predict(temporary, spectra) - expected)))
         if not difference <= TOLERANCE:  # so written, NaN is refused as well
             raise ModelError(
                 path,
-                expected=f"the network's own predictions to {TOLERANCE:g} dex",
-                got=f"a difference of {difference:.2g} dex, so that no file was written",
-                do="use the .h5, and report the network's layers",
+                f"no file was written: its predictions would differ by {difference:.2g} dex, more than {TOLERANCE:g}; "
+                "use the .h5, and report the network's layers",
             )
     return difference
 
@@ -132,29 +126,8 @@ def _description(model: "EasyAI") -> str:
 # --- .keras -----------------------------------------------------------------------------------------------------------
 def _write_keras(model: "EasyAI", temporary: Path, path: Path) -> None:
     model.model.save(temporary)
-    with zipfile.ZipFile(temporary) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    metadata = json.loads(members["metadata.json"])
-    metadata.pop("date_saved", None)
-    members["metadata.json"] = json.dumps(metadata).encode()
-    config = _numbered(json.loads(members["config.json"]), {})
-    members["config.json"] = json.dumps(config).encode()
-    members[MEMBER] = _description(model).encode()
-    with zipfile.ZipFile(temporary, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
-
-
-def _numbered(value, numbers: dict):
-    """Number a configuration's shared objects in order: Keras calls them by their places in memory."""
-    if isinstance(value, list):
-        return [_numbered(item, numbers) for item in value]
-    if not isinstance(value, dict):
-        return value
-    value = {key: _numbered(item, numbers) for key, item in value.items()}
-    if "shared_object_id" in value:
-        value["shared_object_id"] = numbers.setdefault(value["shared_object_id"], len(numbers) + 1)
-    return value
+    with zipfile.ZipFile(temporary, "a") as archive:
+        archive.writestr(MEMBER, _description(model))
 
 
 def _predict_keras(path: Path, spectra: np.ndarray) -> np.ndarray:
@@ -170,9 +143,7 @@ def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             path,
-            expected="Keras with TensorFlow, which ONNX is made from",
-            got=f"the back end {keras.backend.backend()}",
-            do="set KERAS_BACKEND=tensorflow",
+            f"ONNX is made from TensorFlow, not from {keras.backend.backend()}; set KERAS_BACKEND=tensorflow",
         )
     import tf2onnx  # noqa: F401 - before its loggers are quietened: it sets them up itself
 
@@ -184,18 +155,26 @@ def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
             warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
             with backend.without_notes():
                 model.model.export(temporary, format="onnx", verbose=False, input_signature=[signature])
-        written = onnx.load(temporary)
-        _name_in_order(written)
-        written.metadata_props.add(key=DESCRIPTION, value=_description(model))
-        onnx.checker.check_model(written)
+        exported = onnx.load(temporary)
+        _name_ends(exported.graph)
+        exported.metadata_props.add(key=DESCRIPTION, value=_description(model))
+        onnx.checker.check_model(exported)
     except Exception as error:  # tf2onnx and the checker raise every kind
         raise ModelError(
-            path,
-            expected="a network of layers that ONNX has",
-            got=f"{type(error).__name__} ({(str(error).strip() or 'no reason given').splitlines()[0].rstrip('.:')})",
-            do="export to .keras instead",
+            path, f"ONNX has no such layers as this network's ({first_line(error)}); export to .keras instead"
         ) from error
-    temporary.write_bytes(written.SerializeToString(deterministic=True))
+    temporary.write_bytes(exported.SerializeToString())
+
+
+def _name_ends(graph) -> None:
+    """Give an ONNX graph's input and output the names that are documented, and any number of spectra."""
+    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (graph.input[0], graph.output[0]):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
 
 
 def _predict_onnx(path: Path, spectra: np.ndarray) -> np.ndarray:
@@ -203,48 +182,3 @@ def _predict_onnx(path: Path, spectra: np.ndarray) -> np.ndarray:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run([OUTPUT], {INPUT: spectra})[0].reshape(-1)
-
-
-def _name_in_order(model) -> None:
-    """Name nodes and values by kind and order: tf2onnx numbers them on through a process, and the bytes would differ.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        Changed in place.
-    """
-    graph = model.graph
-    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
-    counts = {}
-    _name_graph(graph, names, counts)
-    graph.name, graph.doc_string = "quasar_mass", ""
-    for value in (graph.input[0], graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
-
-
-def _name_graph(graph, names: dict, counts: dict) -> None:
-    def new_name(name: str, kind: str) -> str:
-        if name not in names:
-            counts[kind] = counts.get(kind, 0) + 1
-            names[name] = f"{kind}_{counts[kind]}"
-        return names[name]
-
-    constants = {tensor.name for tensor in graph.initializer}
-    for value in graph.input:
-        value.name = new_name(value.name, "input")
-    for node in graph.node:
-        node.input[:] = [new_name(name, "weights" if name in constants else "outer") for name in node.input]
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                _name_graph(inner, names, counts)
-        node.output[:] = [new_name(name, node.op_type.lower()) for name in node.output]
-        counts["node"] = counts.get("node", 0) + 1
-        node.name = f"{node.op_type}_{counts['node']}"
-    for value in (*graph.output, *graph.value_info):
-        value.name = new_name(value.name, "output")
-    for tensor in graph.initializer:
-        tensor.name = new_name(tensor.name, "weights")
-    ordered = sorted(graph.initializer, key=lambda tensor: tensor.name)
-    del graph.initializer[:]
-    graph.initializer.extend(ordered)
-    del graph.value_info[:]  # shapes in between, which every reader infers

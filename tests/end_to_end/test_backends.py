@@ -193,7 +193,7 @@ def test_an_unknown_backend_is_one_sentence(backend, tmp_path, make):
     path = make.spec(tmp_path / "spec-4000-56000-0001.fits")
     done = launch(["quasar_analysis.py", "predict", path], backend, status=1)
     assert done.stderr == (
-        f"error: Keras's backend: expected tensorflow or jax, got {backend}; set KERAS_BACKEND to one of them.\n"
+        f"error: Keras's backend: {backend} is not supported; set KERAS_BACKEND to tensorflow or jax.\n"
     )
     assert done.stdout == ""
 
@@ -210,4 +210,4 @@ except ModelError as error:
     print(error)
 """
     done = launch(["-c", code], "jax")
-    assert done.stdout == "Keras's backend: expected jax, got none installed; run: pip install jax.\n"
+    assert done.stdout == "Keras's backend: jax is not installed; run: pip install jax.\n"

@@ -1,4 +1,4 @@
-"""Sources of batches: fresh noise of the claimed size, labels that stay true, the same draws from the same seed."""
+"""Sources of batches: simulated noise of the claimed size, labels that stay true, the same draws from the same seed."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,14 @@ def rng(seed=1):
 
 
 @pytest.fixture
-def fresh():
+def simulated():
     n, coarse = 400, PIXELS // GROUP
-    light = np.full((n, coarse), 3.0, np.float16)
-    return SimulatedSource(light, np.full((n, coarse), 0.2, np.float16), np.linspace(8.0, 9.0, n), PIXELS, GROUP)
+    flux = np.full((n, coarse), 3.0, np.float16)
+    return SimulatedSource(flux, np.full((n, coarse), 0.2, np.float16), np.linspace(8.0, 9.0, n), PIXELS, GROUP)
 
 
 @pytest.fixture
-def varied():
+def augmented():
     x = np.linspace(0.0, 1.0, PIXELS)
     spectra = (1.0 + x + 0.05 * rng().standard_normal((300, PIXELS))).astype(np.float32)[..., np.newaxis]
     return AugmentedSource(spectra, np.linspace(8.0, 9.0, 300))
@@ -36,7 +36,7 @@ def still(monkeypatch):
     monkeypatch.setattr(augmentation, "BRIGHTNESS", 0.0)
 
 
-@pytest.mark.parametrize("name", ["fresh", "varied"])
+@pytest.mark.parametrize("name", ["simulated", "augmented"])
 def test_the_same_seed_gives_the_same_spectra_and_another_gives_others(name, request):
     source = request.getfixturevalue(name)
     rows = np.arange(20)
@@ -50,9 +50,9 @@ def test_the_same_seed_gives_the_same_spectra_and_another_gives_others(name, req
     assert not np.array_equal(first, other)
 
 
-def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
-    monkeypatch.setattr(augmentation, "NOISE_SHARE", 0.0)
-    spectra, mass = fresh.take(np.arange(400), rng())
+def test_fresh_noise_has_the_claimed_size(simulated, still, monkeypatch):
+    monkeypatch.setattr(augmentation, "NOISE_FRACTION", 0.0)
+    spectra, mass = simulated.take(np.arange(400), rng())
     groups = spectra[:, : PIXELS // GROUP * GROUP, 0].reshape(400, -1, GROUP)
     assert np.all(groups == groups[:, :, :1])  # so that the network's average gives them back
     assert groups[:, :, 0].std() == pytest.approx(0.2, rel=0.02)
@@ -60,7 +60,7 @@ def test_fresh_noise_has_the_claimed_size(fresh, still, monkeypatch):
     assert mass == pytest.approx(np.linspace(8.0, 9.0, 400), abs=1e-6)
 
 
-@pytest.mark.parametrize(("name", "level"), [("fresh", 3.0), ("varied", 1.5)])
+@pytest.mark.parametrize(("name", "level"), [("simulated", 3.0), ("augmented", 1.5)])
 def test_a_quasar_made_brighter_is_made_heavier_by_half_of_it(name, level, request, monkeypatch):
     monkeypatch.setattr(augmentation, "TILT", (0.0, 0.0))
     source = request.getfixturevalue(name)
@@ -70,31 +70,31 @@ def test_a_quasar_made_brighter_is_made_heavier_by_half_of_it(name, level, reque
     assert np.polyfit(moved, mass - np.linspace(8.0, 9.0, len(source)), 1)[0] == pytest.approx(0.5, abs=0.03)
 
 
-def test_variations_leave_labels_and_the_mean_spectrum_true(varied, still):
-    before = varied.spectra.copy()
-    spectra, label = varied.take(np.arange(300), rng())
-    assert np.array_equal(varied.spectra, before)  # the survey itself is not changed
-    assert np.array_equal(label, varied.label)
+def test_variations_leave_labels_and_the_mean_spectrum_true(augmented, still):
+    before = augmented.spectra.copy()
+    spectra, label = augmented.take(np.arange(300), rng())
+    assert np.array_equal(augmented.spectra, before)  # the survey itself is not changed
+    assert np.array_equal(label, augmented.label)
     assert spectra.mean(axis=0) == pytest.approx(before.mean(axis=0), abs=0.06)
     assert not np.array_equal(spectra, before)
 
 
-def test_added_noise_follows_the_spectrum_s_own(varied, still, monkeypatch):
+def test_added_noise_follows_the_spectrum_s_own(augmented, still, monkeypatch):
     monkeypatch.setattr(augmentation, "GAPS", 0.0)
-    added = (varied.take(np.arange(300), rng())[0] - varied.spectra).std()
+    added = (augmented.take(np.arange(300), rng())[0] - augmented.spectra).std()
     assert added == pytest.approx(0.05 * augmentation.ADDED_NOISE / np.sqrt(3.0), rel=0.1)  # uniform shares
 
 
-def test_joined_sources_are_dealt_out_by_row(fresh, varied, still):
-    joined = ConcatSource([fresh, varied])
-    assert len(joined) == 700
-    spectra, label = joined.take(np.array([1, 450, 2]), rng())
+def test_concatenated_sources_are_dealt_out_by_row(simulated, augmented, still):
+    together = ConcatSource([simulated, augmented])
+    assert len(together) == 700
+    spectra, label = together.take(np.array([1, 450, 2]), rng())
     assert spectra.shape == (3, PIXELS, 1)
-    assert varied.label[50] in label
-    assert len({fresh.digest(), varied.digest(), joined.digest()}) == 3
+    assert augmented.label[50] in label
+    assert len({simulated.digest(), augmented.digest(), together.digest()}) == 3
 
 
-@pytest.mark.parametrize("name", ["fresh", "varied"])
+@pytest.mark.parametrize("name", ["simulated", "augmented"])
 def test_settings_enter_the_digest(name, request, monkeypatch):
     source = request.getfixturevalue(name)
     before = source.digest()
@@ -102,17 +102,17 @@ def test_settings_enter_the_digest(name, request, monkeypatch):
     assert source.digest() != before
 
 
-def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(varied, tmp_path, monkeypatch):
+def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(augmented, tmp_path, monkeypatch):
     import keras
 
     def tiny():
         layers = [keras.layers.Conv1D(2, 20, strides=20), keras.layers.Flatten(), keras.layers.Dense(1)]
         return EasyAI(layers, (PIXELS, 1), seed=3)
 
-    validation = varied.spectra[:40], varied.label[:40]
+    validation = augmented.spectra[:40], augmented.label[:40]
     stages = [architecture.Stage("one", 1e-3, 3)]
     straight = tiny()
-    straight.train(varied, validation, stages=stages, quiet=True)
+    straight.train(augmented, validation, stages=stages, quiet=True)
 
     broken = tiny()
     with monkeypatch.context() as patch:
@@ -125,8 +125,8 @@ def test_a_source_trains_a_network_and_a_resumed_training_sees_the_same(varied, 
 
         patch.setattr(easyai.Checkpoints, "write", stop_in_the_second)
         with pytest.raises(KeyboardInterrupt):
-            broken.train(varied, validation, stages=stages, checkpoints=tmp_path, quiet=True)
-    broken.train(varied, validation, stages=stages, checkpoints=tmp_path, quiet=True)
+            broken.train(augmented, validation, stages=stages, checkpoints=tmp_path, quiet=True)
+    broken.train(augmented, validation, stages=stages, checkpoints=tmp_path, quiet=True)
     for one, other in zip(straight.model.get_weights(), broken.model.get_weights(), strict=True):
         assert np.array_equal(one, other)
 

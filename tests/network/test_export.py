@@ -2,10 +2,7 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from quasar_mass.network.easyai import EasyAI
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-HOME = Path(__file__).resolve().parent.parent.parent
 ABOUT = {"kind": "simulated", "label": "log10(M_BH / M_Sun)", "note": "é"}
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in export.PACKAGES),
@@ -83,14 +79,6 @@ def test_keras_opens_the_other_format(ann, tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".keras", pytest.param(".onnx", marks=needs_onnx)])
-def test_the_same_network_gives_the_same_bytes(path, ann, tmp_path, ending):
-    # loaded anew, since Keras numbers and places its objects on through a process
-    for name, model in (("a", ann), ("b", EasyAI.load(path))):
-        export.export(model, tmp_path / f"{name}{ending}")
-    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
-
-
-@pytest.mark.parametrize("ending", [".keras", pytest.param(".onnx", marks=needs_onnx)])
 @pytest.mark.parametrize("wrong", [1.0, np.nan])
 def test_a_file_that_predicts_something_else_is_not_left(ann, tmp_path, monkeypatch, ending, wrong):
     predict = getattr(export, f"_predict_{ending[1:]}")
@@ -103,6 +91,7 @@ def test_a_file_that_predicts_something_else_is_not_left(ann, tmp_path, monkeypa
 
 
 @needs_onnx
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["GRU", "Bidirectional", "LayerNormalization"])
 def test_onnx_of_a_users_own_layers(tmp_path, layer):
     k = backend.import_keras().layers
@@ -119,21 +108,12 @@ def test_onnx_of_a_users_own_layers(tmp_path, layer):
 def test_a_layer_that_onnx_does_not_have(tmp_path, capfd, caplog):
     k = backend.import_keras().layers
     ann = EasyAI([k.Flatten(), k.Dense(3, activation="gelu"), k.Dense(1)], (40, 1))
-    with pytest.raises(ModelError, match=r"layers that ONNX has.*Erfc.*export to \.keras") as caught:
+    with pytest.raises(ModelError, match=r"ONNX has no such layers.*Erfc.*export to \.keras") as caught:
         export.export(ann, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
-
-
-def test_made_up_spectra_are_bright_and_faint():
-    spectra = export.plausible_spectra((40, 1))
-    assert spectra.shape == (export.N_SPECTRA, 40, 1)
-    assert spectra.dtype == np.float32
-    assert 0.2 < np.median(spectra) < 0.8
-    assert np.ptp(np.median(spectra, axis=(1, 2))) > 0.4
-    assert export.plausible_spectra((None, 1)).shape == (export.N_SPECTRA, export.PIXELS, 1)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -145,16 +125,25 @@ def test_the_command(path, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@needs_onnx
+def test_the_shipped_model_is_exported(tmp_path, capsys):
+    assert quasar_analysis.main(["export", "--output", str(tmp_path / "a.onnx")]) == 0
+    done = capsys.readouterr()
+    assert done.err == ""
+    assert "made-up spectra" in done.out
+    assert (tmp_path / "a.onnx").stat().st_size < 5e6
+
+
 def test_an_unknown_ending(path, tmp_path, capsys):
     assert quasar_analysis.main(["export", "--model", str(path), "--output", str(tmp_path / "a.pb")]) == 1
-    assert "expected a name ending in .keras or .onnx, got '.pb'" in capsys.readouterr().err
+    assert "must end in .keras or .onnx" in capsys.readouterr().err
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(path, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "PACKAGES", ("onnx_of_another_world", "numpy"))
     assert quasar_analysis.main(["export", "--model", str(path), "--output", str(tmp_path / "a.onnx")]) == 1
     error = capsys.readouterr().err
-    assert "got no onnx_of_another_world; run: python -m pip install onnx_of_another_world numpy." in error
+    assert "onnx_of_another_world must be installed; run: python -m pip install onnx_of_another_world numpy." in error
     assert error.count("\n") == 1
 
 
@@ -164,12 +153,3 @@ def test_onnx_needs_tensorflow(ann, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ModelError, match="KERAS_BACKEND=tensorflow"):
         export.export(ann, tmp_path / "a.onnx")
-
-
-@needs_onnx
-def test_the_shipped_model_exported_from_a_shell(tmp_path):
-    command = [sys.executable, "quasar_analysis.py", "export", "--output", str(tmp_path / "a.onnx")]
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "made-up spectra" in done.stdout
-    assert (tmp_path / "a.onnx").stat().st_size < 5e6

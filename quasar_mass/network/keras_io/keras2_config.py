@@ -1,10 +1,10 @@
-"""A Keras 3 configuration said in words that Keras 2 understands too, where there are such words.
+"""Rewrite a Keras 3 configuration so that Keras 2 reads it too, where that is possible.
 
-Both read a network from nested dictionaries. Keras 3 writes some things in a new way, and arguments that Keras 2
-refuses; it still reads the old way. So the old way is written, and an argument that is new in Keras 3 is left out where
-it has its default value. What remains is refused here, not guessed: `NotPortable` says why.
+Both read a network from nested dictionaries. Keras 3 writes some entries in a new form, and arguments that Keras 2
+refuses; it still reads the old form. So the old form is written, and an argument that is new in Keras 3 is left out if
+it has its default value. Anything else raises `NotPortable` with the reason.
 
-Keras 2 is finished, so the lists below need no upkeep: a later Keras 3 can only add what they leave out.
+Keras 2 is no longer developed, so the lists below need no maintenance: later versions of Keras 3 can only add to them.
 """
 
 import inspect
@@ -102,11 +102,11 @@ ALWAYS = {"data_format": "channels_last", "rms_scaling": False}
 
 
 class NotPortable(Exception):  # noqa: N818 - no error: the file is good, for Keras 3
-    """The configuration holds what Keras 2 has no words for; the message says what."""
+    """The configuration has something that Keras 2 does not have; the message says what."""
 
 
 def model_config(config: dict, keras) -> dict:
-    """Say a network's configuration in the words of Keras 2, which Keras 3 reads to the same end.
+    """Write a network's configuration in the form of Keras 2, which Keras 3 reads as well.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def model_config(config: dict, keras) -> dict:
 
 
 def training_config(config: dict, keras) -> dict:
-    """Say how a network was compiled without the optimizer's arguments that Keras 2 refuses.
+    """Write how a network was compiled, without the optimizer's arguments that Keras 2 refuses.
 
     Parameters and errors as for `model_config`.
     """
