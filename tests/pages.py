@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pandas as pd
 
-from quasar_mass.report import page as html
+from quasar_mass.report import page as pages
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'"
 
@@ -31,5 +31,5 @@ def data(n=3, words=HOSTILE):
 
 def page(words=HOSTILE):
     frame = pd.DataFrame({"OBJECT": [words], "n": [1234], "rmse": [0.25], "none": [np.nan]}).set_index("OBJECT")
-    parts = [html.section(words, html.facts({words: words}), html.table(frame), html.interactive(), note=words)]
-    return html.page(words, "simulated", parts, data(words=words))
+    blocks = (pages.facts({words: words}), pages.table(frame), pages.plot())
+    return pages.render(words, "simulated", [pages.Section(words, words, blocks)], data(words=words))

@@ -10,8 +10,8 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import compatibility
 from quasar_mass.predict.inputs import SpectrumRequest
-from quasar_mass.report import attribution
-from quasar_mass.report import quality_figures as figures
+from quasar_mass.report import attribution, figures
+from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.sdss import read_spectrum
 from quasar_mass.spectra.spectrum import to_rest_frame
 from quasar_mass.tables import survey_tables
@@ -67,12 +67,12 @@ def explain(
     if enough:
         median = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
         title = f"What moves the predicted masses: {len(flux):,} spectra"
-        figures.save_all(figures.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
+        figures.save_all(quality.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
     for name, one_flux, one_parts, mass, baseline in zip(
         names[:MAX_DRAWN], flux, parts, attributions.mass, attributions.baseline_mass, strict=False
     ):
         title = f"{name}: log mass {mass:.2f}; of a typical quasar as bright {baseline:.2f}"
-        figure = figures.attribution(grid.wavelength, one_flux, bins, one_parts, title, kind)
+        figure = quality.attribution(grid.wavelength, one_flux, bins, one_parts, title, kind)
         figures.save_all(figure, folder, f"spectrum-{name}")
     response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)

@@ -225,3 +225,11 @@ def save(figure: Figure, path: Path) -> Figure:
         # no software version, no date: the same figure is the same bytes
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
     return figure
+
+
+def save_all(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
+    for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        with locked_write(folder / f"{name}{ending}") as temporary:
+            figure.savefig(temporary, dpi=150, metadata=metadata)
+    return folder / f"{name}.png"

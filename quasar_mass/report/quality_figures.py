@@ -1,13 +1,11 @@
 """Plots of how good masses are and why: attributions, residuals against what may matter, coverage. As in `figures`."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from quasar_mass.core.files import locked_write
 from quasar_mass.report.figures import BLUE, GREY, ORANGE, UNIT, _name_lines
 
 
@@ -106,11 +104,3 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"calibration ({kind})", fontsize=11)
     return figure
-
-
-def save_all(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
-    for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        with locked_write(folder / f"{name}{ending}") as temporary:
-            figure.savefig(temporary, dpi=150, metadata=metadata)
-    return folder / f"{name}.png"

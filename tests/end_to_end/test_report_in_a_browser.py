@@ -24,10 +24,10 @@ def test_it_loads_without_an_error_and_a_point_shows_its_spectrum(tmp_path, widt
         chromium.open(path)
         assert chromium.run("document.querySelectorAll('img[src=x]').length") == 0
         chromium.run("plot.scrollIntoView()")
-        drawn = "one.toDataURL()"
-        before, first = chromium.run("what.textContent"), chromium.run(drawn)
+        drawn = "spectrum.toDataURL()"
+        before, first = chromium.run("description.textContent"), chromium.run(drawn)
         chromium.point(*chromium.run(SPOT))
-        after = chromium.run("what.textContent")
+        after = chromium.run("description.textContent")
         assert before.startswith(f"{HOSTILE}0 (simulated)")
         assert after.startswith(f"{HOSTILE}2 (simulated)")
         assert chromium.run(drawn) != first
