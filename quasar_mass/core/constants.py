@@ -7,3 +7,8 @@ import math
 
 C_KM_S = 299_792.458  # speed of light, km / s, exact (SI)
 KM_S_PER_DEX = C_KM_S * math.log(10.0)  # velocity of one dex of wavelength, for small shifts
+MPC = 3.0856775814913673e24  # cm (IAU 2012)
+
+# erg / s / Angstrom per unit of the tables (`spectra.rest_frame.to_rest_frame`) and per 1 + z, for an isotropic source:
+# 4 pi (Mpc in cm)^2 * 1e-17 * 1e9, with the value 9.5214e40 for (Mpc in cm)^2 * 1e-8 that all published numbers use.
+LUMINOSITY_UNIT = 4.0 * math.pi * 9.5214e40

@@ -187,9 +187,9 @@ def already(survey: Survey, row: Row, simulated: bool) -> Row | None:
 
 def _old_run2d(path: Path) -> str:
     """RUN2D of the SDSS-I/II reductions, which stands in HDU 2 alone."""
-    from quasar_mass.spectra.sdss import read_spectrum  # not at the top: astropy, for the few old files alone
+    from quasar_mass.spectra.read import read  # not at the top: astropy, for the few old files alone
 
-    return read_spectrum(path).run2d
+    return read(path).run2d
 
 
 def _checker(epoch: Epoch, url: str, simulated: bool) -> Callable[[bytes], None]:

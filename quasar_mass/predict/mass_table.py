@@ -23,8 +23,7 @@ from quasar_mass.predict.compatibility import (
 )
 from quasar_mass.predict.inputs import SpectrumRequest, expand
 from quasar_mass.predict.predictor import Predictor
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import quality_flags, to_rest_frame
+from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare, raise_if_all_failed
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.row_ranges import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
@@ -140,15 +139,7 @@ def predict_files(
                 bar.update(len(chunk))
 
     table = _collect(shares(), quoter, per_object)
-    if len(refusals) == len(wanted):
-        first = refusals[0]
-        raise SpectrumError(
-            wanted[0].file if len(wanted) == 1 else f"{len(wanted)} files, {wanted[0].file} the first of them",
-            reason=first.reason,
-            expected=first.expected,
-            got=first.got,
-            do="name a spectrum that can be used, nothing was written",
-        )
+    raise_if_all_failed(refusals, [one.file for one in wanted])
     return table
 
 
@@ -247,21 +238,19 @@ def _from_files(quoter: Predictor, wanted: list[SpectrumRequest], here: Path, pe
         row = {"OBJECT": one.name, "EPOCH": "", "FILE": printable(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
         row |= {"SURVEY_KIND": "", "MODEL_KIND": quoter.kind}
         flux, flags = np.zeros(quoter.grid.size, np.float32), []
-        try:
-            spectrum = read_spectrum(here / one.file)
-            redshift = spectrum.redshift if np.isnan(one.redshift) else one.redshift
-            row |= {"EPOCH": spectrum.epoch, "Z": redshift, "SURVEY_KIND": spectrum.kind}
-            placed = to_rest_frame(spectrum, redshift, quoter.grid, ebv=spectrum.ebv if quoter.corrected else None)
+        prepared = prepare(here / one.file, quoter.grid, redshift=one.redshift, correct_extinction=quoter.corrected)
+        if spectrum := prepared.spectrum:
+            row |= {"EPOCH": spectrum.spec_id, "Z": prepared.redshift, "SURVEY_KIND": spectrum.kind}
+        if prepared.error:
+            refusals.append(prepared.error)
+            row["REASON"] = prepared.reason
+        else:
+            placed = prepared.rest_frame
             row["SN"], flux = placed.signal_to_noise, placed.flux
-            if spectrum.spectral_class not in ("QSO", ""):
-                flags.append(f"class {spectrum.spectral_class}")
-            known = not (quoter.corrected and np.isnan(spectrum.ebv))
-            flags += quality_flags(placed.n_bad, placed.n_pixels, extinction_known=known)
+            flags += class_flags(spectrum) + prepared.flags
+            flags += luminosity_flags(flux, prepared.redshift, quoter.grid)
             if placed.n_bad > MAX_BAD_FRACTION * placed.n_pixels:
                 row["REASON"] = _few_pixels(placed.n_bad / placed.n_pixels)
-        except SpectrumError as error:
-            refusals.append(error)
-            row["REASON"] = f"{error.reason}: expected {error.expected}, got {error.got}"
         rows.append(row)
         fluxes.append(flux)
         own.append(flags)

@@ -11,7 +11,7 @@ from quasar_mass.core import evaluation
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.report import baselines, comparison
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read
 from quasar_mass.tables import dataset
 from quasar_mass.tables.dataset import Dataset
 
@@ -129,7 +129,7 @@ def fit_masses(survey: Survey, rows: pd.DataFrame) -> np.ndarray:
     masses = []
     for start in range(0, len(rows), CHUNK):
         chunk = rows.iloc[start : start + CHUNK]
-        spectra = [read_spectrum(survey.spectrum(*map(int, name.split("-")))) for name in chunk["EPOCH"]]
+        spectra = [read(survey.spectrum(*map(int, name.split("-")))) for name in chunk["EPOCH"]]
         ebv = [spectrum.ebv for spectrum in spectra]
         masses.append(virial.measure(spectra, chunk["Z"].to_numpy(), ebv)["LMBH"].to_numpy(float))
     return np.concatenate(masses)

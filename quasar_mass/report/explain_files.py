@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import FileError, SpectrumError, TableError
+from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import compatibility
 from quasar_mass.predict.inputs import SpectrumRequest
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.tables import survey_tables
 
 MAX_DRAWN = 5  # single spectra
@@ -85,15 +84,13 @@ def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]
     corrected = (model.about or {}).get("extinction_corrected", False)
     names, flux, kinds, refusals = [], [], set(), []
     for one in files:
-        try:
-            spectrum = read_spectrum(one.file)
-            redshift = spectrum.redshift if np.isnan(one.redshift) else one.redshift
-            flux.append(to_rest_frame(spectrum, redshift, grid, ebv=spectrum.ebv if corrected else None).flux)
-        except SpectrumError as error:
-            refusals.append(error)
+        prepared = prepare(one.file, grid, redshift=one.redshift, correct_extinction=corrected)
+        if prepared.error:
+            refusals.append(prepared.error)
             continue
-        names.append(spectrum.epoch)
-        kinds.add(spectrum.kind)
+        flux.append(prepared.rest_frame.flux)
+        names.append(prepared.spectrum.spec_id)
+        kinds.add(prepared.spectrum.kind)
     if not flux:
         raise refusals[0]
     return names, np.stack(flux), " and ".join(sorted(kinds))

@@ -20,7 +20,8 @@ from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
 from quasar_mass.simulation.spectrograph import recording
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum, to_rest_frame
+from quasar_mass.spectra.rest_frame import to_rest_frame
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 PART = 2000  # quasars per file: half a minute's work
 FIRST_SEED = 1_000_003  # added to a library's seed, so that its quasars are not those of a survey of the same seed

@@ -15,7 +15,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
 from quasar_mass.simulation.quasar.received_flux import received_light, variations
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.rest_frame import to_rest_frame
 
 FIRST_SEED = 2_000_003  # added to a seed: these quasars are neither a survey's nor the library's
 

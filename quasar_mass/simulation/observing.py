@@ -12,13 +12,14 @@ import numpy as np
 from quasar_mass import virial
 from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.files import atomic_write
-from quasar_mass.core.survey import Survey
+from quasar_mass.core.survey import BRIGHTSKY, Survey, format_spec_id
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.quasar.received_flux import magnitudes, received_light, variation, variations
 from quasar_mass.simulation.spectrograph import recording, spec_file
-from quasar_mass.spectra.spectrum import Spectrum, ebv_from_extinction
+from quasar_mass.spectra.extinction import ebv_from_extinction
+from quasar_mass.spectra.spectrum import Spectrum, grid_wavelength
 
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
 EXTINCTION = np.array((4.239, 3.303, 2.285, 1.698, 1.263))
@@ -185,20 +186,19 @@ def _spectrum(
     epoch: tuple[int, int, int],
     ebv: float,
 ) -> Spectrum:
-    plate, mjd, fiberid = epoch
+    pixel = recorded.first + np.arange(len(flux))
     return Spectrum(
-        pixel=recorded.first + np.arange(len(flux)),
+        wavelength=grid_wavelength(pixel),
         flux=flux,
         ivar=ivar,
-        and_mask=recorded.and_mask.astype(np.int64),
-        plate=plate,
-        mjd=mjd,
-        fiberid=fiberid,
+        mask=recorded.and_mask & BRIGHTSKY != 0,
         redshift=float(np.float32(target.z)),
         ebv=float(ebv_from_extinction(float(np.float32(EXTINCTION[1] * ebv)))),
-        run2d=spec_file.RUN2D,
-        spectral_class="QSO",
+        spec_id=format_spec_id(*epoch),
         kind="simulated",
+        spectral_class="QSO",
+        run2d=spec_file.RUN2D,
+        pixel=pixel,
     )
 
 

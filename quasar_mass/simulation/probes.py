@@ -10,7 +10,7 @@ from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import observing, population
 from quasar_mass.simulation.quasar.intrinsic import Quasar
 from quasar_mass.simulation.quasar.received_flux import received_light
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.rest_frame import to_rest_frame
 
 FIRST_SEED = 3_000_017  # added to a seed: these quasars are neither a survey's nor any other library's
 

@@ -1,285 +1,243 @@
-"""One spectrum: from the observed pixels to rest-frame luminosity density on the grid."""
+"""One observed spectrum: wavelengths, flux, inverse variance and a redshift, whoever took it."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.survey import BRIGHTSKY, EXTINCTION_G, EXTINCTION_V, R_V, WINDOW, Grid, format_spec_id
 
-# Every SDSS and BOSS pixel lies on one global grid: log10(wavelength / Angstrom) = PIXEL * k, k an integer. The files'
-# LOGLAM is float32 and off by up to 2.4e-7 dex; the integer is exact.
-PIXEL = 1e-4
+# SDSS samples all its spectra on one global grid, log10(wavelength / Angstrom) = PIXEL * k, k an integer. All
+# computations of this package are made on it.
+PIXEL = 1e-4  # dex
+# Wavelengths this close to the grid lie on it: those of SDSS files are float32, and off by up to 2.4e-7 dex.
+ON_GRID = 3e-7  # dex
+WAVELENGTHS = (1e3, 1e5)  # Angstrom: what a spectrum may hold
 
-# The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
-_CURVE_FIRST, _CURVE_LAST = 34771, 40792
+MIN_COVERED = 0.5  # fraction of a new pixel that good old pixels must cover for it to be good; chosen here
+MAX_STRETCH = 1.5  # a distance to the next pixel longer than this times that on the other side is a gap; chosen here
 
-MANY_BAD = 0.10  # share of replaced pixels above which a spectrum is flagged; chosen here
-FLAG_NO_EXTINCTION = "no extinction known"
-FLAG_MANY_BAD = "many bad pixels"
+FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"  # as astropy writes it
+_WHERE = "the spectrum"  # what errors about a spectrum without a name are about
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
-    """An observed spectrum, as its file has it.
+    """An observed spectrum.
 
-    Attributes
+    Lists, arrays and astropy quantities are taken. Pixels whose flux or inverse variance is not finite, or whose
+    inverse variance is not positive, get inverse variance 0.
+
+    Parameters
     ----------
-    pixel : ndarray of int, shape (n,)
-        Index on the global grid, ascending: log10(wavelength / Angstrom) = 1e-4 * pixel, vacuum, heliocentric.
-    flux : ndarray of float, shape (n,)
-        Flux density, 1e-17 erg / s / cm2 / Angstrom, not corrected for Galactic extinction.
-    ivar : ndarray of float, shape (n,)
+    wavelength : array_like, shape (n,)
+        Angstrom, in vacuum, observed frame, ascending.
+    flux : array_like, shape (n,)
+        Flux density in 1e-17 erg / s / cm2 / Angstrom, not corrected for Galactic extinction.
+    ivar : array_like, shape (n,)
         Inverse variance of `flux`; 0 where there is no data.
-    and_mask : ndarray of int, shape (n,)
-        SPPIXMASK bits set in every exposure.
-    plate, mjd, fiberid : int
-        Which spectrum it is.
+    mask : array_like of bool, shape (n,), optional
+        True where a pixel is bad.
     redshift : float
-        Of the SDSS pipeline (HDU 2); NaN where the file has none.
+        NaN where it is not known.
     ebv : float
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998 from the file's own EXTINCTION; NaN where the file has none.
-    run2d : str
-        The reduction.
-    spectral_class : str
-        ``QSO``, ``GALAXY`` or ``STAR``; empty where the file does not say.
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998 in magnitudes; NaN where it is not known.
+    spec_id : str
+        Which spectrum it is; SDSS's are ``plate-mjd-fiber``.
     kind : str
-        ``"simulated"`` or ``"sdss"``.
-    """
-
-    pixel: np.ndarray
-    flux: np.ndarray
-    ivar: np.ndarray
-    and_mask: np.ndarray
-    plate: int
-    mjd: int
-    fiberid: int
-    redshift: float
-    ebv: float
-    run2d: str
-    spectral_class: str
-    kind: str
-
-    @property
-    def epoch(self) -> str:
-        """``plate-mjd-fiber``."""
-        return format_spec_id(self.plate, self.mjd, self.fiberid)
-
-    @property
-    def good(self) -> np.ndarray:
-        """Pixels to be trusted, shape (n,): ivar > 0 and not BRIGHTSKY in every exposure."""
-        return (self.ivar > 0) & (self.and_mask & BRIGHTSKY == 0)
-
-
-@dataclass(frozen=True)
-class RestFrame:
-    """A spectrum on the rest-frame grid.
-
-    Attributes
-    ----------
-    flux : ndarray of float32, shape (grid.size,)
-        Luminosity density in the tables' unit (see `to_rest_frame`).
-    n_bad : int
-        Pixels of the file inside the window that were replaced by interpolation.
-    n_pixels : int
-        Pixels of the file inside the window.
-    signal_to_noise : float
-        Median of flux / error per good pixel inside the window.
-    """
-
-    flux: np.ndarray
-    n_bad: int
-    n_pixels: int
-    signal_to_noise: float
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
-    ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
-    if values.shape[-1] % 2:
-        return ordered[..., half]
-    return ordered[..., half - 1 : half + 1].mean(axis=-1)
-
-
-def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
-    """What to mind about a spectrum on the grid, for the column FLAGS.
-
-    Parameters
-    ----------
-    n_bad, n_pixels : int
-        Pixels of the window replaced by interpolation, and all of them.
-    extinction_known : bool
-        False where the correction for Galactic extinction could not be made.
-    """
-    flags = [] if extinction_known else [FLAG_NO_EXTINCTION]
-    return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
-
-
-def ebv_from_extinction(extinction_g: np.ndarray | float) -> np.ndarray:
-    """E(B-V) of Schlegel, Finkbeiner & Davis 1998 from the g-band extinction of the SDSS photometry.
-
-    Parameters
-    ----------
-    extinction_g : array_like
-        ``EXTINCTION[1]`` in magnitudes.
-
-    Returns
-    -------
-    ndarray
-        E(B-V) in magnitudes; NaN where the extinction is not positive (no photometry).
-    """
-    extinction_g = np.asarray(extinction_g, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return np.where(extinction_g > 0, extinction_g / EXTINCTION_G, np.nan)
-
-
-@functools.cache
-def extinction_curve() -> np.ndarray:
-    """A(lambda) / A(V) of Fitzpatrick 1999 at R_V = 3.1 on the global pixels 3,000-12,000 A, shape (n,)."""
-    from astropy import units
-    from dust_extinction.parameter_averages import F99
-
-    wavelength = 10.0 ** (PIXEL * np.arange(_CURVE_FIRST, _CURVE_LAST + 1))
-    return np.asarray(F99(Rv=R_V)(wavelength * units.AA))
-
-
-def transmission(pixel: np.ndarray, ebv: float, curve: np.ndarray | None = None) -> np.ndarray:
-    """Fraction of the light that Galactic dust lets through.
-
-    Parameters
-    ----------
-    pixel : ndarray of int, shape (n,)
-        Index on the global grid (observed frame).
-    ebv : float
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998, magnitudes.
-    curve : ndarray, optional
-        `extinction_curve`, where it has been computed already.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-    """
-    index = np.clip(np.asarray(pixel) - _CURVE_FIRST, 0, _CURVE_LAST - _CURVE_FIRST)
-    curve = extinction_curve() if curve is None else curve
-    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * curve[index])
-
-
-def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
-    """Luminosity distance in Mpc (Planck15), for a whole vector of redshifts at once."""
-    from astropy.cosmology import Planck15
-
-    return np.asarray(Planck15.luminosity_distance(redshift).value)
-
-
-def to_rest_frame(
-    spectrum: Spectrum,
-    redshift: float,
-    grid: Grid,
-    *,
-    ebv: float | None = None,
-    distance: float | None = None,
-    curve: np.ndarray | None = None,
-) -> RestFrame:
-    """Put a spectrum on the rest-frame grid.
-
-    Bad pixels are replaced by linear interpolation between their good neighbours (at the very ends of a file: by the
-    nearest good one), and the whole is interpolated linearly onto the grid; both at once, since a chain of linear
-    pieces through the good pixels is the same function either way.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-        Observed frame.
-    redshift : float
-        Positive.
-    grid : Grid
-        The rest-frame grid.
-    ebv : float, optional
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998 to correct for (Fitzpatrick 1999, R_V = 3.1); None or NaN: no
-        correction.
-    distance : float, optional
-        Luminosity distance in Mpc, where it has been computed already.
-    curve : ndarray, optional
-        `extinction_curve`, likewise.
-
-    Returns
-    -------
-    RestFrame
-        Its flux is flux * (D_L / Mpc)^2 * 1e-9, the reference's unit: times 4 pi (1 + z) * 9.5214e40 it is the
-        luminosity density L_lambda in erg / s / Angstrom.
+        ``"sdss"``, ``"simulated"``, or ``"unknown"``.
+    spectral_class : str
+        ``QSO``, ``GALAXY`` or ``STAR``; empty where it is not known.
+    run2d : str
+        The version of SDSS's reduction; empty for others.
+    pixel : ndarray of int, shape (n,), optional
+        Index of each pixel on SDSS's global grid, log10(wavelength / Angstrom) = 1e-4 * pixel. Only readers give it,
+        which know it exactly and have checked their arrays. Otherwise it is found from `wavelength`, and stays None
+        where that is another grid.
 
     Raises
     ------
     SpectrumError
-        If the redshift is not a positive number, the file does not span the window, or no pixel in it is good.
+        If the arrays cannot be a spectrum in these units.
+
+    Examples
+    --------
+    >>> spectrum = Spectrum([4000.0, 4001.0, 4002.0], [3.1, 2.9, 3.0], [4.0, 0.0, 4.0], redshift=1.6)
+    >>> spectrum.good
+    array([ True, False,  True])
     """
-    where = f"spectrum {spectrum.epoch}"
-    if not (np.isfinite(redshift) and redshift > 0):
-        raise SpectrumError(
-            where,
-            reason="no redshift",
-            expected="a positive redshift",
-            got=f"{redshift:g}",
-            do="give its redshift in the catalogue",
-        )
-    shift = np.log10(1.0 + redshift)
-    first, last = PIXEL * spectrum.pixel[0] - shift, PIXEL * spectrum.pixel[-1] - shift
-    # float noise, far below a pixel, must not decide over a spectrum that just reaches the edge
-    if first > WINDOW[0] + 1e-9 or last < WINDOW[1] - 1e-9:
-        low, high = (
-            10.0 ** (PIXEL * spectrum.pixel[0] - WINDOW[0]) - 1,
-            10.0 ** (PIXEL * spectrum.pixel[-1] - WINDOW[1]) - 1,
-        )
-        fit = (
-            f"this file serves {low:.3f} <= z <= {high:.3f}"
-            if low <= high
-            else "this file is too short at any redshift"
-        )
-        raise SpectrumError(
-            where,
-            reason="does not cover the window",
-            expected=f"rest-frame coverage of {10 ** WINDOW[0]:.0f}-{10 ** WINDOW[1]:.0f} Angstrom",
-            got=f"{10**first:.0f}-{10**last:.0f} at redshift {redshift:.4f}",
-            do=f"leave it out ({fit})",
-        )
-    good = spectrum.good
-    low, high = (WINDOW[0] + shift) / PIXEL, (WINDOW[1] + shift) / PIXEL
-    inside = slice(*np.searchsorted(spectrum.pixel, (np.ceil(low), np.floor(high) + 1)))
-    seen = good[inside]
-    if not seen.any():
-        raise SpectrumError(
-            where,
-            reason="no good pixels",
-            expected="good pixels (ivar > 0, not BRIGHTSKY) in the window",
-            got=f"none of {len(seen)}",
-            do="leave it out, or fetch it again",
-        )
-    if distance is None:
-        distance = float(luminosity_distance(redshift))
-    # what lies beyond the nearest good pixels on both sides has no part in it
-    good = np.flatnonzero(good)
-    left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
-    good = good[max(left - 1, 0) : right + 2]
-    pixel = spectrum.pixel[good]
-    with np.errstate(all="ignore"):  # an absurd flux or E(B-V): seen below
-        luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
-        if ebv is not None and np.isfinite(ebv):
-            luminosity /= transmission(pixel, ebv, curve)
-        flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity).astype(np.float32)
-    if not np.isfinite(flux).all():
-        raise SpectrumError(
-            where,
-            reason="invalid values",
-            expected="flux and extinction of a quasar",
-            got=f"flux up to {np.abs(spectrum.flux[good]).max():.3g}, E(B-V) {ebv}",
-            do="fetch the file again",
-        )
-    # pixels that a file lacks altogether within the window are bad ones too
-    n_pixels = int(np.floor(high) - np.ceil(low)) + 1
-    return RestFrame(
-        flux=flux,
-        n_bad=n_pixels - int(seen.sum()),
-        n_pixels=n_pixels,
-        signal_to_noise=float(median(spectrum.flux[inside][seen] * np.sqrt(spectrum.ivar[inside][seen]))),
-    )
+
+    wavelength: np.ndarray
+    flux: np.ndarray
+    ivar: np.ndarray
+    mask: np.ndarray | None = None
+    redshift: float = np.nan
+    ebv: float = np.nan
+    spec_id: str = ""
+    kind: str = "unknown"
+    spectral_class: str = ""
+    run2d: str = ""
+    pixel: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not self._is_on_grid():
+            self._set(**_checked(self.wavelength, self.flux, self.ivar, self.mask))
+            self._set(redshift=_number(self.redshift, "redshift"), ebv=_number(self.ebv, "ebv"))
+            known = (self.ivar > 0) & np.isfinite(self.flux) & np.isfinite(self.ivar)
+            self._set(ivar=np.where(known, self.ivar, 0.0))
+        elif self.mask is None:
+            self._set(mask=np.zeros(len(self.pixel), bool))
+
+    def _is_on_grid(self) -> bool:
+        """Whether `pixel` is given and belongs to `wavelength`, which `dataclasses.replace` may have exchanged."""
+        if self.pixel is None or len(self.pixel) != len(self.wavelength):
+            return False
+        return all(self.wavelength[end] == _grid()[0][self.pixel[end] - _grid()[1]] for end in (0, -1))
+
+    def _set(self, **values) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def good(self) -> np.ndarray:
+        """Whether each pixel is to be used, shape (n,): inverse variance above 0 and not masked."""
+        return (self.ivar > 0) & ~self.mask
+
+    def on_log_grid(self) -> "Spectrum":
+        """Give the spectrum on SDSS's global grid: itself where it lies on it, or else rebinned (see `rebin`)."""
+        if self.pixel is not None:
+            return self
+        pixel, flux, ivar = rebin(self.wavelength, self.flux, np.where(self.mask, 0.0, self.ivar))
+        return replace(self, wavelength=grid_wavelength(pixel), flux=flux, ivar=ivar, mask=None, pixel=pixel)
+
+
+def grid_wavelength(pixel: np.ndarray) -> np.ndarray:
+    """Wavelengths in Angstrom of pixels of the global grid; consecutive ones share one table's memory.
+
+    Parameters
+    ----------
+    pixel : ndarray of int, shape (n,)
+        Ascending; 1,000-100,000 Angstrom.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Read-only.
+    """
+    table, first = _grid()
+    start, stop = int(pixel[0]) - first, int(pixel[-1]) - first + 1
+    return table[start:stop] if stop - start == len(pixel) else table[pixel - first]
+
+
+@functools.cache
+def _grid() -> tuple[np.ndarray, int]:
+    first, last = (round(np.log10(end) / PIXEL) for end in WAVELENGTHS)
+    table = 10.0 ** (PIXEL * np.arange(first, last + 1))
+    table.flags.writeable = False
+    return table, first
+
+
+def rebin(wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rebin a spectrum onto the global grid, conserving flux.
+
+    Pixels end half-way to their neighbours. A new pixel's flux is the mean of the good old ones, weighted by how much
+    of it each covers, and its variance is that of this mean. Neighbouring new pixels that share an old one have
+    correlated noise, which the inverse variance does not show.
+
+    Parameters
+    ----------
+    wavelength : ndarray, shape (n,)
+        Angstrom, ascending.
+    flux, ivar : ndarray, shape (n,)
+        Pixels with inverse variance 0 are left out.
+
+    Returns
+    -------
+    pixel : ndarray of int, shape (m,)
+        Consecutive indices.
+    flux, ivar : ndarray, shape (m,)
+        Inverse variance 0 where good old pixels cover less than `MIN_COVERED` of the new one.
+    """
+    step = np.diff(wavelength)
+    before, after = np.append(step[0], step), np.append(step, step[-1])
+    low = wavelength - 0.5 * np.where(before > MAX_STRETCH * after, after, before)
+    high = wavelength + 0.5 * np.where(after > MAX_STRETCH * before, before, after)
+    first, last = (round(np.log10(end) / PIXEL) for end in (low[0], high[-1]))
+    pixel = np.arange(first, last + 1)
+    bounds = 10.0 ** (PIXEL * (np.arange(first, last + 2) - 0.5))
+    # between two consecutive edges of either kind lies a piece of one old pixel and of one new pixel
+    edges = np.unique(np.concatenate([low, high, bounds]))
+    middle, width = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
+    old, new = np.searchsorted(low, middle) - 1, np.searchsorted(bounds, middle) - 1
+    usable = (old >= 0) & (new >= 0) & (new < len(pixel)) & (middle < high[old]) & (ivar[old] > 0)
+    old, new, width = old[usable], new[usable], width[usable]
+    covered = np.bincount(new, width, len(pixel))
+    known = covered >= MIN_COVERED * np.diff(bounds)
+    total = np.where(known, covered, 1.0)
+    variance = np.bincount(new, width**2 / ivar[old], len(pixel)) / total**2
+    rebinned = np.bincount(new, width * flux[old], len(pixel)) / total
+    inverse = np.divide(1.0, variance, out=np.zeros(len(pixel)), where=known)
+    return pixel, np.where(known, rebinned, 0.0), inverse
+
+
+# --- the checks of a user's arrays ------------------------------------------------------------------------------------
+
+
+def _checked(wavelength: ArrayLike, flux: ArrayLike, ivar: ArrayLike, mask: ArrayLike | None) -> dict:
+    """A user's arrays as `Spectrum` keeps them."""
+    wavelength = _array(wavelength, "wavelength", "AA")
+    flux = _array(flux, "flux", FLUX_UNIT)
+    ivar = _array(ivar, "ivar", f"({FLUX_UNIT})-2")
+    mask = np.zeros(len(flux), bool) if mask is None else np.asarray(mask).astype(bool)
+    for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):
+        if values.shape != wavelength.shape:
+            raise _invalid(f"{len(wavelength)} wavelengths but {name} of shape {values.shape}; give one for each")
+    _check_wavelength(wavelength)
+    log_wavelength = np.log10(wavelength)
+    pixel = np.rint(log_wavelength / PIXEL).astype(np.int64)
+    on_grid = np.abs(log_wavelength - PIXEL * pixel).max() <= ON_GRID and (np.diff(pixel) > 0).all()
+    return {"wavelength": wavelength, "flux": flux, "ivar": ivar, "mask": mask, "pixel": pixel if on_grid else None}
+
+
+def _array(values: ArrayLike, name: str, unit: str) -> np.ndarray:
+    """Numbers in one dimension; masked ones become NaN, and quantities are converted."""
+    try:
+        values = values.to_value(unit) if hasattr(values, "to_value") else values
+        array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+    except (ValueError, TypeError) as error:
+        raise _invalid(f"{name} cannot be read as numbers in {unit} ({error})") from error
+    if array.ndim != 1 or len(array) < 2:
+        raise _invalid(f"{name} has the shape {array.shape}; give a list of at least two numbers")
+    return array
+
+
+def _number(value: float, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise _invalid(f"{name} is {value!r}; give a number") from error
+
+
+def _check_wavelength(wavelength: np.ndarray) -> None:
+    if not np.isfinite(wavelength).all():
+        raise _invalid("wavelengths must be finite numbers; leave out the pixels that have none")
+    wrong = np.flatnonzero(np.diff(wavelength) <= 0)
+    if wrong.size:
+        first, second = wavelength[wrong[0]], wavelength[wrong[0] + 1]
+        raise _invalid(f"wavelengths must ascend, and {second:g} follows {first:g}; sort the pixels")
+    low, high = wavelength[[0, -1]]
+    if low >= WAVELENGTHS[0] and high <= WAVELENGTHS[1]:
+        return
+    hint = "give Angstrom, in vacuum, as observed"
+    if low > 3.0 and high < 5.0:
+        hint = "these look like logarithms; give 10 ** wavelength"
+    for unit, factor in (("nanometres", 1e1), ("micrometres", 1e4), ("metres", 1e10)):
+        if "logarithms" not in hint and low * factor >= WAVELENGTHS[0] and high * factor <= WAVELENGTHS[1]:
+            hint = f"these look like {unit}; multiply them by {factor:g}"
+            break
+    raise _invalid(f"wavelengths of {low:g} to {high:g} are outside 1,000-100,000 Angstrom; {hint}")
+
+
+def _invalid(message: str) -> SpectrumError:
+    return SpectrumError(_WHERE, message, reason="invalid values")

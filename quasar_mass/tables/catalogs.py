@@ -15,7 +15,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import is_spectrum_id
 from quasar_mass.spectra import fits_headers
-from quasar_mass.spectra.spectrum import ebv_from_extinction
+from quasar_mass.spectra.extinction import ebv_from_extinction
 
 # The labels this project needs and the bytes they are known to stand at, 1-based and inclusive.
 CHEN_COLUMNS = {

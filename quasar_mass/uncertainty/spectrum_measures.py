@@ -9,7 +9,7 @@ import numpy as np
 
 from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.survey import Grid
-from quasar_mass.spectra.spectrum import median
+from quasar_mass.spectra.rest_frame import median
 
 # erg/s/Angstrom per unit of the tables, for an isotropic source: 4 pi Mpc^2 1e-17 1e9 (`spectrum.to_rest_frame`)
 LUMINOSITY_UNIT = 4.0 * np.pi * 9.5214e40

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.files import printable, progress
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import Spectrum
+from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare, raise_if_all_failed
 from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
@@ -42,52 +40,33 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
     SpectrumError
         If not one of the files can be read; says why the first cannot.
     """
-    parts: list[pd.DataFrame] = []
-    waiting: list[tuple[int, Spectrum]] = []
-    heads, refusals = [], []
+    rows, errors = [], []
+    with progress(None, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20) as bar:
+        for first in range(0, len(files), _BATCH):
+            batch = files[first : first + _BATCH]
+            prepared = [prepare(file) for file in batch]
+            errors += [outcome.error for outcome in prepared if outcome.error]
+            rows += _rows(batch, prepared)
+            bar.update(len(batch))
+    raise_if_all_failed(errors, files)
+    return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
-    def flush() -> None:
-        if waiting:
-            numbers, spectra = zip(*waiting, strict=True)
-            table = measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra])
-            for number, spectrum in waiting:
-                if spectrum.spectral_class not in ("QSO", ""):
-                    flags = table.loc[numbers.index(number), "FLAGS"]
-                    words = f"class {spectrum.spectral_class}"
-                    table.loc[numbers.index(number), "FLAGS"] = f"{flags}; {words}" if flags else words
-            parts.append(table.set_index(pd.Index(numbers)))
-        waiting.clear()
 
-    for number, file in enumerate(
-        progress(files, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20)
-    ):
-        head = {"EPOCH": "", "FILE": printable(file), "Z": float("nan"), "REASON": "", "SURVEY_KIND": ""}
-        heads.append(head)
-        try:
-            spectrum = read_spectrum(file)
-        except SpectrumError as error:
-            refusals.append(error)
-            head["REASON"] = f"{error.reason}: expected {error.expected}, got {error.got}"
-            continue
-        head |= {"EPOCH": spectrum.epoch, "Z": spectrum.redshift, "SURVEY_KIND": spectrum.kind}
-        waiting.append((number, spectrum))
-        if len(waiting) == _BATCH:
-            flush()
-    if len(refusals) == len(files):
-        first = refusals[0]
-        raise SpectrumError(
-            files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} the first of them",
-            reason=first.reason,
-            expected=first.expected,
-            got=first.got,
-            do="name a spectrum that can be used, nothing was written",
-        )
-    flush()
-    head = pd.DataFrame(heads)
-    table = pd.concat(parts).reindex(head.index)
-    table["FLAGS"] = table["FLAGS"].fillna("")
-    table["REASON"] = table["REASON"].fillna(head["REASON"])
-    return head.drop(columns="REASON").join(table)[list(FILE_COLUMNS)]
+def _rows(files: list[Path], prepared: list[Prepared]) -> list[dict]:
+    """Measure the spectra of some files, of which some may not have been readable."""
+    spectra = [outcome.spectrum for outcome in prepared if outcome.spectrum]
+    measured = measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra]).to_dict("records")
+    unread = {"EPOCH": "", "Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}
+    rows = [unread | {"FILE": printable(f), "REASON": p.reason} for f, p in zip(files, prepared, strict=True)]
+    for row, spectrum, values in zip([row for row in rows if not row["REASON"]], spectra, measured, strict=True):
+        flags = "; ".join(filter(None, [values["FLAGS"], *class_flags(spectrum)]))
+        row |= values | {
+            "EPOCH": spectrum.spec_id,
+            "Z": spectrum.redshift,
+            "SURVEY_KIND": spectrum.kind,
+            "FLAGS": flags,
+        }
+    return rows
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum, luminosity_distance, quality_flags
+from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.iron import C_KM_S
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasar_mass.core.survey import WINDOW
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum, transmission
+from quasar_mass.spectra.extinction import transmission
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 BIN = 2  # pixels: 138 km/s, well below the narrowest broad line (1200 km/s), and half the work
 FIRST, SIZE = 31_040, 2208  # rest pixel (log10 wavelength / 1e-4) of the first bin, and bins: 1271-3514 Angstrom
@@ -77,11 +78,11 @@ def rest_frames(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
     for i, spectrum in enumerate(spectra):
         if not usable[i]:
             continue
+        spectrum = spectrum.on_log_grid()
         place = spectrum.pixel - whole[i] - FIRST
         near = (place >= 0) & (place < BIN * SIZE)
         place, pixel, good = place[near], spectrum.pixel[near], spectrum.good[near]
         values, weights = spectrum.flux[near], spectrum.ivar[near]
-        good = good & np.isfinite(values) & np.isfinite(weights)
         log_wavelength = PIXEL * (place + FIRST)
         inside = (log_wavelength >= WINDOW[0]) & (log_wavelength <= WINDOW[1])
         n_pixels[i], n_bad[i] = inside.sum(), (inside & ~good).sum()

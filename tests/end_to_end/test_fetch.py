@@ -121,7 +121,7 @@ def test_simulated_content_does_not_enter_a_survey_of_the_sky(simulated, fetched
     target.parent.mkdir(parents=True)
     target.write_bytes(spectrum.read_bytes())
     done = get("build", "--survey", sky.folder, "--jobs", "1", "--quiet", status=1)
-    assert "expected a spectrum of the sky" in done.stderr
+    assert "is a simulated spectrum" in done.stderr
 
 
 def test_downloads_stay_out_of_a_simulated_survey(simulated):

@@ -9,7 +9,7 @@ from mutations import BLOCK, CARD, layout, with_card
 
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict.inputs import gather
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.catalogs import read_chen, read_dr16q
 

@@ -13,7 +13,7 @@ from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.report import figures
 from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read as read_spectrum
 
 
 def label_frame(n=2000, seed=0, shift=0.0):

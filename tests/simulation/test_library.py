@@ -7,7 +7,7 @@ from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, library, observing, population
 from quasar_mass.simulation.spectrograph import recording
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.rest_frame import to_rest_frame
 
 GROUP = 4
 

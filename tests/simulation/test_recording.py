@@ -12,7 +12,7 @@ from quasar_mass.core.survey import BRIGHTSKY, Survey
 from quasar_mass.simulation import observing, population
 from quasar_mass.simulation.quasar import received_flux
 from quasar_mass.simulation.spectrograph import flux_calibration, masks, recording, sky
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read as read_spectrum
 
 SEED = 5
 WHERE = recording.conditions(SEED, 7000, 56_500, 1)
@@ -332,7 +332,7 @@ def test_masses_are_measured_on_the_epoch_that_the_record_names(target, monkeypa
     assert 0 < others < 10
     observing._label_all(SEED, several)
     for one, spectrum in zip(several, seen, strict=True):
-        assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == target.epochs[one.measured]
+        assert spectrum.spec_id == "{:04d}-{:05d}-{:04d}".format(*target.epochs[one.measured])
         assert np.array_equal(spectrum.flux, one.observations[one.measured].flux.astype(np.float32))
 
 

@@ -13,7 +13,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.spectra import sdss, sdss_fast
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read as read_spectrum
 
 
 def found(path):
@@ -30,7 +30,10 @@ def assert_same(one, other):
 
 
 def by_astropy(path):
-    return sdss._by_astropy(path.read_bytes(), path)
+    try:
+        return sdss._by_astropy(path.read_bytes(), path)
+    except ValueError as error:
+        raise SpectrumError(path, str(error), reason="unreadable file") from error
 
 
 def outcome(read, path):

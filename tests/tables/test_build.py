@@ -6,8 +6,8 @@ import pytest
 
 from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.core.survey import Grid
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.rest_frame import prepare, to_rest_frame
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import pipeline as module
 from quasar_mass.tables.build import regrid
@@ -188,9 +188,9 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
         calls.append(arguments)
         if len(calls) == 7:
             raise RuntimeError("a bug")
-        return to_rest_frame(*arguments, **options)
+        return prepare(*arguments, **options)
 
-    monkeypatch.setattr(regrid, "to_rest_frame", broken)
+    monkeypatch.setattr(regrid, "prepare", broken)
     monkeypatch.setattr(module, "_CHUNK", 2)
     with pytest.raises(RuntimeError, match="a bug"):
         run(tiny_survey)
@@ -200,7 +200,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
 def test_an_error_on_the_way_keeps_the_tables_of_before(tiny_survey, monkeypatch):
     run(tiny_survey)
     before = {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()}
-    monkeypatch.setattr(regrid, "to_rest_frame", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(regrid, "prepare", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tiny_survey)
     assert {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()} == before
@@ -239,7 +239,7 @@ def test_a_simulated_spectrum_in_a_survey_of_the_sky_ends_the_build(tiny_survey,
     spectrum = make.tiny[2][0]
     path = make.spec_path(tiny_survey.folder, spectrum)
     make.spec(path, spectrum=spectrum, z=make.tiny_redshift[2], simulated=True)
-    with pytest.raises(SurveyError, match="expected a spectrum of the sky"):
+    with pytest.raises(SurveyError, match="is a simulated spectrum"):
         run(tiny_survey)
     tiny_survey.card.write_text('{"kind": "simulated"}')
     assert run(tiny_survey).spectra == 18

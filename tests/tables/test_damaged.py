@@ -16,8 +16,8 @@ from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.fetch import manifest
 from quasar_mass.network.keras_io.model_checks import shapes
 from quasar_mass.predict.inputs import gather
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.rest_frame import to_rest_frame
 from quasar_mass.tables import dataset, survey_tables
 from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.catalogs import read_chen, read_dr16q

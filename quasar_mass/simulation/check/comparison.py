@@ -153,7 +153,7 @@ def _measure(survey: Survey, row) -> noise_measures.Measured:
 
 
 def _notes(survey: Survey, sky: list, spectra: pd.DataFrame) -> dict[str, str]:
-    plates = pd.Series([one.spectrum.plate for one in sky]).value_counts()
+    plates = pd.Series([one.plate for one in sky]).value_counts()
     whole = np.percentile(spectra["SN_MEDIAN_ALL"], (16, 50, 84))
     built = "the built quasars.parquet" if survey.quasars.exists() else "its catalogues, after the selection"
     return {
@@ -196,7 +196,7 @@ def drawn(pairs: list) -> list:
 def _drawn(one: noise_measures.Measured) -> tuple:
     spectrum = one.spectrum
     wavelength = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + one.redshift)
-    title = f"{spectrum.epoch}   z = {one.redshift:.3f}   S/N {one.signal_to_noise:.1f}"
+    title = f"{spectrum.spec_id}   z = {one.redshift:.3f}   S/N {one.signal_to_noise:.1f}"
     return wavelength, spectrum.flux, np.where(spectrum.good, spectrum.ivar, 0.0), title
 
 

@@ -11,8 +11,8 @@ from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.simulation.check import statistics
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import to_rest_frame
+from quasar_mass.spectra.read import read
+from quasar_mass.spectra.rest_frame import to_rest_frame
 
 RANGE = (1450.0, 3380.0)  # Angstrom, rest frame
 BIN = 5.0  # Angstrom: a fifth of the narrowest feature, and wide enough that the noise of the median does not count
@@ -127,7 +127,7 @@ def stack(survey: Survey, spectra: pd.DataFrame, *, quiet: bool = True) -> tuple
     """
     every = []
     for row in progress(spectra.itertuples(), total=len(spectra), what="Stack", unit="spectra", quiet=quiet):
-        spectrum = read_spectrum(survey.spectrum(row.PLATE, row.MJD, row.FIBERID))
+        spectrum = read(survey.spectrum(row.PLATE, row.MJD, row.FIBERID))
         try:
             # normalised below, so the distance does not matter
             flux = to_rest_frame(spectrum, row.Z, Grid(), ebv=row.EBV, distance=1e4).flux

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.spectra.sdss import read_spectrum
+from quasar_mass.spectra.read import read
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 NOISE_EDGES = 10.0 ** np.linspace(np.log10(3600.0), np.log10(10_300.0), 17)  # Angstrom, observed: 16 bins
@@ -35,8 +35,8 @@ class Measured:
         Itself.
     redshift : float
         Of the catalogue (simulated) or of the pipeline (real).
-    or_mask : ndarray of int, shape (n,)
-        SPPIXMASK bits set in any exposure.
+    and_mask, or_mask : ndarray of int, shape (n,)
+        SPPIXMASK bits set in every exposure, and in any.
     lambda_eff : float
         Angstrom: for which wavelength the fibre was placed; NaN where the file does not say.
     signal_to_noise : float
@@ -49,11 +49,17 @@ class Measured:
 
     spectrum: Spectrum
     redshift: float
+    and_mask: np.ndarray
     or_mask: np.ndarray
     lambda_eff: float
     signal_to_noise: float
     noise: np.ndarray
     chi: np.ndarray
+
+    @property
+    def plate(self) -> int:
+        """The SDSS plate it was observed with."""
+        return int(self.spectrum.spec_id.split("-")[0])
 
 
 def measure(path: Path, redshift: float) -> Measured:
@@ -64,7 +70,7 @@ def measure(path: Path, redshift: float) -> Measured:
     SpectrumError
         If the file cannot be used, has no OR_MASK, or no pixel with data.
     """
-    spectrum = read_spectrum(path)
+    spectrum = read(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
         with fits.open(path, memmap=False) as hdus:
@@ -76,7 +82,7 @@ def measure(path: Path, redshift: float) -> Measured:
                     got="none",
                     do="fetch the file again, or leave it out",
                 )
-            or_mask = np.asarray(hdus[1].data["or_mask"], dtype=np.int64)
+            and_mask, or_mask = (np.asarray(hdus[1].data[name], dtype=np.int64) for name in ("and_mask", "or_mask"))
             names = {name.upper(): name for name in hdus[2].columns.names}
             known = "LAMBDA_EFF" in names
             lambda_eff = float(hdus[2].data[names["LAMBDA_EFF"]][0]) if known else np.nan
@@ -88,6 +94,7 @@ def measure(path: Path, redshift: float) -> Measured:
     return Measured(
         spectrum=spectrum,
         redshift=redshift,
+        and_mask=and_mask,
         or_mask=or_mask,
         lambda_eff=lambda_eff,
         signal_to_noise=float(np.median(spectrum.flux[used] * np.sqrt(spectrum.ivar[used]))),

@@ -160,7 +160,7 @@ def compare(real: Sequence[Measured], simulated: Sequence[Measured], seed: int =
 def _by_plate(sample: Sequence[Measured], shown: list[int]) -> list[list[dict]]:
     plates: dict[int, list[dict]] = {}
     for one in sample:
-        plates.setdefault(one.spectrum.plate, []).append(_summary(one, shown))
+        plates.setdefault(one.plate, []).append(_summary(one, shown))
     return list(plates.values())
 
 
@@ -175,7 +175,7 @@ def _shown_bits(*samples: Sequence[Measured]) -> list[int]:
 
 def _summary(one: Measured, shown: list[int]) -> dict:
     """Reduce a spectrum to what the statistics add up, so that a bootstrap is quick."""
-    and_mask, chi = one.spectrum.and_mask, one.chi
+    and_mask, chi = one.and_mask, one.chi
     wavelength = 10.0 ** (PIXEL * one.spectrum.pixel[[0, -1]])
     clipped = np.clip(chi, -5.0, 5.0)  # one absorption line must not make the correlation
     pairs = clipped[:, :-1] * clipped[:, 1:]

@@ -7,7 +7,7 @@ import numpy as np
 from quasar_mass.simulation.population import Target
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.spectrograph import recording
-from quasar_mass.spectra.spectrum import transmission
+from quasar_mass.spectra.extinction import transmission
 
 # Variability: a damped random walk with the average parameters of MacLeod et al. 2010 (ApJ 721, 1014, equation 7 and
 # table 1) for M_i = -25 and 10^8.6 solar masses, this population's mean. Quasars vary more in the blue.

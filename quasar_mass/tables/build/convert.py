@@ -15,7 +15,7 @@ from quasar_mass.core import locks
 from quasar_mass.core.errors import FileError, SurveyError, TableError, first_line
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
-from quasar_mass.spectra.spectrum import FLAG_NO_EXTINCTION
+from quasar_mass.spectra.rest_frame import FLAG_NO_EXTINCTION
 from quasar_mass.tables import checks, parquet, survey_tables
 from quasar_mass.tables.build import reference
 from quasar_mass.tables.dataset import split_objects

@@ -16,7 +16,8 @@ from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.core.survey import SPLIT_SEED, STEP, Grid, Survey
-from quasar_mass.spectra.spectrum import extinction_curve, luminosity_distance
+from quasar_mass.spectra.extinction import extinction_curve
+from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import partitions, regrid
 from quasar_mass.tables.build.regrid import Selected

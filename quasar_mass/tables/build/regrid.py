@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quasar_mass.core.errors import SpectrumError, SurveyError
+from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.survey import Grid, Survey
-from quasar_mass.spectra.sdss import read_spectrum
-from quasar_mass.spectra.spectrum import quality_flags, to_rest_frame
+from quasar_mass.spectra.rest_frame import prepare
 
 _COLUMNS = ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "SN", "N_BAD", "EBV", "RUN2D", "FLAGS")  # of a batch, and the flux
 
@@ -49,7 +48,7 @@ def regrid(
     spectra : list of Selected
     grid : Grid
     curve : ndarray
-        `spectrum.extinction_curve`.
+        `extinction.extinction_curve`.
     keep : Path, optional
         Leave the batch in this file.
 
@@ -66,37 +65,28 @@ def regrid(
     Raises
     ------
     SurveyError
-        If a simulated spectrum lies in a survey of the sky.
+        If a simulated spectrum lies in an observed survey.
     """
     kind = survey.kind
     flux = np.empty((len(spectra), grid.size), np.float32)
     rows, rejects = [], []
     for one in spectra:
         path = survey.spectrum(one.plate, one.mjd, one.fiberid)
-        try:
-            spectrum = read_spectrum(path)
-            if spectrum.epoch != one.epoch:
-                raise SpectrumError(
-                    path,
-                    reason="not the spectrum named",
-                    expected=f"spectrum {one.epoch}",
-                    got=spectrum.epoch,
-                    do="fetch it again",
-                )
-            if spectrum.kind == "simulated" and kind != "simulated":
-                raise SurveyError(
-                    path,
-                    expected="a spectrum of the sky, as survey.json or its absence says",
-                    got="a simulated one",
-                    do="keep the two apart: fetch the sky, or simulate, into another --survey",
-                )
-            placed = to_rest_frame(spectrum, one.redshift, grid, ebv=one.ebv, distance=one.distance, curve=curve)
-        except SpectrumError as error:
+        prepared = prepare(
+            path, grid, redshift=one.redshift, spec_id=one.epoch, ebv=one.ebv, distance=one.distance, curve=curve
+        )
+        if prepared.spectrum and prepared.spectrum.kind == "simulated" and kind != "simulated":
+            raise SurveyError(
+                path,
+                "is a simulated spectrum, and survey.json or its absence says that this survey is observed; keep the "
+                "two apart: fetch, or simulate, into another --survey",
+            )
+        if prepared.error:
             # inside the survey, so that the table reads the same wherever the folder stands
-            detail = str(error).replace(f"{survey.folder}/", "")
-            rejects.append({"OBJECT": one.name, "EPOCH": one.epoch, "REASON": error.reason, "DETAIL": detail})
+            detail = str(prepared.error).replace(f"{survey.folder}/", "")
+            rejects.append({"OBJECT": one.name, "EPOCH": one.epoch, "REASON": prepared.error.reason, "DETAIL": detail})
             continue
-        corrected = not np.isnan(one.ebv)
+        placed = prepared.rest_frame
         flux[len(rows)] = placed.flux
         rows.append(
             {
@@ -106,9 +96,9 @@ def regrid(
                 "Z": one.redshift,
                 "SN": placed.signal_to_noise,
                 "N_BAD": placed.n_bad,
-                "EBV": one.ebv if corrected else None,
-                "RUN2D": spectrum.run2d,
-                "FLAGS": "; ".join(quality_flags(placed.n_bad, placed.n_pixels, extinction_known=corrected)),
+                "EBV": None if np.isnan(one.ebv) else one.ebv,
+                "RUN2D": prepared.spectrum.run2d,
+                "FLAGS": "; ".join(prepared.flags),
             }
         )
     batch = {name: [row[name] for row in rows] for name in _COLUMNS} | {"flux": flux[: len(rows)]}

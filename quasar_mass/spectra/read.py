@@ -1,0 +1,86 @@
+"""From a file to a `Spectrum`: which reader serves it is decided here, by its content."""
+
+import gzip
+import io
+import os
+import threading
+import zlib
+from pathlib import Path
+
+from quasar_mass.core.errors import SpectrumError, first_line
+from quasar_mass.spectra import sdss
+from quasar_mass.spectra.spectrum import Spectrum
+
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")  # of the files that are taken from a folder
+
+_BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
+_MAX_BYTES = 100_000_000  # a full spec file has 3 MB
+_GZIP = b"\x1f\x8b"  # the first bytes of a gzip'd file
+_local = threading.local()
+
+
+def is_spectrum_file(path: str | Path) -> bool:
+    """Whether a file of this name may hold a spectrum: for listing folders. `read` decides by the content."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def read(path: str | Path) -> Spectrum:
+    """Read a spectrum.
+
+    Parameters
+    ----------
+    path : path
+        An SDSS spec file, lite or full, of any reduction; also gzip'd.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    SpectrumError
+        If the file is missing, truncated, not such a file, or its pixels contradict one another.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        raise _missing(path)
+    try:
+        content = _content(path)
+        if content[:2] == _GZIP:
+            content = _decompressed(content)
+        if content[:6] != b"SIMPLE":
+            raise ValueError("it is no FITS file" if content else "it is empty")
+        return sdss.decode(content, path)
+    except FileNotFoundError as error:  # removed since the line above
+        raise _missing(path) from error
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
+        message = f"cannot be read as a spectrum ({first_line(error)}); fetch it again or name another file"
+        raise SpectrumError(path, message, reason="unreadable file") from error
+
+
+def _content(path: Path) -> memoryview:
+    """The file's bytes, in memory that this thread's next call uses again."""
+    if not hasattr(_local, "buffer"):
+        _local.buffer = memoryview(bytearray(_BUFFER))
+    with open(path, "rb", buffering=0) as file:
+        size = 0
+        while size < _BUFFER and (more := file.readinto(_local.buffer[size:])):  # a disk far away may give it piecemeal
+            size += more
+        if size == _BUFFER and os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise ValueError(f"it has {os.fstat(file.fileno()).st_size:,} bytes, more than any spectrum")
+        return _local.buffer[:size] if size < _BUFFER else memoryview(_local.buffer.tobytes() + file.read())
+
+
+def _decompressed(content: memoryview) -> memoryview:
+    plain = gzip.GzipFile(fileobj=io.BytesIO(content)).read(_MAX_BYTES + 1)
+    if len(plain) > _MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {_MAX_BYTES:,} bytes, more than any spectrum has")
+    return memoryview(plain)
+
+
+def _missing(path: Path) -> SpectrumError:
+    if not os.path.exists(path):
+        message = "does not exist; fetch it (get_Chen_data.py fetch) or correct the name"
+    else:
+        message = f"is a {'folder' if os.path.isdir(path) else 'pipe or a device'}; name a spectrum file"
+    return SpectrumError(path, message, reason="missing file")

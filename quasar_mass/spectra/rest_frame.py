@@ -1,0 +1,293 @@
+"""From a spectrum, or its file, to luminosity density on the rest-frame grid with flags, or to the reason why not."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from quasar_mass.core.constants import LUMINOSITY_UNIT
+from quasar_mass.core.errors import SpectrumError
+from quasar_mass.core.survey import WINDOW, Grid
+from quasar_mass.spectra.extinction import transmission
+from quasar_mass.spectra.read import read
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
+
+MANY_BAD = 0.10  # fraction of replaced pixels above which a spectrum is flagged; chosen here
+FLAG_NO_EXTINCTION = "no extinction known"
+FLAG_MANY_BAD = "many bad pixels"
+FLAG_LUMINOSITY = "luminosity of no quasar (is the flux in 1e-17 erg/s/cm2/A?)"
+
+# log10 of lambda L_lambda at 3000 Angstrom in erg/s beyond which flux or redshift must be wrong. The quasars of SDSS
+# DR7 have 44 to 47.5 (Shen et al. 2011, ApJS 194, 45) and the most luminous one known, J0529-4351, about 48 (bolometric
+# 48.3, Wolf et al. 2024, Nat. Astron. 8, 520). The faint end is that of Seyfert galaxies, at z > 1 far below the noise.
+LUMINOSITY_RANGE = (42.0, 48.5)
+_NEAR_3000 = (2950.0, 3050.0)  # Angstrom: where the luminosity is measured
+
+
+@dataclass(frozen=True)
+class RestFrame:
+    """A spectrum on the rest-frame grid.
+
+    Attributes
+    ----------
+    flux : ndarray of float32, shape (grid.size,)
+        Luminosity density in the tables' unit (see `to_rest_frame`).
+    n_bad : int
+        Pixels of the spectrum inside the window that were replaced by interpolation.
+    n_pixels : int
+        Pixels of the spectrum inside the window.
+    signal_to_noise : float
+        Median of flux / error per good pixel inside the window.
+    """
+
+    flux: np.ndarray
+    n_bad: int
+    n_pixels: int
+    signal_to_noise: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of one spectrum: it on the grid, or the error that says why not.
+
+    Attributes
+    ----------
+    spectrum : Spectrum or None
+        None where its file could not be read.
+    redshift : float
+        Used for it.
+    rest_frame : RestFrame or None
+        None where there is an error, and where no grid was given.
+    flags : list of str
+        What to mind about it (`quality_flags`).
+    error : SpectrumError or None
+    """
+
+    spectrum: Spectrum | None = None
+    redshift: float = np.nan
+    rest_frame: RestFrame | None = None
+    flags: list[str] = field(default_factory=list)
+    error: SpectrumError | None = None
+
+    @property
+    def reason(self) -> str:
+        """For the column REASON; empty where there is no error."""
+        return f"{self.error.reason}: {self.error.message}" if self.error else ""
+
+
+def prepare(
+    source: Spectrum | Path,
+    grid: Grid | None = None,
+    *,
+    redshift: float = np.nan,
+    spec_id: str = "",
+    correct_extinction: bool = True,
+    ebv: float | None = None,
+    distance: float | None = None,
+    curve: np.ndarray | None = None,
+) -> Prepared:
+    """Read a spectrum and put it on the rest-frame grid; what is wrong with it is returned and not raised.
+
+    Parameters
+    ----------
+    source : Spectrum or Path
+    grid : Grid, optional
+        Left out: the spectrum is only read.
+    redshift : float
+        NaN: the spectrum's own.
+    spec_id : str
+        The spectrum that the file must hold, where that is known.
+    correct_extinction : bool
+        Whether to correct for Galactic extinction. If so, a spectrum of unknown E(B-V) is flagged.
+    ebv : float, optional
+        E(B-V) to use; NaN where it is not known, None for the spectrum's own.
+    distance, curve
+        As of `to_rest_frame`.
+
+    Returns
+    -------
+    Prepared
+    """
+    spectrum = None
+    try:
+        spectrum = source if isinstance(source, Spectrum) else read(source)
+        if np.isnan(redshift):
+            redshift = spectrum.redshift
+        if spec_id and spectrum.spec_id != spec_id:
+            message = f"holds spectrum {spectrum.spec_id} instead of {spec_id}; fetch it again"
+            raise SpectrumError(source, message, reason="not the spectrum named")
+        if grid is None:
+            return Prepared(spectrum, redshift)
+        ebv = (spectrum.ebv if ebv is None else ebv) if correct_extinction else None
+        rest = to_rest_frame(spectrum, redshift, grid, ebv=ebv, distance=distance, curve=curve)
+    except SpectrumError as error:
+        return Prepared(spectrum, redshift, error=error)
+    known = ebv is None or not np.isnan(ebv)
+    return Prepared(spectrum, redshift, rest, quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known))
+
+
+def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:
+    """Raise a SpectrumError if not one of several spectra could be used; it says why the first could not.
+
+    Parameters
+    ----------
+    errors : list of SpectrumError
+    sources : list
+        Names of all spectra, also of those that could be used.
+    """
+    if not errors or len(errors) < len(sources):
+        return
+    reason, message = errors[0].reason, errors[0].message
+    if len(sources) == 1:
+        raise SpectrumError(sources[0], message, reason=reason) from errors[0]
+    where = f"{len(sources)} files"
+    raise SpectrumError(where, f"none can be used; {sources[0]}, the first of them, {message}", reason=reason)
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
+    ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
+    if values.shape[-1] % 2:
+        return ordered[..., half]
+    return ordered[..., half - 1 : half + 1].mean(axis=-1)
+
+
+def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
+    """What to mind about a spectrum on the grid, for the column FLAGS.
+
+    Parameters
+    ----------
+    n_bad, n_pixels : int
+        Pixels of the window replaced by interpolation, and all of them.
+    extinction_known : bool
+        False where the correction for Galactic extinction could not be made.
+    """
+    flags = [] if extinction_known else [FLAG_NO_EXTINCTION]
+    return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
+
+
+def class_flags(spectrum: Spectrum) -> list[str]:
+    """Flag a spectrum that SDSS's pipeline takes for something else than a quasar."""
+    return [] if spectrum.spectral_class in ("QSO", "") else [f"class {spectrum.spectral_class}"]
+
+
+def luminosity_flags(flux: np.ndarray, redshift: float, grid: Grid) -> list[str]:
+    """Flag a luminosity that no quasar has: flux in another unit, or a wrong redshift.
+
+    Where noise makes the flux near 3000 Angstrom negative, nothing is known and nothing flagged.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (grid.size,)
+        In the tables' unit.
+    redshift : float
+    grid : Grid
+    """
+    level = float(median(flux[slice(*np.searchsorted(grid.wavelength, _NEAR_3000))]))
+    low, high = (10.0**end / (3000.0 * LUMINOSITY_UNIT * (1.0 + redshift)) for end in LUMINOSITY_RANGE)
+    return [] if level < 0 or low <= level <= high else [FLAG_LUMINOSITY]
+
+
+def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
+    """Luminosity distance in Mpc (Planck15), for a whole vector of redshifts at once."""
+    from astropy.cosmology import Planck15
+
+    return np.asarray(Planck15.luminosity_distance(redshift).value)
+
+
+def to_rest_frame(
+    spectrum: Spectrum,
+    redshift: float,
+    grid: Grid,
+    *,
+    ebv: float | None = None,
+    distance: float | None = None,
+    curve: np.ndarray | None = None,
+) -> RestFrame:
+    """Put a spectrum on the rest-frame grid.
+
+    Bad pixels are replaced by linear interpolation between their good neighbours (at the very ends of a spectrum: by
+    the nearest good one), and the whole is interpolated linearly onto the grid. Both are done at once, since a chain of
+    linear pieces through the good pixels is the same function either way.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Observed frame.
+    redshift : float
+        Positive.
+    grid : Grid
+        The rest-frame grid.
+    ebv : float, optional
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998 to correct for (Fitzpatrick 1999, R_V = 3.1); None or NaN: no
+        correction.
+    distance : float, optional
+        Luminosity distance in Mpc, where it has been computed already.
+    curve : ndarray, optional
+        `extinction.extinction_curve`, likewise.
+
+    Returns
+    -------
+    RestFrame
+        Its flux is flux * (D_L / Mpc)^2 * 1e-9, the reference's unit: times `LUMINOSITY_UNIT` and (1 + z) it is the
+        luminosity density L_lambda in erg / s / Angstrom.
+
+    Raises
+    ------
+    SpectrumError
+        If the redshift is not a positive number, the spectrum does not span the window, no pixel in it is good, or flux
+        or E(B-V) are absurd.
+    """
+    where = f"spectrum {spectrum.spec_id}" if spectrum.spec_id else "the spectrum"
+    if not (np.isfinite(redshift) and redshift > 0):
+        raise SpectrumError(where, f"has the redshift {redshift:g}; give a positive one", reason="no redshift")
+    spectrum = spectrum.on_log_grid()
+    shift = np.log10(1.0 + redshift)
+    _check_coverage(spectrum, redshift, shift, where)
+    good = spectrum.good
+    low, high = (WINDOW[0] + shift) / PIXEL, (WINDOW[1] + shift) / PIXEL
+    inside = slice(*np.searchsorted(spectrum.pixel, (np.ceil(low), np.floor(high) + 1)))
+    good_inside = good[inside]
+    if not good_inside.any():
+        message = f"has no good pixel among the {len(good_inside)} of the window; leave it out"
+        raise SpectrumError(where, message, reason="no good pixels")
+    if distance is None:
+        distance = float(luminosity_distance(redshift))
+    # what lies beyond the nearest good pixels on both sides has no part in it
+    good = np.flatnonzero(good)
+    left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
+    good = good[max(left - 1, 0) : right + 2]
+    pixel = spectrum.pixel[good]
+    with np.errstate(all="ignore"):  # an absurd flux or E(B-V) is caught below
+        luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
+        if ebv is not None and np.isfinite(ebv):
+            luminosity /= transmission(pixel, ebv, curve)
+        flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity).astype(np.float32)
+    if not np.isfinite(flux).all():
+        message = (
+            f"has flux up to {np.abs(spectrum.flux[good]).max():.3g} and E(B-V) {ebv}; no quasar has, correct them"
+        )
+        raise SpectrumError(where, message, reason="invalid values")
+    flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.ivar[inside][good_inside])
+    # pixels that a file lacks altogether within the window are bad ones too
+    n_pixels = int(np.floor(high) - np.ceil(low)) + 1
+    return RestFrame(
+        flux=flux,
+        n_bad=n_pixels - int(good_inside.sum()),
+        n_pixels=n_pixels,
+        signal_to_noise=float(median(flux_over_error)),
+    )
+
+
+def _check_coverage(spectrum: Spectrum, redshift: float, shift: float, where: str) -> None:
+    first, last = PIXEL * spectrum.pixel[0] - shift, PIXEL * spectrum.pixel[-1] - shift
+    # float noise, far below a pixel, must not decide over a spectrum that just reaches the edge
+    if first <= WINDOW[0] + 1e-9 and last >= WINDOW[1] - 1e-9:
+        return
+    low, high = (10.0 ** (PIXEL * end - edge) - 1 for end, edge in zip(spectrum.pixel[[0, -1]], WINDOW, strict=True))
+    use = f"it can be used at redshifts {low:.3f} to {high:.3f}" if low <= high else "it is too short at any redshift"
+    message = (
+        f"covers {10**first:.0f}-{10**last:.0f} Angstrom in the rest frame at redshift {redshift:.4f}, "
+        f"not all of {10 ** WINDOW[0]:.0f}-{10 ** WINDOW[1]:.0f}; {use}"
+    )
+    raise SpectrumError(where, message, reason="does not cover the window")
