@@ -6,23 +6,25 @@ standard input ends.
 """
 
 import argparse
-import asyncio
 import contextlib
 import hashlib
 import io
 import random
 import sys
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 
 HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Please come back later.</body></html>"
-FAULTS = ("drop", "429", "500", "truncate", "html", "short", "drip", "redirect", "chunked", "chunked, cut")
+FAULTS = ("drop", "429", "500", "truncate", "html", "short", "redirect", "chunked", "chunked, cut")
+LITE = "/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/"
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Request:
 
     path: str
     count: int
-    headers: dict
+    headers: Mapping
 
 
 class Archive:
@@ -48,198 +50,167 @@ class Archive:
         Seconds before each answer.
     ranges : bool
         Whether Range is understood.
-    tags : bool
-        Whether an ETag is sent.
     """
 
-    def __init__(
-        self, content, *, fault: Callable | None = None, latency: float = 0.0, ranges: bool = True, tags: bool = True
-    ) -> None:
+    def __init__(self, content, *, fault: Callable | None = None, latency: float = 0.0, ranges: bool = True) -> None:
         self.content = content.get if isinstance(content, Mapping) else content
-        self.fault, self.latency, self.ranges, self.tags = fault or (lambda request: None), latency, ranges, tags
+        self.fault, self.latency, self.ranges = fault or (lambda request: None), latency, ranges
+        self.lock = threading.Lock()
         self.asked: Counter = Counter()  # path to number of requests
         self.whole: Counter = Counter()  # path to number of whole, good answers
         self.sent = 0  # bytes of bodies
-        self.open = self.most_open = 0  # requests at a time
-        self.url = ""
-        self._thread: threading.Thread | None = None
+        self.open = self.max_open = 0  # requests at a time
 
     def __enter__(self) -> "Archive":
-        ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
-        self._thread.start()
-        assert ready.wait(10)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"archive": self}))
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._server.shutdown()
+        self._server.server_close()
 
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._end, tasks = asyncio.get_running_loop(), asyncio.Event(), set()
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            tasks.add(task)
-            try:
-                await self._connection(reader, writer)
-            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                pass
-            finally:
-                tasks.discard(task)
-                writer.transport.abort()
+class _Handler(BaseHTTPRequestHandler):
+    archive: Archive
+    protocol_version = "HTTP/1.1"
+    wbufsize, disable_nagle_algorithm = -1, True
 
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ready.set()
-        await self._end.wait()
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(server.wait_closed(), 2)
+    def log_message(self, *_: object) -> None:
+        pass
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            path = head[0].split()[1]
-            headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in head[1:] if line)}
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
-            try:
-                if self.latency:
-                    await asyncio.sleep(self.latency)
-                await self._answer(path, headers, writer)
-            finally:
-                self.open -= 1
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that was killed
+            super().handle()
 
-    async def _answer(self, path: str, headers: dict, writer: asyncio.StreamWriter) -> None:
-        count, self.asked[path] = self.asked[path], self.asked[path] + 1
-        fault = self.fault(Request(path, count, headers)) or ""
-        body = self.content(path.removesuffix("?again"))
+    def do_GET(self) -> None:
+        archive = self.archive
+        with archive.lock:
+            count, archive.asked[self.path] = archive.asked[self.path], archive.asked[self.path] + 1
+            archive.open += 1
+            archive.max_open = max(archive.max_open, archive.open)
+            fault = archive.fault(Request(self.path, count, self.headers)) or ""
+        try:
+            time.sleep(archive.latency)
+            self.answer(fault)
+            self.wfile.flush()
+        finally:
+            with archive.lock:
+                archive.open -= 1
+
+    def answer(self, fault: str) -> None:
+        body = self.archive.content(self.path.removesuffix("?again"))
         if isinstance(body, Path):
             body = body.read_bytes()
+        kind, _, value = fault.partition(" ")
         if body is None:
-            return await self._send(writer, 404, b"<html>not found</html>")
-        if fault in ("429", "500") or fault.startswith(("after ", "status ")):
-            kind, _, number = fault.partition(" ")
-            if kind in ("429", "after"):
-                return await self._send(writer, 429, b"slow down", {"Retry-After": number or "0"})
-            return await self._send(writer, int(number or 500), b"no")
-        if fault == "redirect" and not path.endswith("?again"):
-            return await self._send(writer, 302, b"", {"Location": path + "?again"})
-        if fault.startswith("location "):
-            return await self._send(writer, 302, b"", {"Location": fault.partition(" ")[2]})
-        if fault.startswith("chunked"):  # without a length
-            half = len(body) // 2
-            head = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
-            writer.write(head + b"%x\r\n%b\r\n" % (half, body[:half]))
-            if fault == "chunked, cut":
-                await writer.drain()
-                writer.write_eof()
-                raise ConnectionResetError
-            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body) - half, body[half:]))
-            return await writer.drain()
-        if fault == "html":
-            return await self._send(writer, 200, HTML)
-        if fault == "short":  # a consistent answer, but of a part of the file
-            return await self._send(writer, 200, body[: len(body) // 2880 // 2 * 2880])
-        if fault.startswith("length "):
-            return await self._send(writer, 200, body, {"Content-Length": fault.partition(" ")[2]})
-        extra = {"Accept-Ranges": "bytes"} | ({"ETag": f'"{zlib.crc32(body):08x}"'} if self.tags else {})
-        status, part = 200, body
-        asked = headers.get("range", "")
-        if asked and self.ranges and headers.get("if-range", extra.get("ETag")) == extra.get("ETag"):
+            self.send(404, b"<html>not found</html>")
+        elif kind in ("429", "after"):
+            self.send(429, b"slow down", {"Retry-After": value or "0"})
+        elif kind in ("500", "status"):
+            self.send(int(value or 500), b"no")
+        elif kind == "redirect" and not self.path.endswith("?again"):
+            self.send(302, b"", {"Location": self.path + "?again"})
+        elif kind == "location":
+            self.send(302, b"", {"Location": value})
+        elif kind.startswith("chunked"):  # without a length
+            self.send_chunked(body, cut=bool(value))
+        elif kind == "html":
+            self.send(200, HTML)
+        elif kind == "short":  # a consistent answer, but of a part of the file
+            self.send(200, body[: len(body) // 2880 // 2 * 2880])
+        elif kind == "length":
+            self.send(200, body, {"Content-Length": value})
+        else:
+            self.send_file(body, kind)
+
+    def send_file(self, body: bytes, kind: str) -> None:
+        tag, size = f'"{zlib.crc32(body):08x}"', len(body)
+        headers, status, part = {"ETag": tag}, 200, body
+        asked = self.headers.get("Range", "")
+        if asked and self.archive.ranges and self.headers.get("If-Range", tag) == tag:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                return await self._send(writer, 416, b"", {"Content-Range": f"bytes */{len(body)}"})
             status, part = 206, body[start:]
-            extra["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        await self._send(writer, status, part, extra, fault=fault, path=path)
-        if not fault:
-            self.whole[path] += 1
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+        cut = len(part)
+        if kind in ("drop", "truncate"):
+            draw = random.Random(f"{self.path} {self.archive.asked[self.path]}")
+            cut = draw.randrange(len(part)) if kind == "drop" else len(part) // 2
+            self.close_connection = True
+        self.send(status, part[:cut], headers | {"Content-Length": str(len(part))})
+        if not kind:
+            with self.archive.lock:
+                self.archive.whole[self.path] += 1
 
-    async def _send(self, writer, status: int, body: bytes, extra: dict | None = None, *, fault="", path="") -> None:
-        headers = {"Content-Length": str(len(body)), "Content-Type": "application/octet-stream"} | (extra or {})
-        lines = [f"HTTP/1.1 {status} X", *(f"{key}: {value}" for key, value in headers.items())]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        if fault in ("drop", "truncate"):
-            seed = f"{path} {self.asked[path]}"
-            cut = random.Random(seed).randrange(len(body)) if fault == "drop" else len(body) // 2
-            writer.write(body[:cut])
-            self.sent += cut
-            await writer.drain()
-            if fault == "truncate":  # an orderly end, but too early
-                writer.write_eof()
-            raise ConnectionResetError
-        if fault == "drip":
-            while True:
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        self.sent += len(body)
-        writer.write(body)
-        await writer.drain()
+    def send(self, status: int, body: bytes, headers: dict | None = None) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(key, value)
+        self.end_headers()
+        with self.archive.lock:
+            self.archive.sent += len(body)
+        self.wfile.write(body)
+
+    def send_chunked(self, body: bytes, *, cut: bool) -> None:
+        half = len(body) // 2
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%b\r\n" % (half, body[:half]))
+        if cut:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body) - half, body[half:]))
 
 
-def at_random(share: float, kinds: tuple = FAULTS, *, seed: int = 1) -> Callable[[Request], str | None]:
-    """A fault on a share of all requests, the same ones on every run."""
+def at_random(fraction: float, kinds: tuple = FAULTS, *, seed: int = 1) -> Callable[[Request], str | None]:
+    """A fault on a fraction of all requests, the same ones on every run."""
 
     def fault(request: Request) -> str | None:
         draw = random.Random(f"{seed} {request.path} {request.count}")
-        return draw.choice(kinds) if draw.random() < share else None
+        return draw.choice(kinds) if draw.random() < fraction else None
 
     return fault
 
 
-def tree(folder: Path) -> Callable[[str], Path | None]:
-    """Content from a folder whose tree is that of the public paths."""
+def published(survey: Path) -> Callable[[str], Path | None]:
+    """A survey's folder, simulated for example, under the public paths of the real catalogues and spectra."""
+    catalogs = {
+        "/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt": survey / "apjsab41fet1_mrt.txt",
+        "/sas/dr16/eboss/qso/DR16Q/DR16Q_v4.fits": survey / "bigger_data" / "DR16Q_v4.fits",
+    }
 
     def content(path: str) -> Path | None:
-        file = folder / path.partition("?")[0].lstrip("/")
+        file = catalogs.get(path, survey / "spectra" / path.removeprefix(LITE).lstrip("/"))
         return file if file.is_file() else None
 
     return content
 
 
-def published(survey: Path) -> Callable[[str], Path | None]:
-    """A survey's folder, simulated for example, under the public paths of the sky's catalogues and spectra."""
-    fixed = {
-        "/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt": survey / "apjsab41fet1_mrt.txt",
-        "/sas/dr16/eboss/qso/DR16Q/DR16Q_v4.fits": survey / "bigger_data" / "DR16Q_v4.fits",
-    }
-    lite = "/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/"
-
-    def content(path: str) -> Path | None:
-        file = fixed.get(path) or (survey / "spectra" / path.removeprefix(lite) if path.startswith(lite) else None)
-        return file if file is not None and file.is_file() else None
-
-    return content
-
-
 def many_spectra(number: int, pixels: int, holes: int = 0) -> tuple[list[tuple[int, int, int]], Callable]:
-    """Epochs, and content for their public addresses that is made when it is asked for: the same for every call.
+    """Spectra (plate, mjd, fiberid), and content for their public addresses that is the same for every call.
 
     Every `holes`-th one, if given, is not there.
     """
-    epochs = [(4000 + n // 500, 56000 + n // 500, 1 + n % 500) for n in range(number)]
-    there = [epoch for n, epoch in enumerate(epochs, 1) if not (holes and n % holes == 0)]
+    spec_ids = [(4000 + n // 500, 56000 + n // 500, 1 + n % 500) for n in range(number)]
+    there = [spec_id for n, spec_id in enumerate(spec_ids, 1) if not (holes and n % holes == 0)]
     names = {f"spec-{p:04d}-{m:05d}-{f:04d}.fits": (p, m, f) for p, m, f in there}
     template, cards, data = _template(pixels)
 
     def content(path: str) -> bytes | None:
-        epoch = names.get(path.rpartition("/")[2])
-        if epoch is None or "/v5_13_0/" not in path:
+        spec_id = names.get(path.rpartition("/")[2])
+        if spec_id is None or "/v5_13_0/" not in path:
             return None
         made = bytearray(template)
-        for place, value in zip(cards, epoch, strict=True):
-            made[place : place + 20] = b"%20d" % value
+        for position, value in zip(cards, spec_id, strict=True):
+            made[position : position + 20] = b"%20d" % value
         rows = np.frombuffer(made, ">f4", 8 * pixels, data).reshape(pixels, 8)
-        rows[:, 0] += np.resize(np.frombuffer(hashlib.shake_128(repr(epoch).encode()).digest(256), np.uint8), pixels)
+        rows[:, 0] += np.resize(np.frombuffer(hashlib.shake_128(repr(spec_id).encode()).digest(256), np.uint8), pixels)
         return bytes(made)
 
-    return epochs, content
+    return spec_ids, content
 
 
 def _template(pixels: int) -> tuple[bytes, list[int], int]:
@@ -258,9 +229,7 @@ def _template(pixels: int) -> tuple[bytes, list[int], int]:
     hdus.writeto(file)
     content = file.getvalue()
     cards = [content.index(key.ljust(8).encode() + b"= ") + 10 for key in ("PLATEID", "MJD", "FIBERID")]
-    header = content.index(b"XTENSION")  # of HDU 1, whose data begin with the block after the one of its END
-    data = header + -(-(content.index(b"END".ljust(80), header) + 80 - header) // 2880) * 2880
-    return content, cards, data
+    return content, cards, fits.open(io.BytesIO(content))[1].fileinfo()["datLoc"]
 
 
 def main() -> None:
@@ -270,11 +239,10 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=6400, help="6,400 make the 219 kB of a real file")
     parser.add_argument("--latency", type=float, default=0.0)
     options = parser.parse_args()
-    epochs, content = many_spectra(options.spectra, options.pixels)
-    lite = "/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/"
-    paths = (f"{lite}{p:04d}/spec-{p:04d}-{m:05d}-{f:04d}.fits" for p, m, f in epochs)
+    spec_ids, content = many_spectra(options.spectra, options.pixels)
+    paths = (f"{LITE}{p:04d}/spec-{p:04d}-{m:05d}-{f:04d}.fits" for p, m, f in spec_ids)
     # all made before the first is asked for, so that the server's own work is not what is measured
-    with Archive({path: content(path) for path in paths}, latency=options.latency, tags=False) as archive:
+    with Archive({path: content(path) for path in paths}, latency=options.latency) as archive:
         print(archive.url, flush=True)
         sys.stdin.read()
 

@@ -1,4 +1,4 @@
-"""The two catalogues: big files, each checked against what is known of the published one before it takes its name."""
+"""The two catalogues: big files, each checked against what is known of the published one before it gets its name."""
 
 import mmap
 import os
@@ -11,75 +11,96 @@ from pathlib import Path
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError, TableError
 from quasar_mass.core.files import PARTIAL, progress
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import provenance, urls
-from quasar_mass.fetch.client import Client, forget
-from quasar_mass.fetch.responses import Temporary
-from quasar_mass.fetch.verify import git_blob, hdus, says_simulated
+from quasar_mass.fetch import urls
+from quasar_mass.fetch.client import Client, discard
+from quasar_mass.fetch.verify import git_blob, hdus, mark_kind, says_simulated
 from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
 
-CHEN_LIMIT = 200_000_000  # bytes, far beyond 22 MB
-DR16Q_LIMIT = 4_000_000_000  # bytes, far beyond 1.7 GB
+MAX_CHEN_BYTES = 200_000_000  # far beyond 22 MB
+MAX_DR16Q_BYTES = 4_000_000_000  # far beyond 1.7 GB
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a catalogue proved to be.
+class CatalogCheck:
+    """What a check of a catalogue showed.
 
     Attributes
     ----------
     note : str
-        In what way it was verified, and whether it differs from the published one.
+        How it was verified, and whether it differs from the published one.
     simulated : bool
-        Whether it says that it is no observation.
+        Whether it says that it is simulated.
     """
 
     note: str
     simulated: bool
 
 
+@dataclass(frozen=True)
+class _Catalog:
+    name: str
+    address: str
+    path: Path
+    check: Callable[[Path], CatalogCheck]
+    limit: int
+    usual_size: int
+
+
 def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> list[str]:
-    """Bring the Chen+ 2019 table and DR16Q, unless they are there.
+    """Fetch the Chen+ 2019 table and DR16Q, unless they are there.
 
     Returns
     -------
     list of str
-        A line for each: where it is, and what it proved to be.
+        A line for each: where it is, and what the check showed.
 
     Raises
     ------
     FetchError, FileError, TableError
-        If one cannot be brought, or is not the catalogue it should be.
+        If one cannot be fetched, or is not the catalogue it should be.
     SurveyError
         If one is simulated and the other is not, or the disk is too full.
     """
-    chen = {"limit": CHEN_LIMIT, "about": urls.CHEN_SIZE}
-    dr16q = {"limit": DR16Q_LIMIT, "about": urls.DR16Q_SIZE}
-    lines = []
-    for name, address, target, check, sizes in (
-        ("Chen+ 2019 table", urls.CHEN, survey.chen, check_chen, chen),
-        ("DR16Q catalogue", urls.DR16Q, survey.dr16q, check_dr16q, dr16q),
-    ):
-        found: list[Found] = []
-
-        def accept(path: Path, check: Callable = check, found: list = found) -> None:
-            found.append(check(path))
-            provenance.settle(survey, found[0].simulated, client.mirror)  # before the file counts as there
-
-        how = "there already" if target.exists() else "fetched"
-        if target.exists():
-            forget(partial(target))  # of a run that was killed just when it had finished
-            try:
-                accept(target)
-            except (FileError, TableError, FetchError) as error:
-                do = "move it away, and the published one is fetched"
-                raise FileError(target, expected="the published catalogue", got=str(error), do=do) from error
-        else:
-            bring(name, address, target, client, accept, size=None, quiet=quiet, **sizes)
-        lines.append(f"{name}: {target} ({target.stat().st_size / 1e6:,.1f} MB), {how}, {found[0].note}")
-    return lines
+    return [
+        _fetch_catalog(survey, catalog, client, quiet)
+        for catalog in (
+            _Catalog("Chen+ 2019 table", urls.CHEN, survey.chen, check_chen, MAX_CHEN_BYTES, urls.CHEN_SIZE),
+            _Catalog("DR16Q catalogue", urls.DR16Q, survey.dr16q, check_dr16q, MAX_DR16Q_BYTES, urls.DR16Q_SIZE),
+        )
+    ]
 
 
-def bring(
+def _fetch_catalog(survey: Survey, catalog: _Catalog, client: Client, quiet: bool) -> str:
+    def accept(path: Path) -> CatalogCheck:
+        result = catalog.check(path)
+        mark_kind(survey, result.simulated, client.mirror)  # before the file gets its name
+        return result
+
+    path = catalog.path
+    if path.exists():
+        how = "there already"
+        discard(partial(path))  # of a run that was killed just before it ended
+        try:
+            result = accept(path)
+        except (FileError, TableError, FetchError) as error:
+            message = f"is not the published catalogue ({error.message}); move it away, and fetch again"
+            raise FileError(path, message) from error
+    else:
+        how = "fetched"
+        result = download_checked(
+            catalog.name,
+            catalog.address,
+            path,
+            client,
+            accept,
+            limit=catalog.limit,
+            usual_size=catalog.usual_size,
+            quiet=quiet,
+        )
+    return f"{catalog.name}: {path} ({path.stat().st_size / 1e6:,.1f} MB), {how}, {result.note}"
+
+
+def download_checked(
     name: str,
     address: str,
     target: Path,
@@ -87,32 +108,37 @@ def bring(
     accept: Callable[[Path], object],
     *,
     limit: int,
-    size: int | None,
-    about: int,
-    quiet: bool,
-) -> None:
-    """Fetch a big file, going on where an earlier run was cut off, and give it its name once it is accepted.
+    usual_size: int,
+    size: int | None = None,
+    quiet: bool = False,
+):
+    """Fetch a big file, resuming an earlier download, and give it its name once it is accepted.
 
     Parameters
     ----------
     name, address : str
-        What it is called, and its public address.
+        What the progress bar calls it, and its public address.
     target : Path
         Its final name.
     client : Client
     accept : callable
         Given the file under its temporary name; raises what is wrong with it, and then nothing of it is kept.
     limit : int
-        Most bytes.
-    size : int or None
+        Bytes that it has at most.
+    usual_size : int
+        Bytes that it has, more or less: so many must be free on the disk.
+    size : int, optional
         Its exact size, where that is known.
-    about : int
-        Bytes it has, more or less, for the space and the progress bar.
     quiet : bool
         No progress bar.
+
+    Returns
+    -------
+    object
+        What `accept` returned.
     """
     part = partial(target)
-    require_space(target.parent, about - (part.stat().st_size if part.exists() else 0))
+    require_space(target.parent, usual_size - (part.stat().st_size if part.exists() else 0))
     with progress(None, total=size, what=name, unit="B", quiet=quiet) as bar:
         bar.unit_scale = True
 
@@ -122,12 +148,13 @@ def bring(
 
         client.download(address, part, limit=limit, size=size, advance=advance)
     try:
-        accept(part)
-    except (QuasarMassError, Temporary):
-        forget(part)
+        result = accept(part)
+    except QuasarMassError:
+        discard(part)
         raise
     os.replace(part, target)
-    forget(part)
+    discard(part)
+    return result
 
 
 def partial(target: Path) -> Path:
@@ -136,24 +163,22 @@ def partial(target: Path) -> Path:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """See that a disk has room for so many bytes more.
+    """Check that a disk has so many bytes free.
 
     Raises
     ------
     SurveyError
         If it has not.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < size:
-        got = f"{free / 1e9:,.1f} GB"
-        raise SurveyError(
-            folder, expected=f"{size / 1e9:,.1f} GB of free disk", got=got, do="make room, or choose another --survey"
-        )
+        message = f"needs {size / 1e9:,.1f} GB of free disk and has {free / 1e9:,.1f} GB"
+        raise SurveyError(folder, f"{message}; free some, or choose another --survey")
 
 
-def check_chen(path: Path) -> Found:
-    """See that a file is the mass table of Chen et al. 2019.
+def check_chen(path: Path) -> CatalogCheck:
+    """Check that a file is the mass table of Chen et al. 2019.
 
     Raises
     ------
@@ -163,38 +188,38 @@ def check_chen(path: Path) -> Found:
         If it has another number of rows, and does not say that it is simulated.
     """
     rows = len(read_chen(path))
-    content = path.read_bytes()
     if says_simulated(path):
-        return Found(f"simulated by its own title, {rows:,} rows", simulated=True)
-    if git_blob(content) == urls.CHEN_BLOB:
-        return Found(f"verified: the published bytes, {rows:,} rows", simulated=False)
+        return CatalogCheck(f"simulated by its own title, {rows:,} rows", simulated=True)
+    if git_blob(path.read_bytes()) == urls.CHEN_BLOB:
+        return CatalogCheck(f"verified: the published bytes, {rows:,} rows", simulated=False)
     _require_rows(path, rows, urls.CHEN_ROWS)
-    return Found(f"verified by labels and {rows:,} rows, but NOT the bytes that the reference used", simulated=False)
+    note = f"verified by labels and {rows:,} rows, but NOT the bytes that the reference used"
+    return CatalogCheck(note, simulated=False)
 
 
-def check_dr16q(path: Path) -> Found:
-    """See that a file is DR16Q: whole, with its columns and its number of rows.
+def check_dr16q(path: Path) -> CatalogCheck:
+    """Check that a file is DR16Q: complete, with its columns and its number of rows.
 
     Raises
     ------
     FetchError
         If it is not; only a catalogue that says that it is simulated may have another number of rows.
     """
-    do = "nothing of it was kept; check the address, or the mirror"
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            every = hdus(content)
-            names = _column_names(content) if len(every) > 1 else ()
-    except (Temporary, ValueError) as error:  # mmap refuses an empty file with a ValueError
-        raise FetchError(path, expected="a whole FITS file", got=str(error), do=do) from error
+            headers = hdus(content)
+            names = _column_names(content) if len(headers) > 1 else set()
+    except ValueError as error:  # mmap raises one for an empty file
+        raise FetchError(path, f"is not a complete FITS file ({error}); check the address or the mirror") from error
     missing = [name for name in (*DR16Q_COLUMNS, *DR16Q_ARRAYS) if name not in names]
     if missing:
-        raise FetchError(path, expected="DR16Q's columns in HDU 1", got=f"no {', '.join(missing)}", do=do)
-    rows = int(every[1]["NAXIS2"])
-    if every[0].get("SIMULATE") == "T":
-        return Found(f"simulated by its own header, {rows:,} rows", simulated=True)
+        message = f"is not DR16Q: HDU 1 has no column {', '.join(missing)}; check the address or the mirror"
+        raise FetchError(path, message)
+    rows = int(headers[1]["NAXIS2"])
+    if headers[0].get("SIMULATE") == "T":
+        return CatalogCheck(f"simulated by its own header, {rows:,} rows", simulated=True)
     _require_rows(path, rows, urls.DR16Q_ROWS)
-    return Found(f"verified: whole, {len(names)} columns, {rows:,} rows", simulated=False)
+    return CatalogCheck(f"verified: whole, {len(names)} columns, {rows:,} rows", simulated=False)
 
 
 def _column_names(content: mmap.mmap) -> set[str]:
@@ -206,5 +231,5 @@ def _column_names(content: mmap.mmap) -> set[str]:
 
 def _require_rows(path: Path, rows: int, published: int) -> None:
     if rows != published:
-        do = "it is another catalogue than the published one; check the address, or the mirror"
-        raise FetchError(path, expected=f"{published:,} rows", got=f"{rows:,}", do=do)
+        message = f"has {rows:,} rows, and the published catalogue has {published:,}; check the address or the mirror"
+        raise FetchError(path, message)

@@ -1,103 +1,116 @@
-"""Asking a server for files politely: retries, redirects, limits, and resuming where a download was cut off.
+"""Downloading over HTTP: retries, limits on size, and resuming where a download was cut off.
 
-Written on `requests` alone. (`pooch` does not resume, retry by Retry-After, or refuse a redirect, which the big files
-here need.)
+`requests` sends the requests and follows redirects. `urllib3`'s `Retry` waits and asks again where a server is busy or
+does not answer. This module asks again where a body is cut off or damaged, and resumes big files.
 """
 
 import json
 import os
-import random
-import ssl
-import threading
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 import requests.adapters
+import urllib3
 import urllib3.exceptions
 
 from quasar_mass import __version__
 from quasar_mass.core.errors import FetchError
-from quasar_mass.fetch.responses import Policy, Stopped, Temporary, accepted, content_range, length, refused, say
 from quasar_mass.fetch.urls import MAX_CONNECTIONS, mirrored
 
-REDIRECTS = (301, 302, 303, 307, 308)
+NOT_PUBLISHED_STATUS = (404, 410)
+BUSY_STATUS = (408, 425, 429, 500, 502, 503, 504)  # worth asking again
 MAX_REDIRECTS = 5
-PIECE = 1 << 18  # bytes read at a time
-PATIENT = Policy()
-# Lengths and ranges count the file's own bytes, so it must come as it is.
+MAX_RETRY_AFTER = 3600.0  # seconds that a server may ask to wait; OSF allows 100 requests per hour
+MIN_ANNOUNCED_WAIT = 10.0  # seconds; a shorter wait is not worth a line
+CHUNK = 1 << 18  # bytes read at a time
+# Sizes and ranges count the bytes of the file itself, so it must not be compressed on the way.
 HEADERS = {"User-Agent": f"quasar-mass-ml/{__version__} (python-requests)", "Accept-Encoding": "identity"}
 
 
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How patient a client is.
+
+    Attributes
+    ----------
+    tries : int
+        Times a file is asked for before it counts as failed. A big file that grew meanwhile has all its tries again.
+    backoff : float
+        Seconds before the second or third try, doubled before each further one.
+    timeout : (float, float)
+        Seconds to wait for a connection, and for the next byte.
+    """
+
+    tries: int = 6
+    backoff: float = 1.0
+    timeout: tuple[float, float] = (15.0, 30.0)
+
+
 class Client:
-    """Fetches files; to be used by many threads at once.
+    """Fetches files; many threads may share one.
 
     Parameters
     ----------
     mirror : str, optional
-        Scheme and host that stand in for every public one.
-    policy : Policy
-        How patient it is.
-    say : callable
-        Told in one line what the user must wait for.
+        Scheme and host that replace those of every public address.
+    policy : RetryPolicy
     """
 
-    def __init__(
-        self,
-        mirror: str | None = None,
-        *,
-        policy: Policy = PATIENT,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self.mirror, self.policy, self.say = mirror, policy, say
-        self.stopping = threading.Event()
-        # One pool of connections for all threads. A session on top of it would handle cookies, redirects and settings
-        # anew for every request, which for small files takes as long as all the rest.
-        self._pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=MAX_CONNECTIONS, max_retries=0)
-        self._lock = threading.Lock()
-        self._settings: dict[str, dict] = {}  # of a host: proxies and certificates that the environment names
-        self._not_before = 0.0  # monotonic time before which the servers asked not to be called
+    def __init__(self, mirror: str | None = None, *, policy: RetryPolicy | None = None) -> None:
+        self.mirror, self.policy = mirror, policy or RetryPolicy()
+        retry = _Retry(
+            total=self.policy.tries - 1,
+            other=0,  # a certificate that is not trusted will not be at the next try either
+            backoff_factor=self.policy.backoff,
+            backoff_jitter=self.policy.backoff,
+            status_forcelist=BUSY_STATUS,
+            raise_on_status=False,
+        )
+        self._session = _Session(mirror)
+        for scheme in ("https://", "http://"):
+            adapter = requests.adapters.HTTPAdapter(pool_maxsize=MAX_CONNECTIONS, max_retries=retry)
+            self._session.mount(scheme, adapter)
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._pool.close()
+        self._session.close()
 
     def get(self, address: str, *, limit: int, check: Callable[[bytes], object] = lambda content: None) -> bytes:
-        """Fetch a small file whole.
+        """Fetch a small file into memory.
 
         Parameters
         ----------
         address : str
             Its public address.
         limit : int
-            Most bytes it can have; more are refused.
+            Bytes that it has at most; a longer one is refused.
         check : callable
-            Raises `Temporary` if the content is not what it should be; the file is then asked for again.
+            Raises ValueError if the content is not what it should be; the file is then asked for again.
 
         Raises
         ------
         FetchError
-            If it is not there (``missing``), or could not be brought after all tries.
+            If the server has no such file (``missing``), or it did not arrive after all tries.
         """
         address = mirrored(address, self.mirror)
 
-        def once() -> bytes:
-            with self._ask(address) as response:
-                pieces: list[bytes] = []
-                self._read(response, address, limit, pieces.append)
-            content = b"".join(pieces)
-            check(content)
+        def attempt() -> bytes:
+            with self._request(address) as response:
+                content = b"".join(_body(response, address, limit))
+            try:
+                check(content)
+            except ValueError as error:
+                raise _BadBodyError(str(error)) from error
             return content
 
-        return self._persist(address, once, lambda: 0)
+        return self._retried(address, attempt, lambda: 0)
 
     def download(
         self,
@@ -108,9 +121,9 @@ class Client:
         size: int | None = None,
         advance: Callable[[int, int | None], None] = lambda position, total: None,
     ) -> None:
-        """Fetch a big file into `part`, going on where an earlier call was cut off.
+        """Fetch a big file into `part`, resuming an earlier download of the same version.
 
-        Beside it stands a note of what is being fetched (``.json``), so that two versions are never joined.
+        A note beside it (``.json``) says which version of which file the part belongs to.
 
         Parameters
         ----------
@@ -119,11 +132,11 @@ class Client:
         part : Path
             Where it goes; the caller checks and renames it.
         limit : int
-            Most bytes it can have.
+            Bytes that it has at most.
         size : int, optional
-            Bytes it must have, where that is known.
+            Bytes that it must have, where that is known.
         advance : callable
-            Told the number of bytes that are there, and of all, where that is known.
+            Called with the number of bytes that are there, and the total where that is known.
 
         Raises
         ------
@@ -132,180 +145,164 @@ class Client:
         """
         address = mirrored(address, self.mirror)
         part.parent.mkdir(parents=True, exist_ok=True)
-        self._persist(
+        self._retried(
             address,
-            lambda: self._go_on(address, part, limit, size, advance),
-            lambda: part.exists() and part.stat().st_size,
+            lambda: self._resume(address, part, limit, size, advance),
+            lambda: part.stat().st_size if part.exists() else 0,
         )
 
-    def _go_on(self, address: str, part: Path, limit: int, size: int | None, advance: Callable) -> None:
+    def _resume(self, address: str, part: Path, limit: int, size: int | None, advance: Callable) -> None:
         """Fetch what is missing of a big file, once."""
-        note = note_of(part)
-        known = _read_note(note, address) if part.exists() else {}
-        have = part.stat().st_size if known else 0
-        total = known.get("size")
-        if known and have == total:
-            advance(have, total)
+        known = _read_note(part, address)
+        position, total = (part.stat().st_size, known["size"]) if known else (0, None)
+        if known and position == total:
+            advance(position, total)
             return
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        if have and known.get("version"):
-            headers["If-Range"] = known["version"]
-        with self._ask(address, headers, (200, 206, 416) if have else (200,)) as response:
-            if response.status_code == 416:
-                forget(part)
-                raise Temporary("another file: the server's copy is shorter now; starting again")
-            if response.status_code == 206:
-                start, total = content_range(response, address)
-                if start != have or total != known["size"]:
-                    forget(part)
-                    raise Temporary("another file: the server's copy has changed; starting again")
-            else:
-                have, total = 0, length(response, address, limit)
-            if size is not None and total not in (None, size):
-                raise refused(address, f"{size:,} bytes, as listed", f"{total:,}", "size: not the one listed")
-            if not have:
+        # the server sends the whole file (status 200) if it is of another version than the part
+        headers = {"Range": f"bytes={position}-", "If-Range": known["version"]} if position else {}
+        with self._request(address, headers, (200, 206, 416) if position else (200,)) as response:
+            if response.status_code == 200:
+                position, total = 0, response.raw.length_remaining or size
                 part.unlink(missing_ok=True)
-                version = response.headers.get("ETag", "")
-                if version.startswith("W/") or not version:  # a weak tag does not vouch for bytes
-                    version = response.headers.get("Last-Modified", "")
-                note.write_text(json.dumps({"address": address, "size": total or size, "version": version}))
+                _write_note(part, address, total, response.headers)
+            elif response.headers.get("Content-Range") != f"bytes {position}-{total - 1}/{total}":
+                discard(part)
+                raise _BadBodyError("another file: the server's copy has changed")
+            if size is not None and total != size:
+                message = f"has {total:,} bytes, but {size:,} are listed; check the address or the mirror"
+                raise FetchError(address, message, reason="size: not the one listed")
+            advance(position, total)
             with open(part, "ab") as file:
-
-                def write(piece: bytes) -> None:
-                    file.write(piece)
+                for chunk in _body(response, address, limit - position):
+                    file.write(chunk)
                     advance(file.tell(), total)
-
-                advance(have, total)
-                self._read(response, address, limit, write, already=have)
                 file.flush()
                 os.fsync(file.fileno())
-        got, wanted = part.stat().st_size, total or size
-        if wanted is not None and got != wanted:
-            raise Temporary(f"cut off: {got:,} of {wanted:,} bytes")
 
-    def _persist(self, address: str, once: Callable, position: Callable[[], int]):
-        """Do something until it succeeds, fails for good, or has been tried often enough."""
-        tries = told = 0
+    def _retried(self, address: str, attempt: Callable, position: Callable[[], int]):
+        """Call `attempt` until the body is good, or has been bad too often without getting on."""
+        tries = 0
         while True:
             before = position()
-            while (ahead := self._not_before - time.monotonic()) > 0:
-                self._sleep(ahead)
-            self._sleep(0)
             try:
-                return once()
-            except Temporary as trouble:
-                reason, wait = str(trouble), trouble.wait
-            if wait is not None and wait <= self.policy.longest_wait and told < self.policy.told:
-                told += 1
-                wait = max(wait, self.policy.backoff)  # "at once" is not taken at its word
-                if wait >= 10:
-                    self.say(f"{urlsplit(address).netloc} asks to wait {wait:,.0f} s")
-                with self._lock:
-                    self._not_before = max(self._not_before, time.monotonic() + wait)
-                continue
-            tries = 1 if position() - before >= self.policy.progress else tries + 1
-            if wait is not None or tries >= self.policy.tries:
-                do = "run the same command again later"
-                raise FetchError(address, expected="the file", got=reason, do=do, reason=reason)
-            self._sleep(self.policy.backoff * 2 ** (tries - 1) * random.uniform(0.5, 1.5))
+                return attempt()
+            except _BadBodyError as error:
+                tries = 1 if position() > before else tries + 1
+                if tries >= self.policy.tries:
+                    message = f"did not arrive whole ({error}); run the same command again later"
+                    raise FetchError(address, message, reason=str(error)) from error
+            time.sleep(self.policy.backoff * 2 ** (tries - 1))
 
-    def _sleep(self, seconds: float) -> None:
-        if self.stopping.is_set() or (seconds > 0 and self.stopping.wait(seconds)):
-            raise Stopped
-
-    def _settings_for(self, address: str) -> dict:
-        """Proxies and certificates that the environment names for a host."""
-        parts = urlsplit(address)
-        found = self._settings.get(parts.netloc)
-        if found is None:
-            with requests.Session() as session:
-                found = session.merge_environment_settings(address, {}, None, None, None)
-            self._settings[parts.netloc] = found = {key: found[key] for key in ("proxies", "verify")}
-        return found
-
-    def _ask(self, address: str, headers: dict | None = None, good: tuple[int, ...] = (200,)) -> requests.Response:
-        """Send one request, following redirects to web addresses alone; the body is not read yet."""
-        at = address
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                request = requests.PreparedRequest()
-                request.prepare_method("GET")
-                request.prepare_url(at, None)
-                request.prepare_headers(HEADERS | (headers or {}))
-                timeout = (self.policy.connect, self.policy.silence)
-                response = self._pool.send(request, stream=True, timeout=timeout, **self._settings_for(at))
-            except requests.exceptions.SSLError as error:
-                raise refused(
-                    address, "a certificate that can be trusted", str(error), "certificate: not trusted"
-                ) from error
-            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
-                raise refused(address, "a web address", str(error), "redirect: not a web address") from error
-            except requests.exceptions.Timeout as error:
-                raise Temporary(f"timeout: no answer in {self.policy.silence:g} s") from error
-            except requests.exceptions.RequestException as error:
-                raise Temporary(f"connection: {say(error)}") from error
-            if response.status_code not in REDIRECTS:
-                return accepted(response, address, good)
-            with response:
-                target = urljoin(at, response.headers.get("Location", ""))
-            scheme, was = urlsplit(target).scheme, urlsplit(at).scheme
-            if scheme not in ("http", "https") or (was == "https" and scheme != "https"):
-                raise refused(address, f"a redirect to {was}", target, f"redirect: refused, to {scheme or 'nowhere'}:")
-            at = mirrored(target, self.mirror)
-        raise refused(address, f"at most {MAX_REDIRECTS} redirects", "more", "redirect: too many")
-
-    def _read(
-        self,
-        response: requests.Response,
-        address: str,
-        limit: int,
-        write: Callable[[bytes], object],
-        *,
-        already: int = 0,
-    ) -> None:
-        """Pass a body on in pieces, and see that it is complete, not too long and not too slow."""
-        declared = length(response, address, limit - already)
-        got, since, before = 0, time.monotonic(), 0
-        while True:
-            if self.stopping.is_set():
-                raise Stopped
-            try:
-                piece = response.raw.read1(PIECE)
-            except urllib3.exceptions.ReadTimeoutError as error:
-                raise Temporary(f"timeout: {got:,} bytes, then nothing for {self.policy.silence:g} s") from error
-            except (urllib3.exceptions.HTTPError, OSError, ssl.SSLError) as error:
-                of = "" if declared is None else f" of {declared:,}"
-                raise Temporary(f"cut off: {got:,}{of} bytes") from error
-            if not piece:
-                break
-            got += len(piece)
-            if got > limit - already:
-                raise refused(address, f"at most {limit:,} bytes", "more", f"too long: more than {limit:,} bytes")
-            write(piece)
-            now = time.monotonic()
-            if now - since > self.policy.window:
-                if got - before < self.policy.slowest * (now - since):
-                    raise Temporary(f"too slow: {got - before:,} bytes in {now - since:.0f} s")
-                since, before = now, got
-        if declared is not None and got != declared:
-            raise Temporary(f"cut off: {got:,} of {declared:,} bytes")
+    def _request(self, address: str, headers: dict | None = None, good: tuple[int, ...] = (200,)) -> requests.Response:
+        """Send one request, following redirects; the body is not read yet."""
+        try:
+            response = self._session.get(address, headers=headers, stream=True, timeout=self.policy.timeout)
+        except requests.exceptions.RequestException as error:
+            cause = _cause(error)
+            message = f"cannot be fetched ({cause}); check the address or the mirror, or run again later"
+            raise FetchError(address, message, reason=f"connection: {cause}") from error
+        status = response.status_code
+        if status in good:
+            return response
+        response.close()
+        if status in NOT_PUBLISHED_STATUS:
+            message = f"is not there (status {status}); check the address or the mirror"
+            raise FetchError(address, message, reason="not there", missing=True)
+        message = f"cannot be fetched (status {status} {response.reason}); check the mirror, or run again later"
+        raise FetchError(address, message, reason=f"status {status}")
 
 
-def note_of(part: Path) -> Path:
-    """Where the note about a partial file stands."""
+class _BadBodyError(Exception):
+    """A body was cut off or is not what was asked for; its text is the reason. Asking again may help."""
+
+
+class _Session(requests.Session):
+    """A session whose redirects to a public host stay with the mirror."""
+
+    def __init__(self, mirror: str | None) -> None:
+        super().__init__()
+        self.mirror, self.max_redirects = mirror, MAX_REDIRECTS
+        self.headers.update(HEADERS)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        return target and mirrored(urljoin(resp.url, target), self.mirror)
+
+
+class _Retry(urllib3.Retry):
+    """urllib3's retries; a long wait that the server asks for is announced, and too long a one is not obeyed."""
+
+    def sleep_for_retry(self, response: urllib3.BaseHTTPResponse) -> bool:
+        wait = self.get_retry_after(response) or 0.0
+        if wait > MAX_RETRY_AFTER:
+            raise urllib3.exceptions.InvalidHeader(f"status {response.status}, asks to wait {wait:,.0f} s")
+        if wait >= MIN_ANNOUNCED_WAIT:
+            print(f"the server asks to wait {wait:,.0f} s", file=sys.stderr)
+        return super().sleep_for_retry(response)
+
+
+def _body(response: requests.Response, address: str, limit: int) -> Iterator[bytes]:
+    """The body in chunks, complete and not too long.
+
+    Raises
+    ------
+    FetchError
+        If it is longer than `limit`, or says so.
+    _BadBodyError
+        If it is cut off.
+    """
+    declared, position = response.raw.length_remaining, 0
+    too_long = FetchError(
+        address,
+        f"is longer than the {limit:,} bytes that such a file can have; check the address or the mirror",
+        reason=f"too long: more than {limit:,} bytes",
+    )
+    if (declared or 0) > limit:
+        raise too_long
+    try:
+        while chunk := response.raw.read1(CHUNK):
+            position += len(chunk)
+            if position > limit:
+                raise too_long
+            yield chunk
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        total = "" if declared is None else f" of {declared:,}"
+        raise _BadBodyError(f"cut off: {position:,}{total} bytes") from error
+
+
+def discard(part: Path) -> None:
+    """Remove a partial file and its note."""
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def forget(part: Path) -> None:
-    """Remove a partial file and its note."""
-    part.unlink(missing_ok=True)
-    note_of(part).unlink(missing_ok=True)
+def _write_note(part: Path, address: str, size: int | None, headers: dict) -> None:
+    """Note which version of which file `part` will hold."""
+    version = headers.get("ETag", "")
+    if version.startswith("W/") or not version:  # a weak tag does not promise the same bytes
+        version = headers.get("Last-Modified", "")
+    _note(part).write_text(json.dumps({"address": address, "size": size, "version": version}))
 
 
-def _read_note(note: Path, address: str) -> dict:
-    """What a partial file is a part of; empty where it is not known, or of another file."""
+def _read_note(part: Path, address: str) -> dict:
+    """The note about a partial file; empty where it cannot be resumed, or is of another file."""
     try:
-        known = json.loads(note.read_text())
-        return known if known["address"] == address and isinstance(known["size"], int) else {}
+        known = json.loads(_note(part).read_text())
+        usable = part.exists() and known["address"] == address and known["version"] and known["size"] > 0
+        return known if usable else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _cause(error: Exception) -> str:
+    """The innermost message of a nested network error, short."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return str(error).rpartition(": ")[2].strip("')\" ")[:200] or type(error).__name__

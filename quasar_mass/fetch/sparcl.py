@@ -1,24 +1,24 @@
-"""Spectra from SPARCL, NOIRLab's server of SDSS spectra: the route with few requests.
+"""Spectra from SPARCL, NOIRLab's server of SDSS spectra, which needs few requests.
 
-SPARCL gives arrays, not files; they are written as the spec-lite files that all else here reads. What it does not give
-stays empty: HDU 2 knows no extinction, HDU 3 no lines, and the one mask it has stands for both masks. Its client
-unpacks pickles that the server sends, so the server must be trusted as one's own programs are.
+SPARCL gives arrays, not files; they are written as spec-lite files. What it does not give stays empty: HDU 2 has no
+extinction, HDU 3 no lines, and its one mask stands for both masks. Its client unpacks pickles that the server sends, so
+the server must be trusted like a program that one runs.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import requests
 
-from quasar_mass.core.errors import FetchError, SurveyError
+from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
-from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Epoch, Manifest, Row
-from quasar_mass.fetch.responses import Temporary
-from quasar_mass.fetch.spectra import Report, already, gather, save, to_do
+from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Manifest, Row, SpecId
+from quasar_mass.fetch.spectra import Report, record_all, save, to_do, verified_on_disk
 from quasar_mass.fetch.verify import check_spectrum
 from quasar_mass.spectra.fits_bytes import card
 from quasar_mass.spectra.spec_lite import grid_cards, spec_lite
@@ -26,9 +26,19 @@ from quasar_mass.spectra.spec_lite import grid_cards, spec_lite
 BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
 TRIES, BACKOFF = 4, 5.0  # times a request is made; seconds before the second one, doubled each time
 DATASETS = ("BOSS-DR16", "SDSS-DR16", "BOSS-DR17", "SDSS-DR17")  # the first that holds a spectrum gives it
-NEEDED = ("specid", "flux", "ivar", "mask", "wavelength")
-USEFUL = ("wave_sigma", "model", "sky", "ra", "dec", "redshift", "redshift_err", "redshift_warning", "spectype")
-OFF_GRID = 0.02  # pixels that a wavelength may lie off SDSS's grid; float32 costs 0.003
+REQUIRED_FIELDS = ("specid", "flux", "ivar", "mask", "wavelength")
+EXTRA_FIELDS = (
+    "wave_sigma",
+    "model",
+    "sky",
+    "ra",
+    "dec",
+    "redshift",
+    "redshift_err",
+    "redshift_warning",
+    "spectype",
+)
+MAX_GRID_OFFSET = 0.02  # pixels that a wavelength may lie off SDSS's grid; float32 costs 0.003
 NOT_HELD = "SPARCL does not hold it: the archive may"
 
 
@@ -43,43 +53,39 @@ def connect():
     try:
         from sparcl.client import SparclClient
     except ImportError as error:
-        raise FetchError(
-            "--from sparcl",
-            expected="the package sparclclient",
-            got="none",
-            do="run, on Python 3.13 or newer: python -m pip install sparclclient (it takes numpy below 2.4), or leave"
-            " --from sparcl out",
-        ) from error
+        message = "needs the package sparclclient: on Python 3.13 or newer, python -m pip install sparclclient"
+        advice = "(it takes numpy below 2.4), or leave --from sparcl out"
+        raise FetchError("--from sparcl", f"{message} {advice}") from error
     try:
         return SparclClient(announcement=False, connect_timeout=3)
     except Exception as error:
-        raise _failed("an answer", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise _failed(f"does not answer ({first_line(error)})") from error
 
 
 def fetch_spectra(
     survey: Survey,
-    epochs: Iterable[Epoch],
+    spec_ids: Iterable[SpecId],
     client,
     *,
     recheck: bool = False,
     quiet: bool = False,
-    wait: Callable[[float], object] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Report:
-    """Bring spectra from SPARCL.
+    """Fetch spectra from SPARCL.
 
     Parameters
     ----------
     survey : Survey
-        Where they go; SPARCL holds the sky, so not a simulated one.
-    epochs : iterable of (plate, mjd, fiberid)
+        Where they go; SPARCL holds observed spectra, so not a simulated one.
+    spec_ids : iterable of (plate, mjd, fiberid)
         Which ones. What is verified already stays as it is.
     client : SparclClient
         Or what has its ``get_available_fields``, ``all_datasets``, ``find`` and ``retrieve``.
     recheck : bool
-        Read what is there again, and ask again for what the archive did not publish.
+        Compare the files that are there with their checksums, and ask again for what the archive did not publish.
     quiet : bool
         No progress bar.
-    wait : callable
+    sleep : callable
         Passes so many seconds.
 
     Returns
@@ -88,116 +94,122 @@ def fetch_spectra(
         What SPARCL does not hold is ``missing`` in it, since the archive may hold it.
     """
     if survey.kind != "sdss":
-        do = "choose another --survey"
-        raise SurveyError(survey.folder, expected="a survey of the sky", got="a simulated one", do=do)
-    wanted = list(dict.fromkeys(epochs))
+        message = "holds simulated spectra, and SPARCL has real ones; fetch them into another --survey"
+        raise SurveyError(survey.folder, message)
+    selected = list(dict.fromkeys(spec_ids))
     with Manifest(survey) as manifest:
-        manifest.want(wanted)
-        todo = to_do(survey, manifest, wanted, recheck)
-        service = _Service(client, wait)
-        return gather(manifest, wanted, _rows(survey, service, todo), len(todo), quiet, patience=2 * BATCH + 1)
+        manifest.select(selected)
+        todo = to_do(survey, manifest, selected, recheck)
+        rows = _rows(survey, _Service(client, sleep), todo)
+        return record_all(manifest, selected, rows, len(todo), quiet, max_failures=2 * BATCH + 1)
 
 
 def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tuple[Row, int]]:
-    """The rows of all spectra, batch by batch."""
+    """The rows of all spectra and the bytes that came for them, batch by batch."""
     for start in range(0, len(todo), BATCH):
         batch = []
         for row in todo[start : start + BATCH]:
-            if there := already(survey, row, simulated=False):
-                yield there, 0
+            if present := verified_on_disk(survey, row, simulated=False):
+                yield present, 0
             else:
-                batch.append(row.epoch)
-        if not batch:
-            continue
+                batch.append(row.spec_id)
         try:
-            records = service.records(batch)
+            records = service.records(batch) if batch else {}
         except FetchError as error:
-            yield from ((Row(*epoch, state=FAILED, reason=error.reason), 0) for epoch in batch)
+            yield from ((Row(*spec_id, state=FAILED, reason=error.reason), 0) for spec_id in batch)
             continue
-        for epoch in batch:
-            if epoch not in records:
-                yield Row(*epoch, state=MISSING, reason=NOT_HELD), 0
-                continue
-            run2d, record = records[epoch]
-            row = Row(*epoch, run2d, f"sparcl:{record['sparcl_id']}")
-            yield _saved(survey, row, record)
+        for spec_id in batch:
+            if spec_id in records:
+                yield _save_record(survey, spec_id, *records[spec_id])
+            else:
+                yield Row(*spec_id, state=MISSING, reason=NOT_HELD), 0
 
 
-def _saved(survey: Survey, row: Row, record: dict) -> tuple[Row, int]:
+def _save_record(survey: Survey, spec_id: SpecId, run2d: str, record: dict) -> tuple[Row, int]:
     """Write one record as a spec-lite file."""
+    row = Row(*spec_id, run2d, f"sparcl:{record['sparcl_id']}")
     try:
-        content = as_file(row.epoch, row.run2d, record)
-        check_spectrum(content, row.epoch)
-    except Temporary as trouble:
-        return replace(row, state=FAILED, reason=str(trouble)), 0
-    save(survey.spectrum(*row.epoch), content)
+        content = as_file(spec_id, run2d, record)
+        check_spectrum(content, spec_id)
+    except ValueError as error:
+        return replace(row, state=FAILED, reason=str(error)), 0
+    save(survey.spectrum(*spec_id), content)
     digest = hashlib.sha256(content).hexdigest()
-    reason = f"from SPARCL, {record.get('_dr', 'data release not said')}"
+    reason = f"from SPARCL, {record.get('_dr', 'data release not given')}"
     return replace(row, bytes=len(content), sha256=digest, state=VERIFIED, reason=reason), len(content)
 
 
 class _Service:
-    """SPARCL's client with patience, asked for spectra by plate, mjd and fiberid."""
+    """SPARCL's client with retries, asked for spectra by plate, mjd and fiberid."""
 
-    def __init__(self, client, wait: Callable[[float], object]) -> None:
-        self.client, self.wait = client, wait
+    def __init__(self, client, sleep: Callable[[float], object]) -> None:
+        self.client, self.sleep = client, sleep
         held = set(client.all_datasets)
         self.datasets = [name for name in DATASETS if name in held]
         if not self.datasets:
-            raise _failed(f"one of the data sets {', '.join(DATASETS)}", ", ".join(sorted(held)) or "none")
+            raise _failed(f"holds {', '.join(sorted(held)) or 'nothing'}, and none of {', '.join(DATASETS)}")
 
-    def records(self, epochs: list[Epoch]) -> dict[Epoch, tuple[str, dict]]:
-        """Of those that SPARCL holds, the reduction and the record."""
-        names = {}  # specid to epoch and RUN2D
-        for epoch in epochs:
-            for run2d in urls.reductions(epoch[0]):
-                names[urls.specid(*epoch, run2d)] = epoch, run2d
-        most = len(names) * len(self.datasets)
-        constraints = {"specid": list(names), "data_release": self.datasets}
-        fields = ["sparcl_id", "specid", "data_release"]
-        found = self._ask(lambda: self.client.find(outfields=fields, constraints=constraints, limit=most)).records
-        chosen: dict[Epoch, tuple] = {}  # the best reduction of the first data set, and where it is
-        for one in found:
-            if int(one["specid"]) not in names or one["data_release"] not in self.datasets:
-                raise _failed("the spectra asked for", f"specid {one['specid']} of {one['data_release']}")
-            epoch, run2d = names[int(one["specid"])]
-            rank = urls.reductions(epoch[0]).index(run2d), self.datasets.index(one["data_release"])
-            chosen[epoch] = min(chosen.get(epoch, (rank, run2d, one)), (rank, run2d, one), key=lambda entry: entry[0])
+    def records(self, spec_ids: list[SpecId]) -> dict[SpecId, tuple[str, dict]]:
+        """The reduction and the record of those spectra that SPARCL holds."""
+        names = {
+            urls.specid(*spec_id, run2d): (spec_id, run2d)
+            for spec_id in spec_ids
+            for run2d in urls.reductions(spec_id[0])
+        }
+        best = self._best(names)
         records = {}
         for dataset in self.datasets:
-            of_it = {
-                str(one["sparcl_id"]): epoch for epoch, (_, _, one) in chosen.items() if one["data_release"] == dataset
+            wanted = {
+                str(item["sparcl_id"]): names[int(item["specid"])]
+                for item in best.values()
+                if item["data_release"] == dataset
             }
-            if not of_it:
+            if not wanted:
                 continue
-            include = self._include(dataset)
-            got = self._ask(
-                lambda ids=list(of_it), dataset=dataset, include=include: self.client.retrieve(
-                    uuid_list=ids, include=list(include), dataset_list=[dataset], limit=len(ids)
-                )
-            ).records
-            for record in got:
-                epoch = of_it.get(str(record["sparcl_id"]))
-                if epoch is None or names.get(int(record["specid"])) != (epoch, chosen[epoch][1]):
-                    raise _failed("the spectra asked for", f"specid {record['specid']}")
-                records[epoch] = chosen[epoch][1], record
+            options = {"include": self._fields(dataset), "dataset_list": [dataset], "limit": len(wanted)}
+            for record in self._ask(self.client.retrieve, uuid_list=list(wanted), **options):
+                spec_id, run2d = wanted.get(str(record["sparcl_id"]), (None, ""))
+                if spec_id is None or names.get(int(record["specid"])) != (spec_id, run2d):
+                    raise _failed(f"sent another spectrum than asked for, specid {record['specid']}")
+                records[spec_id] = run2d, record
         return records
 
-    def _include(self, dataset: str) -> list[str]:
-        there = set(self.client.get_available_fields(dataset_list=[dataset]))
-        if lacking := [name for name in NEEDED if name not in there]:
-            raise _failed(f"the fields {', '.join(NEEDED)}", f"no {', '.join(lacking)} in {dataset}")
-        return ["sparcl_id", *NEEDED, *(name for name in USEFUL if name in there)]
+    def _best(self, names: dict[int, tuple[SpecId, str]]) -> dict[SpecId, dict]:
+        """Of each spectrum, SPARCL's item with the best reduction, in the first data set that holds it."""
+        items = self._ask(
+            self.client.find,
+            outfields=["sparcl_id", "specid", "data_release"],
+            constraints={"specid": list(names), "data_release": self.datasets},
+            limit=len(names) * len(self.datasets),
+        )
 
-    def _ask(self, request: Callable):
-        for number in range(1, TRIES + 1):
+        def rank(item: dict) -> tuple[int, int]:
+            (plate, *_), run2d = names[int(item["specid"])]
+            return urls.reductions(plate).index(run2d), self.datasets.index(item["data_release"])
+
+        best: dict[SpecId, dict] = {}
+        for item in items:
+            if int(item["specid"]) not in names or item["data_release"] not in self.datasets:
+                raise _failed(f"lists another spectrum than asked for, specid {item['specid']}")
+            spec_id, _ = names[int(item["specid"])]
+            best[spec_id] = min(best.get(spec_id, item), item, key=rank)
+        return best
+
+    def _fields(self, dataset: str) -> list[str]:
+        available = set(self.client.get_available_fields(dataset_list=[dataset]))
+        if missing := [name for name in REQUIRED_FIELDS if name not in available]:
+            raise _failed(f"has no field {', '.join(missing)} in {dataset}")
+        return ["sparcl_id", *REQUIRED_FIELDS, *(name for name in EXTRA_FIELDS if name in available)]
+
+    def _ask(self, request: Callable, **options) -> list[dict]:
+        for number in range(TRIES):
             try:
-                return request()
+                return request(**options).records
             except (requests.exceptions.RequestException, *_own_errors()) as error:
-                if number == TRIES:
-                    got = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                    raise _failed("spectra", got) from error
-            self.wait(BACKOFF * 2 ** (number - 1))
+                if number == TRIES - 1:
+                    raise _failed(f"does not answer ({type(error).__name__}: {first_line(error)})") from error
+            self.sleep(BACKOFF * 2**number)
+        raise AssertionError
 
 
 def _own_errors() -> tuple[type[Exception], ...]:
@@ -209,52 +221,45 @@ def _own_errors() -> tuple[type[Exception], ...]:
     return (BaseSparclException,)
 
 
-def as_file(epoch: Epoch, run2d: str, record: dict) -> bytes:
+def as_file(spec_id: SpecId, run2d: str, record: dict) -> bytes:
     """A record of SPARCL as a spec-lite file.
 
     Its arrays hold the whole grid of the plate; a spec-lite file ends with the first and last pixel that has data.
 
     Raises
     ------
-    Temporary
-        If the arrays contradict one another; its text is the reason.
+    ValueError
+        If the arrays contradict one another; its text is the reason that the manifest carries.
     """
-    arrays = {name: np.asarray(record[name], float) for name in ("wavelength", "flux", "ivar")}
-    arrays["mask"] = np.asarray(record["mask"])
-    for name in ("wave_sigma", "model", "sky"):
-        value = record.get(name)
-        arrays[name] = np.zeros(len(arrays["flux"])) if value is None else np.asarray(value, float)
-    if len({value.shape for value in arrays.values()}) != 1 or arrays["flux"].ndim != 1 or not len(arrays["flux"]):
-        raise Temporary(f"damaged: arrays of lengths {', '.join(str(np.size(value)) for value in arrays.values())}")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exact = 1e4 * np.log10(arrays["wavelength"])
-    if not (np.isfinite(exact).all() and (np.abs(exact - np.rint(exact)) <= OFF_GRID).all()):
-        raise Temporary("damaged: wavelengths off SDSS's grid")
-    index = np.rint(exact).astype(int)
-    if (np.diff(index) != 1).any():
-        raise Temporary("damaged: wavelengths with gaps")
+    names = ("wavelength", "flux", "ivar", "wave_sigma", "model", "sky")
+    values = {name: record.get(name) for name in names}
+    zeros = np.zeros(len(record["flux"]))
+    arrays = {name: zeros if value is None else np.asarray(value, float) for name, value in values.items()}
+    arrays["mask"] = np.asarray(record["mask"]).astype(np.int64).astype(np.int32)
+    if len({value.shape for value in arrays.values()}) != 1 or zeros.size == 0:
+        raise ValueError(f"damaged: arrays of lengths {', '.join(str(value.size) for value in arrays.values())}")
+    index = _grid_index(arrays.pop("wavelength"))
     good = np.flatnonzero(arrays["ivar"] > 0)
-    if not len(good):
-        raise Temporary("damaged: no pixel with data")
+    if not good.size:
+        raise ValueError("damaged: no pixel with data")
     kept = slice(good[0], good[-1] + 1)
     arrays = {name: value[kept] for name, value in arrays.items()}
-    mask = arrays["mask"].astype(np.int64).astype(np.int32)
-    first, others = int(index[kept.start]), [arrays[name] for name in ("wave_sigma", "sky", "model")]
-    pixels = _Pixels(first, arrays["flux"], arrays["ivar"], mask, mask, *others)
-    cards = _cards(epoch, run2d, record, first)
-    return spec_lite(epoch, pixels, _row(run2d, record), cards, redshift=_number(record, "redshift"))
+    mask, wdisp, first = arrays.pop("mask"), arrays.pop("wave_sigma"), int(index[kept.start])
+    pixels = SimpleNamespace(first=first, and_mask=mask, or_mask=mask, wdisp=wdisp, **arrays)
+    redshift = _number(record, "redshift")
+    return spec_lite(spec_id, pixels, _row(run2d, record), _cards(spec_id, run2d, record, first), redshift=redshift)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    first: int
-    flux: np.ndarray
-    ivar: np.ndarray
-    and_mask: np.ndarray
-    or_mask: np.ndarray
-    wdisp: np.ndarray
-    sky: np.ndarray
-    model: np.ndarray
+def _grid_index(wavelength: np.ndarray) -> np.ndarray:
+    """The index k of every pixel on SDSS's grid, 10^(k/10000) Angstrom."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exact = 1e4 * np.log10(wavelength)
+    if not (np.isfinite(exact).all() and (np.abs(exact - np.rint(exact)) <= MAX_GRID_OFFSET).all()):
+        raise ValueError("damaged: wavelengths off SDSS's grid")
+    index = np.rint(exact).astype(int)
+    if (np.diff(index) != 1).any():
+        raise ValueError("damaged: wavelengths with gaps")
+    return index
 
 
 def _number(record: dict, name: str, otherwise: float = np.nan) -> float:
@@ -263,7 +268,7 @@ def _number(record: dict, name: str, otherwise: float = np.nan) -> float:
 
 
 def _row(run2d: str, record: dict) -> dict:
-    """HDU 2: what SPARCL knows, and NaN where a zero would say something."""
+    """HDU 2: what SPARCL gives, and NaN where a zero would be a value."""
     ra, dec = _number(record, "ra"), _number(record, "dec")
     return {
         "RUN2D": run2d,
@@ -280,8 +285,8 @@ def _row(run2d: str, record: dict) -> dict:
     }
 
 
-def _cards(epoch: Epoch, run2d: str, record: dict, first: int) -> list[bytes]:
-    plate, mjd, fiberid = epoch
+def _cards(spec_id: SpecId, run2d: str, record: dict, first: int) -> list[bytes]:
+    plate, mjd, fiberid = spec_id
     return [
         card("ORIGIN", "SPARCL", "written from a record of SPARCL, not SDSS's file"),
         card("DATAREL", str(record.get("_dr", "")), "SPARCL's data set"),
@@ -296,6 +301,6 @@ def _cards(epoch: Epoch, run2d: str, record: dict, first: int) -> list[bytes]:
     ]
 
 
-def _failed(expected: str, got: str) -> FetchError:
-    do = "run the same command again later, or leave --from sparcl out"
-    return FetchError("SPARCL", expected=expected, got=got, do=do, reason=f"SPARCL: {got}")
+def _failed(message: str) -> FetchError:
+    advice = "run the same command again later, or leave --from sparcl out"
+    return FetchError("SPARCL", f"{message}; {advice}", reason=f"SPARCL: {message}")

@@ -34,7 +34,7 @@ REDUCTIONS = {
     "103": "dr16/sdss/spectro/redux/103",
     "104": "dr16/sdss/spectro/redux/104",
 }
-BOSS_FROM = 3510  # first plate of the BOSS spectrograph
+FIRST_BOSS_PLATE = 3510  # first plate of the BOSS spectrograph
 # DR16 first, as the reference used; DR17 is a new coadd, taken only where DR16 has no such file.
 BOSS_REDUCTIONS = ("v5_13_0", "v5_13_2")
 # Legacy and SEGUE-1, stellar clusters, SEGUE-2: the plate number does not tell which, so they are tried in turn.
@@ -43,7 +43,7 @@ SDSS_REDUCTIONS = ("26", "103", "104")
 
 def reductions(plate: int) -> tuple[str, ...]:
     """RUN2D of the reductions a plate may belong to, in the order in which they are tried."""
-    return BOSS_REDUCTIONS if plate >= BOSS_FROM else SDSS_REDUCTIONS
+    return BOSS_REDUCTIONS if plate >= FIRST_BOSS_PLATE else SDSS_REDUCTIONS
 
 
 def spectrum(plate: int, mjd: int, fiberid: int, run2d: str) -> str:

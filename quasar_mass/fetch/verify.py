@@ -1,34 +1,41 @@
-"""Whether what came is what was asked for, by its structure alone: SDSS publishes no checksums of these files.
+"""Checks of what was downloaded, by its structure: SDSS publishes no checksums of these files.
 
-A byte that was changed on the way without changing a size cannot be seen; the connection's own checks must do.
+A byte that changes on the way without changing a size is not detected here; TCP's and TLS's own checks do that.
+
+Simulated files say so themselves: the mass table in its title, DR16Q and the spec files as SIMULATE = T in their first
+header. A mirror may serve such files; the folder they are fetched into is then marked as simulated by a `survey.json`,
+before the first of them gets its final name, so that nobody takes them for observations.
 """
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from quasar_mass.core.survey import format_spec_id
-from quasar_mass.fetch.responses import Temporary
+from quasar_mass.core.errors import SurveyError
+from quasar_mass.core.files import atomic_write
+from quasar_mass.core.survey import Survey, format_spec_id
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
 
 MAX_HEADER_BYTES = 400 * BLOCK  # far beyond any header here
-SPECTRUM_HDUS = 4
-SPECTRUM_LIMIT = 5_000_000  # bytes: a lite file has 0.2 MB, a full one at most 3 MB
+SPECTRUM_HDUS = 4  # of a spec-lite file
+MAX_SPECTRUM_BYTES = 5_000_000  # a spec-lite file has 0.2 MB, a full one at most 3 MB
+FETCHED = "fetched"  # origin of a simulated survey that came from a mirror
 _SIZES = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
 _NAMES = ("SIMULATE", "PLATEID", "MJD", "FIBERID", "RUN2D")  # in HDU 0
 
 
 @dataclass(frozen=True)
-class Spec:
+class SpecHeader:
     """What a spec file says of itself.
 
     Attributes
     ----------
     run2d : str
-        Of HDU 0; empty where it does not say (reductions 26, 103, 104).
+        RUN2D of HDU 0; empty where it is not given (reductions 26, 103, 104).
     simulated : bool
-        Whether it says that no photon was observed.
+        Whether it says that it is simulated.
     """
 
     run2d: str
@@ -40,16 +47,16 @@ def hdus(content: bytes) -> list[dict[str, str]]:
 
     Raises
     ------
-    Temporary
-        If it is none, or ends before it is complete.
+    ValueError
+        If it is not FITS, or ends before it is complete.
     """
     size = len(content)
     if content[:8] != b"SIMPLE  ":
         begin = " ".join(bytes(content[:40]).decode("latin-1").split())
-        raise Temporary(f"not FITS: begins {begin!r}" if size else "not FITS: empty")
-    found, position = [], 0
+        raise ValueError(f"not FITS: begins {begin!r}" if size else "not FITS: empty")
+    headers, position = [], 0
     while position < size:
-        number = len(found)
+        number = len(headers)
         values, position = _header(content, position, number)
         try:
             sizes = {key: int(values[key]) for key in _SIZES if key in values}
@@ -59,22 +66,22 @@ def hdus(content: bytes) -> list[dict[str, str]]:
             points = math.prod(axes) if axes else 0
             data = abs(sizes["BITPIX"]) // 8 * sizes.get("GCOUNT", 1) * (sizes.get("PCOUNT", 0) + points)
         except (KeyError, ValueError) as error:
-            raise Temporary(f"damaged: header of HDU {number}: {error}") from error
+            raise ValueError(f"damaged: header of HDU {number}: {error}") from error
         if data < 0:
-            raise Temporary(f"damaged: header of HDU {number}: {data:,} bytes")
+            raise ValueError(f"damaged: header of HDU {number}: {data:,} bytes")
         position += whole_blocks(data)
         if position > size:
-            raise Temporary(f"cut off: HDU {number} ends at byte {position:,} of {size:,}")
-        found.append(values)
-    return found
+            raise ValueError(f"cut off: HDU {number} ends at byte {position:,} of {size:,}")
+        headers.append(values)
+    return headers
 
 
 def _header(content: bytes, start: int, number: int) -> tuple[dict[str, str], int]:
-    """The wanted values of one header, and where its data begin."""
+    """A few values of one header, and where its data begin."""
     end = find_card(content, END, start, min(len(content), start + MAX_HEADER_BYTES))
     data = start + whole_blocks(end + CARD - start)
     if end < 0 or data > len(content):
-        raise Temporary(f"cut off: in the header of HDU {number}")
+        raise ValueError(f"cut off: in the header of HDU {number}")
     values: dict[str, str] = {}
     for key in _SIZES if number else (*_SIZES, *_NAMES):
         card = find_card(content, key.ljust(8).encode(), start, end)
@@ -84,45 +91,85 @@ def _header(content: bytes, start: int, number: int) -> tuple[dict[str, str], in
     return values, data
 
 
-def check_spectrum(content: bytes, epoch: tuple[int, int, int]) -> Spec:
-    """See that a spec file is whole, and the one that was asked for.
+def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> SpecHeader:
+    """Check that a spec file is complete, and of the spectrum (plate, mjd, fiberid) that was asked for.
 
     Raises
     ------
-    Temporary
-        If it is not; its text is the reason.
+    ValueError
+        If it is not; its text is the reason that the manifest carries.
     """
     if len(content) % BLOCK and content.startswith(b"SIMPLE"):
-        raise Temporary(f"cut off: {len(content):,} bytes are no whole blocks")
-    every = hdus(content)
-    if len(every) < SPECTRUM_HDUS:
-        raise Temporary(f"cut off: {len(every)} HDUs instead of {SPECTRUM_HDUS}")
-    if int(every[1].get("NAXIS2", 0)) < 1 or every[2].get("NAXIS2") != "1":
-        raise Temporary("damaged: no rows in HDU 1, or not one in HDU 2")
-    first = every[0]
-    named = tuple(first.get(key) for key in ("PLATEID", "MJD", "FIBERID"))
-    if None not in named and named != tuple(map(str, epoch)):
-        raise Temporary(f"another spectrum: {'-'.join(named)} instead of {format_spec_id(*epoch)}")
-    return Spec(first.get("RUN2D", ""), first.get("SIMULATE") == "T")
+        raise ValueError(f"cut off: {len(content):,} bytes are no whole blocks")
+    headers = hdus(content)
+    if len(headers) < SPECTRUM_HDUS:
+        raise ValueError(f"cut off: {len(headers)} HDUs instead of {SPECTRUM_HDUS}")
+    if int(headers[1].get("NAXIS2", 0)) < 1 or headers[2].get("NAXIS2") != "1":
+        raise ValueError("damaged: no rows in HDU 1, or not one in HDU 2")
+    primary = headers[0]
+    named = tuple(primary.get(key) for key in ("PLATEID", "MJD", "FIBERID"))
+    if None not in named and named != tuple(map(str, spec_id)):
+        raise ValueError(f"another spectrum: {'-'.join(named)} instead of {format_spec_id(*spec_id)}")
+    return SpecHeader(primary.get("RUN2D", ""), primary.get("SIMULATE") == "T")
 
 
 def says_simulated(path: Path) -> bool:
-    """Whether a catalogue or a spec file says itself that it is no observation, in its title or its first header."""
+    """Whether a catalogue or a spec file says itself that it is simulated, in its title or its first header."""
     with open(path, "rb") as file:
         begin = file.read(MAX_HEADER_BYTES)
     if begin.startswith(b"SIMPLE"):
         try:
             return _header(begin, 0, 0)[0].get("SIMULATE") == "T"
-        except Temporary:  # damaged: it says nothing, and who reads it will say that
+        except ValueError:  # damaged: it says nothing, and whoever reads it reports that
             return False
     return b"SIMULATED" in begin.partition(b"\n")[0]
 
 
 def git_blob(content: bytes) -> str:
-    r"""The name that git gives a file's content, its line ends turned to LF as git keeps them.
+    r"""The SHA-1 by which git names a file's content, its line ends turned to LF as git stores them.
 
     >>> git_blob(b"hello\r\n")
     'ce013625030ba8dba906f756967f9e9ca394464a'
     """
     content = content.replace(b"\r\n", b"\n")
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def refuse_simulation(survey: Survey) -> None:
+    """Keep downloads out of a folder that `simulate` made.
+
+    Raises
+    ------
+    SurveyError
+        If this is one.
+    """
+    about = survey.about()
+    if about["kind"] == "simulated" and about.get("origin") != FETCHED:
+        message = "holds a survey that was simulated here, so nothing is fetched into it; name another folder: --survey"
+        raise SurveyError(survey.folder, f"{message} NEW_FOLDER")
+
+
+def mark_kind(survey: Survey, simulated: bool, mirror: str | None) -> None:
+    """Mark a survey as simulated if the files that come are, or refuse to mix them with observed ones.
+
+    Raises
+    ------
+    SurveyError
+        If the folder holds files of the other kind.
+    """
+    if (survey.kind == "simulated") == simulated:
+        return
+    catalogs = (path for path in (survey.chen, survey.dr16q) if path.exists())
+    holds_observed = survey.quasars.exists() or survey.spectra.exists() or not all(map(says_simulated, catalogs))
+    if not simulated or holds_observed:
+        come, there = ("simulated", "observed") if simulated else ("observed", "simulated")
+        message = f"holds {there} spectra, and the files that came are {come}; fetch them into another --survey"
+        raise SurveyError(survey.folder, message)
+    about = {
+        "kind": "simulated",
+        "origin": FETCHED,
+        "from": mirror or "the public addresses",
+        "note": "Fetched from a mirror whose files say that they are simulated: no measurement of real quasars.",
+    }
+    with atomic_write(survey.card) as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,12 @@
-"""The real path with simulated content: fetched from a mirror, built, predicted, and never passed for the sky."""
+"""The way of the real survey with simulated content: fetched from a mirror, built, predicted, and always called simulated."""
 
 import contextlib
 import io
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +23,7 @@ from killing import hearing
 import get_Chen_data
 import quasar_analysis
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch.responses import Policy
+from quasar_mass.fetch.client import RetryPolicy
 from quasar_mass.fetch.run import fetch
 
 HOME = Path(__file__).resolve().parents[2]
@@ -39,8 +42,8 @@ def run(main, *arguments: str | Path, status: int = 0) -> Done:
     """Run a script's command line in this process, and check its exit status."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        found = main([str(argument) for argument in arguments])
-    assert found == status, out.getvalue() + err.getvalue()
+        ended = main([str(argument) for argument in arguments])
+    assert ended == status, out.getvalue() + err.getvalue()
     return Done(out.getvalue(), err.getvalue())
 
 
@@ -60,15 +63,15 @@ def simulated(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fetched(simulated, tmp_path_factory):
     """The same survey fetched from a mirror and built."""
-    survey = Survey(tmp_path_factory.mktemp("fetched") / "sky")
+    survey = Survey(tmp_path_factory.mktemp("fetched") / "real")
     with Archive(published(simulated.folder), fault=at_random(0.1, ("drop", "429", "truncate", "redirect"))) as archive:
         options = ("--survey", survey.folder, "--mirror", archive.url, "--quiet")
         done = get("fetch", "all", *options)
     assert "simulated by its own title" in done.stdout
     assert "simulated by its own header" in done.stdout
     assert "0 failed, 0 not published" in done.stdout
-    assert f'next: python get_Chen_data.py build --survey "{survey.folder}"' in done.stdout
-    assert f'next: python get_Chen_data.py build --survey "{survey.folder}"' in status(survey)
+    assert f"next: python get_Chen_data.py build --survey {survey.folder}" in done.stdout
+    assert f"next: python get_Chen_data.py build --survey {survey.folder}" in status(survey)
     get("build", "--survey", survey.folder, "--quiet", "--jobs", 1)
     return survey
 
@@ -103,65 +106,82 @@ def test_everything_says_simulated(fetched):
     assert "simulated" in done.stdout
 
 
-def test_simulated_content_does_not_enter_a_survey_of_the_sky(simulated, fetched, tmp_path):
-    sky = Survey(tmp_path / "sky")
+def test_simulated_files_do_not_enter_a_survey_of_observed_ones(simulated, fetched, tmp_path):
+    real = Survey(tmp_path / "real")
     for path in (simulated.chen, simulated.dr16q):
-        target = sky.folder / path.relative_to(simulated.folder)
+        target = real.folder / path.relative_to(simulated.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    real_title = sky.chen.read_bytes().replace(b"SIMULATED", b"OBSERVED!")
-    sky.chen.write_bytes(real_title)
+    real_title = real.chen.read_bytes().replace(b"SIMULATED", b"OBSERVED!")
+    real.chen.write_bytes(real_title)
     with Archive(published(simulated.folder)) as archive:
-        done = get("fetch", "spectra", "--survey", sky.folder, "--mirror", archive.url, status=1)
-    assert "expected files of the sky, as all else there, got simulated files" in done.stderr
-    assert not sky.card.exists()
+        done = get("fetch", "spectra", "--survey", real.folder, "--mirror", archive.url, status=1)
+    assert "holds observed spectra, and the files that came are simulated" in done.stderr
+    assert not real.card.exists()
     # and files that are there all the same end the build
     spectrum = next((fetched.folder / "spectra").rglob("spec-*.fits"))
-    target = sky.folder / spectrum.relative_to(fetched.folder)
+    target = real.folder / spectrum.relative_to(fetched.folder)
     target.parent.mkdir(parents=True)
     target.write_bytes(spectrum.read_bytes())
-    done = get("build", "--survey", sky.folder, "--jobs", "1", "--quiet", status=1)
+    done = get("build", "--survey", real.folder, "--jobs", "1", "--quiet", status=1)
     assert "is a simulated spectrum" in done.stderr
 
 
 def test_downloads_stay_out_of_a_simulated_survey(simulated):
     done = get("fetch", "all", "--survey", simulated.folder, status=1)
-    assert "expected a folder for downloads, got a simulated survey" in done.stderr
+    assert "simulated here, so nothing is fetched into it; name another folder: --survey NEW_FOLDER" in done.stderr
 
 
 def test_what_cannot_be_brought_is_exit_1_with_a_list_and_a_command(simulated, tmp_path, monkeypatch):
-    sky = tmp_path / "sky"
+    real = tmp_path / "real"
 
     def fault(request):
         return "html" if request.path.endswith("1.fits") else None
 
     with Archive(published(simulated.folder), fault=fault) as archive:
-        options = ("--survey", sky, "--mirror", archive.url, "--quiet")
+        options = ("--survey", real, "--mirror", archive.url, "--quiet")
         get("fetch", "catalogs", *options)
         plan = get("fetch", "spectra", *options, "--dry-run").stdout
         assert f"{archive.url}/sas/dr16/eboss/spectro/redux/v5_13_0/spectra/lite/" in plan
-        assert not (sky / "spectra").exists()
-        monkeypatch.setitem(fetch.__kwdefaults__, "policy", Policy(tries=2, backoff=0.001))
+        assert not (real / "spectra").exists()
+        monkeypatch.setitem(fetch.__kwdefaults__, "policy", RetryPolicy(tries=2, backoff=0.001))
         done = get("fetch", "spectra", *options, status=1)
-        command = f'python get_Chen_data.py fetch spectra --survey "{sky}" --mirror {archive.url}'
+        command = f"python get_Chen_data.py fetch spectra --survey {real} --mirror {archive.url}"
         assert command in done.stderr
         assert "not FITS" in done.stderr
-        assert f'next: python get_Chen_data.py fetch spectra --survey "{sky}"' in status(Survey(sky))
-    listed = (sky / "spectra" / "not_there.csv").read_text().splitlines()
+        advice = f"next: python get_Chen_data.py fetch spectra --survey {real}, or, without those that failed, python"
+        assert advice in status(Survey(real))
+    listed = (real / "spectra" / "not_there.csv").read_text().splitlines()
     assert len(listed) > 1
     assert all("1,failed,not FITS: begins '<!DOCTYPE html>" in line for line in listed[1:])
     with Archive(published(simulated.folder)) as archive:
-        done = get("fetch", "spectra", "--survey", sky, "--mirror", archive.url, "--quiet")
+        done = get("fetch", "spectra", "--survey", real, "--mirror", archive.url, "--quiet")
         assert sum(archive.asked.values()) == len(listed) - 1
     assert "0 failed" in done.stdout
-    assert not (sky / "spectra" / "not_there.csv").exists()
+    assert not (real / "spectra" / "not_there.csv").exists()
+
+
+def test_a_damaged_file_is_found_by_build_and_mended_by_following_its_advice(simulated, fetched, tmp_path):
+    """Also where the damage changes no size: 8,000 zero bytes in the middle of the file."""
+    real = Survey(shutil.copytree(fetched.folder, tmp_path / "real"))
+    path = next((real.folder / "spectra").rglob("spec-*.fits"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50_000] + bytes(8000) + whole[58_000:])
+    printed = get("build", "--survey", real.folder, "--quiet", "--jobs", 1).stdout
+    assert "rejected, " in printed
+    advice = re.search(r"python get_Chen_data.py (fetch spectra .*--recheck)", printed)[1]
+    with Archive(published(simulated.folder)) as archive:
+        get(*shlex.split(advice), "--mirror", archive.url, "--quiet")
+        assert sum(archive.asked.values()) == 1
+    assert path.read_bytes() == whole
+    assert "--recheck" not in get("build", "--survey", real.folder, "--quiet", "--jobs", 1).stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(simulated, tmp_path):
-    sky = tmp_path / "sky"
+    real = tmp_path / "real"
     with Archive(published(simulated.folder), latency=0.1) as archive:
-        command = ["get_Chen_data.py", "fetch", "all", "--survey", sky, "--mirror", archive.url, "--jobs", "2"]
+        command = ["get_Chen_data.py", "fetch", "all", "--survey", real, "--mirror", archive.url, "--jobs", "2"]
         with subprocess.Popen(
             hearing(*command), cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -179,22 +199,22 @@ def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(simulated, tmp
 
 
 def test_from_the_notebook_download_fetches_builds_and_gives_the_tables(simulated, tmp_path):
-    sky = tmp_path / "sky"
+    real = tmp_path / "real"
     with Archive(published(simulated.folder)) as archive:
-        _, spectra, *parts = get_Chen_data.get_Chen_data("Download", sky, step=1e-3, quiet=True, mirror=archive.url)
+        _, spectra, *parts = get_Chen_data.get_Chen_data("Download", real, step=1e-3, quiet=True, mirror=archive.url)
     expected = pd.read_parquet(simulated.spectra, columns=["OBJECT", "EPOCH"])
     assert len(spectra) == len(expected) == sum(len(X) for X in parts[:3])
-    assert Survey(sky).kind == "simulated"
+    assert Survey(real).kind == "simulated"
 
 
 @pytest.mark.slow
 def test_the_notebook_runs_on_what_was_fetched(tmp_path):
-    simulated, sky = Survey(tmp_path / "simulated"), tmp_path / "sky"
+    simulated, real = Survey(tmp_path / "simulated"), tmp_path / "real"
     get("simulate", "--survey", simulated.folder, "--objects", 80, "--quiet", "--jobs", 1)
     with Archive(published(simulated.folder)) as archive:
-        get("fetch", "all", "--survey", sky, "--mirror", archive.url, "--quiet")
-    get("build", "--survey", sky, "--quiet", "--jobs", 1)
-    parameters = {"SURVEY": sky, "CREATING": "Load", "CHECKPOINTS": tmp_path, "RESULTS": tmp_path, "MODELS": tmp_path}
+        get("fetch", "all", "--survey", real, "--mirror", archive.url, "--quiet")
+    get("build", "--survey", real, "--quiet", "--jobs", 1)
+    parameters = {"SURVEY": real, "CREATING": "Load", "CHECKPOINTS": tmp_path, "RESULTS": tmp_path, "MODELS": tmp_path}
     options = [str(part) for name, value in parameters.items() for part in ("-r", name, value)]
     options += ["-p", "INTERMEDIATE_EPOCHS", "1", "-p", "FINAL_EPOCHS", "1", "-k", "python3", "--no-progress-bar"]
     command = [sys.executable, "-m", "papermill", "Quasar_mass_ML.ipynb", str(tmp_path / "executed.ipynb"), *options]

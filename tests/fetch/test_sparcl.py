@@ -1,4 +1,4 @@
-"""Spectra from SPARCL, by a stand-in with the methods of its client: the files read as the archive's do."""
+"""Spectra from SPARCL, with a stand-in that has the methods of its client: its files read as the archive's do."""
 
 import numpy as np
 import pytest
@@ -10,30 +10,30 @@ from quasar_mass.fetch import manifest, sparcl
 from quasar_mass.fetch.urls import specid
 from quasar_mass.spectra.read import read as read_spectrum
 
-EPOCHS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
-FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.NEEDED, *sparcl.USEFUL, "plate", "exptime"}
+SPEC_IDS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
+FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.REQUIRED_FIELDS, *sparcl.EXTRA_FIELDS, "plate", "exptime"}
 
 
 @pytest.mark.parametrize(
-    ("epoch", "run2d", "number"),
+    ("spec_id", "run2d", "number"),
     [
         ((10660, 58466, 431), "v5_13_0", -6444532452352045056),  # published by SPARCL
         ((1338, 52765, 1), "26", 1506454396622366720),  # published by SPARCL
         ((7666, 57339, 121), "v5_13_0", 8631182069211615232),
     ],
 )
-def test_specid_is_sdss_s(epoch, run2d, number):
-    assert specid(*epoch, run2d) == number
+def test_specid_is_sdss_s(spec_id, run2d, number):
+    assert specid(*spec_id, run2d) == number
 
 
-def a_record(epoch, run2d, dataset, number):
+def a_record(spec_id, run2d, dataset, number):
     """As SPARCL gives it: the whole grid of the plate, padded where there are no data."""
     pixel = 35500 + np.arange(4700)
     ivar = np.full(4700, 4.0)
     ivar[:30] = ivar[-20:] = ivar[2000:2003] = 0
     return {
         "sparcl_id": f"00000000-0000-0000-0000-{number:012d}",
-        "specid": specid(*epoch, run2d),
+        "specid": specid(*spec_id, run2d),
         "data_release": dataset,
         "_dr": dataset,
         "wavelength": 10 ** (pixel / 1e4),
@@ -75,8 +75,8 @@ class StandIn:
             self.failures -= 1
             raise requests.exceptions.ReadTimeout("no answer")
         assert all(type(number) is int for number in constraints["specid"])
-        wanted = set(constraints["specid"])
-        found = [r for r in self.held if r["specid"] in wanted and r["data_release"] in constraints["data_release"]]
+        asked = set(constraints["specid"])
+        found = [r for r in self.held if r["specid"] in asked and r["data_release"] in constraints["data_release"]]
         assert len(found) <= limit
         return Results([{name: record[name] for name in outfields} for record in found])
 
@@ -92,22 +92,22 @@ class StandIn:
 def service():
     return StandIn(
         [
-            a_record(EPOCHS[0], "v5_13_0", "BOSS-DR16", 1),
-            a_record(EPOCHS[0], "v5_13_2", "BOSS-DR16", 9),
-            a_record(EPOCHS[1], "v5_13_2", "BOSS-DR16", 2),
-            a_record(EPOCHS[2], "104", "SDSS-DR16", 3),
+            a_record(SPEC_IDS[0], "v5_13_0", "BOSS-DR16", 1),
+            a_record(SPEC_IDS[0], "v5_13_2", "BOSS-DR16", 9),
+            a_record(SPEC_IDS[1], "v5_13_2", "BOSS-DR16", 2),
+            a_record(SPEC_IDS[2], "104", "SDSS-DR16", 3),
         ]
     )
 
 
 @pytest.fixture
 def survey(tmp_path):
-    return Survey(tmp_path / "sky")
+    return Survey(tmp_path / "real")
 
 
-def fetch(survey, service, epochs=EPOCHS):
+def fetch(survey, service, spec_ids=SPEC_IDS):
     waits = []
-    return sparcl.fetch_spectra(survey, epochs, service, quiet=True, wait=waits.append), waits
+    return sparcl.fetch_spectra(survey, spec_ids, service, quiet=True, sleep=waits.append), waits
 
 
 def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, service):
@@ -115,12 +115,12 @@ def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, se
     assert dict(report.states) == {"verified": 3, "missing": 1}
     assert service.calls == ["find", "retrieve", "retrieve"]  # one data set after the other
     rows = manifest.read(survey)
-    assert [rows[epoch].run2d for epoch in EPOCHS] == ["v5_13_0", "v5_13_2", "104", ""]
-    assert rows[EPOCHS[0]].reason == "from SPARCL, BOSS-DR16"
-    assert rows[EPOCHS[3]].reason == "SPARCL does not hold it: the archive may"
+    assert [rows[spec_id].run2d for spec_id in SPEC_IDS] == ["v5_13_0", "v5_13_2", "104", ""]
+    assert rows[SPEC_IDS[0]].reason == "from SPARCL, BOSS-DR16"
+    assert rows[SPEC_IDS[3]].reason == "SPARCL does not hold it: the archive may"
     record = service.held[0]
-    spectrum = read_spectrum(survey.spectrum(*EPOCHS[0]))
-    assert spectrum.spec_id == "{:04d}-{:05d}-{:04d}".format(*EPOCHS[0])
+    spectrum = read_spectrum(survey.spectrum(*SPEC_IDS[0]))
+    assert spectrum.spec_id == "{:04d}-{:05d}-{:04d}".format(*SPEC_IDS[0])
     assert (spectrum.run2d, spectrum.spectral_class, spectrum.kind) == ("v5_13_0", "QSO", "sdss")
     assert spectrum.redshift == 1.625
     assert np.isnan(spectrum.ebv)  # not known, and not zero
@@ -132,19 +132,19 @@ def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, se
 
 def test_a_second_run_asks_only_for_what_is_missing(survey, service):
     fetch(survey, service)
-    service.held.append(a_record(EPOCHS[3], "v5_13_0", "BOSS-DR16", 4))
-    before = survey.spectrum(*EPOCHS[0]).read_bytes()
+    service.held.append(a_record(SPEC_IDS[3], "v5_13_0", "BOSS-DR16", 4))
+    before = survey.spectrum(*SPEC_IDS[0]).read_bytes()
     report, _ = fetch(survey, service)
-    assert (report.brought, dict(report.states)) == (1, {"verified": 4})
-    assert survey.spectrum(*EPOCHS[0]).read_bytes() == before
+    assert (report.fetched, dict(report.states)) == (1, {"verified": 4})
+    assert survey.spectrum(*SPEC_IDS[0]).read_bytes() == before
 
 
 def test_files_that_are_there_are_checked_not_asked_for(survey, service):
     fetch(survey, service)
     manifest.paths(survey)[0].unlink()
     service.calls.clear()
-    report, _ = fetch(survey, service, EPOCHS[:3])
-    assert (report.brought, dict(report.states)) == (0, {"verified": 3})
+    report, _ = fetch(survey, service, SPEC_IDS[:3])
+    assert (report.fetched, dict(report.states)) == (0, {"verified": 3})
     assert service.calls == []
 
 
@@ -155,17 +155,17 @@ def test_from_the_command_line(tiny_survey, service, monkeypatch, capsys):
     spectra = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
     spectra[0].unlink()
     spectra[1].unlink()
-    epoch = tuple(map(int, spectra[0].stem.split("-")[1:]))
-    service.held = [a_record(epoch, "v5_13_0", "BOSS-DR16", 1)]
+    spec_id = tuple(map(int, spectra[0].stem.split("-")[1:]))
+    service.held = [a_record(spec_id, "v5_13_0", "BOSS-DR16", 1)]
     command = ["fetch", "spectra", "--from", "sparcl", "--survey", str(tiny_survey.folder), "--quiet"]
     assert get_Chen_data.main([*command, "--dry-run"]) == 0
-    assert "18 wanted, 18 to fetch" in capsys.readouterr().out
+    assert "18 selected, 18 to fetch" in capsys.readouterr().out
     assert get_Chen_data.main(command) == 0
     said = capsys.readouterr().out
-    assert "18 wanted: 17 verified, 1 missing" in said
-    assert "1 came in this run" in said
+    assert "18 selected: 17 verified, 1 missing" in said
+    assert "1 fetched in this run" in said
     assert "without --from sparcl, the archive is asked" in said
-    assert f'next: python get_Chen_data.py fetch spectra --survey "{tiny_survey.folder}"' in said
+    assert f"next: python get_Chen_data.py fetch spectra --survey {tiny_survey.folder}" in said
 
 
 def test_time_outs_are_survived_with_patience_and_then_reported(survey, service):
@@ -174,7 +174,7 @@ def test_time_outs_are_survived_with_patience_and_then_reported(survey, service)
     assert report.states["verified"] == 3
     assert waits == [5.0, 10.0]
     service.failures = 99
-    report, waits = fetch(survey, service, [*EPOCHS, (9001, 57001, 1)])
+    report, waits = fetch(survey, service, [*SPEC_IDS, (9001, 57001, 1)])
     assert report.states["failed"] == 2
     assert set(report.reasons) == {"SPARCL"}
 
@@ -194,8 +194,8 @@ def test_record_that_contradicts_itself_is_refused_with_its_reason(survey, servi
     del service.held[1]
     report, _ = fetch(survey, service)
     assert report.states["failed"] == 1
-    assert manifest.read(survey)[EPOCHS[0]].reason.startswith(reason)
-    assert not survey.spectrum(*EPOCHS[0]).exists()
+    assert manifest.read(survey)[SPEC_IDS[0]].reason.startswith(reason)
+    assert not survey.spectrum(*SPEC_IDS[0]).exists()
 
 
 def test_an_answer_about_another_spectrum_is_refused(survey, service):
@@ -204,10 +204,10 @@ def test_an_answer_about_another_spectrum_is_refused(survey, service):
     assert report.states["failed"] == 4
 
 
-def test_a_simulated_survey_gets_nothing_from_the_sky(survey, service):
+def test_a_simulated_survey_gets_no_observed_spectra(survey, service):
     survey.folder.mkdir()
     survey.card.write_text('{"kind": "simulated"}')
-    with pytest.raises(SurveyError, match="a survey of the sky"):
+    with pytest.raises(SurveyError, match="SPARCL has real ones"):
         fetch(survey, service)
 
 
@@ -215,11 +215,11 @@ def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sparcl.client", None)
-    with pytest.raises(FetchError, match=r"expected the package sparclclient, got none; run, on Python 3\.13"):
+    with pytest.raises(FetchError, match=r"needs the package sparclclient: on Python 3\.13"):
         sparcl.connect()
 
 
 def test_server_without_sdss_data_is_said(survey, service):
     service.all_datasets = {"DESI-DR1"}
-    with pytest.raises(FetchError, match="got DESI-DR1"):
+    with pytest.raises(FetchError, match="holds DESI-DR1, and none of"):
         fetch(survey, service)
