@@ -207,7 +207,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
 _ADVISED = re.compile(
     r"python (get_Chen_data\.py|quasar_analysis\.py)"
     r"( (?:status|simulate|fetch(?: catalogs| tables| spectra| all)?|build|convert|evaluate|calibrate|predict)\b)"
-    r"(?! --survey)"
+    r"(?!(?: catalogs| tables| spectra| all)? --survey)"
 )
 
 

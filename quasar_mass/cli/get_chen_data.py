@@ -109,6 +109,7 @@ def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
 
 def _build(survey: Survey, **options: object) -> None:
     """Build and print the cut-by-cut table of counts."""
+    from quasar_mass.fetch import plan
     from quasar_mass.tables.build.pipeline import build
 
     report = build(survey, **options)
@@ -117,6 +118,8 @@ def _build(survey: Survey, **options: object) -> None:
         print(f"{cut['cut']:<60} {cut['objects']:>9,} {cut.get('spectra', ''):>9}")
     for reason, number in report.rejects.items():
         print(f"rejected, {reason}: {number:,} spectra")
+    if repair := plan.repair_command(survey, report.rejects):
+        print(f"to check the files and fetch damaged ones again: {common.as_typed(repair, '')}")
     print(f"\n{report.objects:,} objects and {report.spectra:,} spectra ({survey.kind}) in {survey.quasars.parent}")
 
 
@@ -175,6 +178,7 @@ def fetch(options) -> None:
         source=options.source,
         recheck=options.recheck,
         quiet=options.quiet,
+        say=lambda line: print(common.as_typed(line, options.survey_option)),
     )
 
 

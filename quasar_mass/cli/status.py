@@ -46,7 +46,7 @@ def next_step(survey: Survey) -> str:
     if survey.quasars.exists() != survey.spectra.exists():
         missing = survey.spectra if survey.quasars.exists() else survey.quasars
         return f"{ME} convert FILE, FILE being the reference's {missing.name}"
-    return plan.following(survey)
+    return plan.next_command(survey)
 
 
 def print_status(survey: Survey) -> None:

@@ -1,6 +1,8 @@
 """What is to be fetched, what is there, and what to type next: text for people, made without a network."""
 
+import shlex
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from quasar_mass.core.survey import REAL_FOLDER, Survey, default_survey
@@ -11,13 +13,13 @@ from quasar_mass.fetch.urls import SPECTRUM_SIZE
 
 SCRIPT = "python get_Chen_data.py"
 MAX_ADDRESSES = 3  # of spectra, at either end of a plan
+DAMAGED = {"unreadable file", "not the spectrum named", "invalid values"}  # reasons that a damaged file has
 EXAMPLE = (7666, 57339, 121)  # a spectrum of BOSS
 
 
 def survey_option(survey: Survey, default: Path) -> str:
     """The ``--survey`` option that names a survey as it was typed; empty if it is the verb's `default` folder."""
-    folder = str(survey.folder)
-    return "" if survey.folder == default else f' --survey "{folder}"' if " " in folder else f" --survey {folder}"
+    return "" if survey.folder == default else f" --survey {shlex.quote(str(survey.folder))}"
 
 
 def command(what: str, survey: Survey, mirror: str | None = None, source: str = "archive") -> str:
@@ -42,9 +44,10 @@ def next_command(survey: Survey) -> str:
     return build
 
 
-def repair_command(survey: Survey) -> str | None:
-    """What to type if spectrum files are damaged; None where the survey was not fetched."""
-    return f"{command('spectra', survey)} --recheck" if read(survey) else None
+def repair_command(survey: Survey, reasons: Iterable[str]) -> str | None:
+    """What to type if spectra were rejected for these reasons; None unless files that were fetched may be damaged."""
+    damaged = DAMAGED.intersection(reasons) and read(survey)
+    return f"{command('spectra', survey)} --recheck" if damaged else None
 
 
 def count_states(survey: Survey) -> Counter:

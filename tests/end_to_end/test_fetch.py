@@ -1,4 +1,4 @@
-"""The way of the real survey with simulated content: fetched from a mirror, built, predicted, and always called simulated."""
+"""A simulated survey fetched from a mirror as the real one is, built and predicted; everything says simulated."""
 
 import contextlib
 import io

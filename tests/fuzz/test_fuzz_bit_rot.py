@@ -70,7 +70,7 @@ def test_rejects_and_the_manifest_too(built, tmp_path, bits):
 
     survey = Survey(tmp_path / "survey")
     with manifest.Manifest(survey) as one:
-        one.want([(4000 + number, 56000, number) for number in range(1, 9)])
+        one.select([(4000 + number, 56000, number) for number in range(1, 9)])
     whole = manifest.read(survey)
     table = manifest.paths(survey)[0]
     every_flip(table, bits, "bits of the manifest", lambda: manifest.read(survey), lambda found: found == whole)

@@ -115,7 +115,7 @@ def test_a_damaged_manifest_names_only_spectra_or_is_refused(tmp_path, which, ex
     }
     rows = [manifest.Row(**row, fiberid=n, reason="") for n in range(1, 6)]
     with manifest.Manifest(survey) as one:
-        one.want([row.epoch for row in rows])
+        one.select([row.spec_id for row in rows])
         for row in rows:
             one.record(row)
     path = manifest.paths(survey)[0]
@@ -128,7 +128,7 @@ def test_a_damaged_manifest_names_only_spectra_or_is_refused(tmp_path, which, ex
     def write_again() -> dict:
         found = manifest.read(survey)
         with manifest.Manifest(survey) as one:
-            one.want(list(found))
+            one.select(list(found))
         return found
 
     def check(case: Case) -> None:
@@ -139,7 +139,7 @@ def test_a_damaged_manifest_names_only_spectra_or_is_refused(tmp_path, which, ex
         if found is None:
             return
         for row in found.values():
-            target = survey.spectrum(*row.epoch)
+            target = survey.spectrum(*row.spec_id)
             assert target.resolve().is_relative_to((survey.folder / "spectra").resolve())
             assert row.state in manifest.STATES
         assert manifest.read(survey) == found, "what was read can be written and read again"
