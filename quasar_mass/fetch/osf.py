@@ -11,8 +11,7 @@ from quasar_mass.fetch import urls
 from quasar_mass.fetch.catalog_files import download_checked, partial
 from quasar_mass.fetch.client import Client, discard
 from quasar_mass.tables import survey_tables
-from quasar_mass.tables.build import reference
-from quasar_mass.tables.build.convert import convert_here
+from quasar_mass.tables.build import convert
 
 MAX_PAGE_BYTES = 5_000_000  # of one page of a listing: ten files take some 30 kB
 MAX_PAGES = 50
@@ -56,7 +55,7 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
             listed = ", ".join(sorted(entries)) or "no file"
             advice = f"look at {PROJECT_PAGE}, get the file by hand, and run: python get_Chen_data.py convert FILE"
             raise FetchError(urls.OSF_LISTING, f"does not list {name} (it lists {listed}); {advice}")
-        entry, path = entries[name], reference.kept_name(table)
+        entry, path = entries[name], convert.kept_name(table)
         if _is_listed_file(path, entry):
             discard(partial(path))  # of a run that was killed just before it ended
             lines.append(f"{name}: {path}, there already, verified")
@@ -66,7 +65,7 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
         if table.exists() and survey_tables.read_about(table).get("inputs", {}).get(path.name) == entry.sha256:
             lines.append(f"{name}: converted already to {table}")
         else:
-            lines.append(convert_here(path, survey, quiet=quiet))
+            lines.append(convert.convert_here(path, survey, quiet=quiet))
     return lines
 
 

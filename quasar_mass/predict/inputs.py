@@ -13,7 +13,6 @@ import pandas as pd
 from quasar_mass.core.errors import FileError, TableError, first_line
 from quasar_mass.core.survey import Survey, is_spectrum_id
 from quasar_mass.spectra import fits_headers
-from quasar_mass.tables import checks
 
 EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 MAX_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
@@ -255,7 +254,6 @@ def _read(path: Path) -> pd.DataFrame:
             described = parquet.footer(path)
             if described.num_columns > MAX_COLUMNS:
                 raise ValueError(f"more than {MAX_COLUMNS:,} columns")
-            checks.size(path, described.num_rows, 8)
             table = pq.read_table(path, **parquet.READING)
             table.validate(full=True)  # text that is none would be found out later
             return table.to_pandas(ignore_metadata=True)

@@ -25,7 +25,7 @@ from quasar_mass.predict.inputs import SpectrumRequest, expand
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare, raise_if_all_failed
 from quasar_mass.tables import formats, survey_tables
-from quasar_mass.tables.row_ranges import RowRange, split_evenly
+from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import StackedSpectra

@@ -1,4 +1,4 @@
-"""From the Parquet tables to training, validation and test sets, split by object."""
+"""Training, validation and test sets from the tables of a survey, split by object."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
-from quasar_mass.tables import checks, survey_tables
+from quasar_mass.tables import schemas, survey_tables
 from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
 
 
@@ -22,14 +22,14 @@ class Dataset:
     quasars : DataFrame
         One row per object, index OBJECT.
     spectra : DataFrame
-        One row per spectrum, index (OBJECT, EPOCH), without the flux; with the object's LMBH, LABEL_LINE, N_EPOCHS
-        and SPLIT beside it.
-    flux : ndarray of float32, shape (n_spectra, grid.size), or OnDisk
-        Luminosity density in the tables' unit, row by row as in `spectra`.
+        One row per spectrum, index (OBJECT, EPOCH): the columns of spectra.parquet except the flux, and the object's
+        LMBH, LABEL_LINE, N_EPOCHS and SPLIT.
+    flux : ndarray of float32, shape (n_spectra, grid.size), or ScratchArray of shape (n_spectra, grid.size, 1)
+        Luminosity density in `schemas.FLUX_UNIT`, in the order of `spectra`.
     grid : Grid
-        Its wavelengths.
+        The wavelengths.
     about : dict
-        The metadata of spectra.parquet: survey kind, units, cosmology, counts at each cut, checksums.
+        The description of spectra.parquet: survey kind, units, cosmology, counts after each cut, checksums.
     """
 
     quasars: pd.DataFrame
@@ -44,7 +44,7 @@ class Dataset:
         return self.about["kind"]
 
     def part(self, split: str) -> tuple[np.ndarray, pd.Series]:
-        """One split's network input and labels.
+        """Give the network input and the labels of one split.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class Dataset:
         -------
         X : ndarray of float32, or ScratchArray, shape (n, grid.size, 1)
         y : Series of float32, index (OBJECT, EPOCH)
-            The label LMBH = log10(M_BH / M_Sun) of the object.
+            The object's label LMBH = log10(M_BH / M_Sun).
         """
         rows = (self.spectra["SPLIT"] == split).to_numpy()
         flux = self.flux.only(rows) if isinstance(self.flux, ScratchArray) else self.flux[rows][..., None]
@@ -67,11 +67,9 @@ def load(survey: Survey) -> Dataset:
     Raises
     ------
     FileError, TableError
-        If a table is missing or damaged, the two are not of one build, or a value is not finite.
+        If a table is missing or damaged, the two come from different builds, or a value is not finite.
     """
-    about = survey_tables.check_pair(survey)
-    checks.needed(survey.spectra, about, checks.TRAINING)
-    grid = survey_tables.read_grid(about)
+    about, grid = _check(survey)
     flux = np.empty((survey_tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
     filled = 0
 
@@ -85,59 +83,58 @@ def load(survey: Survey) -> Dataset:
 
 
 def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
-    """Load a survey's two tables but for the fluxes, which `EasyAI` reads batch by batch from a temporary file.
+    """Load a survey's two tables without the fluxes, which `EasyAI` reads batch by batch from a temporary file.
 
-    Training on it gives the same losses and weights as on what `load` gives, to the bit.
+    Training gives bit for bit the same losses and weights as with `load`.
 
     Parameters
     ----------
     survey : Survey
     scratch : path, optional
-        Folder of the temporary file, 4 bytes per pixel, which goes with the data set. The tables' own, unless given.
+        Folder of the temporary file (4 bytes per pixel), which is removed with the data set. Default: the folder of
+        the tables.
 
     Raises
     ------
     FileError, TableError
-        As `load`, and if the temporary file cannot be written.
+        As in `load`, and if the temporary file cannot be written.
     """
-    about = survey_tables.check_pair(survey)
-    checks.needed(survey.spectra, about, checks.TRAINING)
-    grid = survey_tables.read_grid(about)
+    about, grid = _check(survey)
     file = ScratchFile(Path(scratch or survey.spectra.parent), grid.size)
     quasars, spectra = _read(survey, about, file.append)
     return Dataset(quasars, spectra, ScratchArray(file, np.arange(len(spectra)), grid.size), grid, about)
 
 
+def _check(survey: Survey) -> tuple[dict, Grid]:
+    about = survey_tables.check_pair(survey)
+    schemas.require(survey.spectra, about, schemas.TRAINING)
+    return about, survey_tables.read_grid(about)
+
+
 def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read both tables, which must be of the build that `about` names, and hand the fluxes over in blocks of rows."""
+    """Read both tables, which must be of the build that `about` names; `keep` gets the fluxes in blocks of rows."""
     quasars = survey_tables.read_quasars(survey.quasars)
     rows = []
     for frame, block in survey_tables.iterate_spectra(survey.spectra):
-        if not np.isfinite(block).all():
-            bad = frame["EPOCH"][~np.isfinite(block).all(axis=1)].iloc[0]
-            raise TableError(
-                f"{survey.spectra}, {bad}", expected="finite flux", got="NaN or infinity", do="build it again"
-            )
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            name = frame["EPOCH"][~finite].iloc[0]
+            raise TableError(f"{survey.spectra}, {name}", "has a flux that is not finite; build it again")
         keep(block)
         rows.append(frame)
     if survey_tables.check_pair(survey)["build"] != about["build"]:
-        raise TableError(
-            survey.spectra,
-            expected="one table from begin to end",
-            got="another in its place",
-            do="run again once no build is at work",
-        )
+        raise TableError(survey.spectra, "was replaced while it was read; run this again when no build is running")
     if not rows:
-        raise TableError(survey.spectra, expected="spectra", got="no row", do="build it again")
+        raise TableError(survey.spectra, "holds no spectrum; build it again")
     spectra = pd.concat(rows, ignore_index=True)
     unknown = ~spectra["OBJECT"].isin(quasars.index)
     if unknown.any():
         name = spectra.loc[unknown, "OBJECT"].iloc[0]
-        raise TableError(survey.spectra, expected="objects of quasars.parquet", got=f"{name}", do="build both again")
-    spectrum = spectra[["OBJECT", "EPOCH"]]
-    if spectrum.duplicated().any():
-        name = spectrum["EPOCH"][spectrum.duplicated()].iloc[0]
-        raise TableError(survey.spectra, expected="every spectrum once", got=f"{name} twice", do="build both again")
+        raise TableError(survey.spectra, f"holds object {name}, which is not in quasars.parquet; build both again")
+    repeated = spectra.duplicated(["OBJECT", "EPOCH"])
+    if repeated.any():
+        name = spectra["EPOCH"][repeated].iloc[0]
+        raise TableError(survey.spectra, f"holds spectrum {name} twice; build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
     return quasars, spectra.set_index(["OBJECT", "EPOCH"])
 
@@ -145,18 +142,18 @@ def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tu
 def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED, quasars: pd.Series | None = None) -> pd.Series:
     """Assign every object to training (70 %), validation (20 %) or test (10 %).
 
-    Objects are shuffled within strata of N_EPOCHS (1, 2, 3, 4-59, 60 and more), the strata laid end to end, and the
-    parts dealt out in a repeating shuffled pattern of ten: each stratum is shared out as evenly as whole objects
-    allow, and the totals are exact.
+    Objects are shuffled within strata of N_EPOCHS (1, 2, 3, 4-59, 60 and more), the strata are laid end to end, and
+    the splits are assigned in a repeating, shuffled pattern of ten. So each stratum is divided as evenly as whole
+    objects allow, and the totals are exact.
 
     Parameters
     ----------
     n_epochs : Series of int, index OBJECT
         Spectra per object. The result does not depend on the order of the rows.
     seed : int
-        Of the shuffles.
+        Seed of the shuffles.
     quasars : Series of str, index OBJECT, optional
-        Equal for objects that are one quasar under several names: these are dealt out together, as one object.
+        Equal for objects that are one quasar under several names; these get the same split.
 
     Returns
     -------
@@ -176,17 +173,17 @@ def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED, quasars: pd.Serie
 
 
 def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
-    """What a model trained on a survey must say of it, for `EasyAI.save`.
+    """Describe a survey for the file of a model that was trained on it (`EasyAI.save`).
 
     Parameters
     ----------
     about : dict
-        Metadata of spectra.parquet (`survey_tables.read_about`).
+        The description of spectra.parquet (`survey_tables.read_about`).
     quasars, spectra : DataFrame
-        As `Dataset` has them.
+        Those of a `Dataset`.
     """
     training = spectra[spectra["SPLIT"] == "training"]
-    noise = training["SN"].dropna()
+    signal_to_noise = training["SN"].dropna()
     tenths = dict(zip(SPLITS, SPLIT_TENTHS, strict=True))
     return {
         "kind": about["kind"],
@@ -202,7 +199,7 @@ def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
             "objects": int((quasars["SPLIT"] == "training").sum()),
             "spectra": len(training),
             "redshift": [float(training["Z"].min()), float(training["Z"].max())],
-            "sn": [float(noise.min()), float(noise.max())] if len(noise) else None,
+            "sn": [float(signal_to_noise.min()), float(signal_to_noise.max())] if len(signal_to_noise) else None,
             "label": [float(training["LMBH"].min()), float(training["LMBH"].max())],
         },
     }

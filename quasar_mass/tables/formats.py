@@ -1,6 +1,8 @@
-"""Tables for other programs: Parquet, FITS, ECSV or CSV by the file's ending, with units and descriptions."""
+"""Tables for other programs: Parquet, FITS, VOTable, ECSV or CSV by the file's ending, with units and descriptions."""
 
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +12,12 @@ import pandas as pd
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import locked_write
 
-ENDINGS = {".parquet": "parquet", ".fits": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+ENDINGS = {".parquet": "parquet", ".fits": "fits", ".vot": "votable", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+
+# IVOA's words for what a column holds (Unified Content Descriptors), by its name or by its unit
+_UCDS = {"OBJECT": "meta.id;meta.main", "EPOCH": "meta.id", "FILE": "meta.file", "Z": "src.redshift"}
+_UCDS |= {"SN": "stat.snr", "FLAGS": "meta.code", "REASON": "meta.note", "N_EPOCHS": "meta.number"}
+_UNIT_UCDS = {"dex(Msun)": "phys.mass", "dex(erg / s)": "phys.luminosity"}
 
 
 def check_output(path: str | Path) -> Path:
@@ -19,19 +26,19 @@ def check_output(path: str | Path) -> Path:
     Raises
     ------
     FileError
-        If the ending says no format, or the name is that of a folder or in one that cannot be written.
+        If the ending says no format, or the name is that of a folder, or the folder of the file does not exist or
+        cannot be written to.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
-        raise FileError(
-            path, expected=f"a name ending in {', '.join(ENDINGS)}", got=repr(path.suffix), do="choose one of them"
-        )
+        raise FileError(path, f"the name must end in {', '.join(ENDINGS)}; its ending chooses the format")
     if path.is_dir():
-        raise FileError(path, expected="a file to write", got="a folder of that name", do="choose another name")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())  # the others can be made
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        got = "no permission" if folder.is_dir() else f"a file of the name {folder}"
-        raise FileError(path, expected="a folder that can be written", got=got, do="choose another one")
+        raise FileError(path, "is a folder; name a file to write")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileError(path, f"there is no folder {folder}; create it, or choose another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(path, f"no permission to write in {folder}; choose another folder")
     return path
 
 
@@ -42,7 +49,7 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
     ----------
     table : DataFrame
     path : Path
-        Ends in .parquet, .fits, .ecsv or .csv.
+        Ends in .parquet, .fits, .vot, .ecsv or .csv.
     columns : mapping of str to (str, str)
         Unit (astropy's name for it, or empty) and description of every column.
     about : mapping
@@ -51,30 +58,74 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
     Raises
     ------
     FileError
-        If the path ends in something else.
+        As in `check_output`.
     """
     from astropy.table import MaskedColumn, Table
+    from astropy.utils.exceptions import AstropyWarning
 
     path = check_output(path)
-    fits = path.suffix.lower() == ".fits"
-
-    def words(value: str) -> str:
-        # FITS has ASCII alone; a name in other letters is written with their numbers, \xe9
-        return ascii(value)[1:-1] if fits and not (value.isascii() and value.isprintable()) else value
-
-    out = Table(meta={key.upper(): words(str(value)) for key, value in about.items()})
+    form = ENDINGS[path.suffix.lower()]
+    out = Table(meta={key.upper(): _words(str(value), form) for key, value in about.items()})
     for name in table:
         values = table[name]
-        unit, description = columns[name]
         number = pd.api.types.is_numeric_dtype(values)
-        data = values.to_numpy() if number else np.array([words(str(value)) for value in values.fillna("")], dtype=str)
+        data = values.to_numpy() if number else np.array([_words(str(v), form) for v in values.fillna("")], dtype=str)
         mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
-        # masked only where something is: FITS readers are happier with plain columns; and not in Parquet, where astropy
-        # would add a column of truth values for each that is masked, while NaN is missing for every reader
-        out[name] = MaskedColumn(data, mask=mask) if mask.any() and path.suffix.lower() != ".parquet" else data
-        out[name].description = description
-        # dex(Msun) is astropy's name for a log10 of solar masses; FITS has no such unit, and astropy warns of it
-        if unit and not (fits and unit.startswith("dex")):
+        # masked only where something is missing, because FITS readers prefer plain columns; and never in Parquet, where
+        # astropy would add a column of truth values for each masked one, while every reader takes NaN for missing
+        out[name] = MaskedColumn(data, mask=mask) if mask.any() and form != "parquet" else data
+        unit, out[name].description = columns[name]
+        if form in ("fits", "votable"):
+            unit, out[name].meta["ucd"] = _standard_unit(unit), _UCDS.get(name, _UNIT_UCDS.get(unit, ""))
+        if unit and form != "fits":  # astropy would leave out units that it cannot read
             out[name].unit = unit
-    with locked_write(path) as temporary:
-        out.write(temporary, format=ENDINGS[path.suffix.lower()], overwrite=True)
+    with locked_write(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # about log(solMass), see below
+        if form == "fits":
+            _write_fits(out, temporary, {name: _standard_unit(columns[name][0]) for name in table})
+        elif form == "votable":
+            _write_votable(out, temporary)
+        else:
+            out.write(temporary, format=form, overwrite=True)
+
+
+def _standard_unit(unit: str) -> str:
+    """Spell a unit as the standards of FITS and VOTable do.
+
+    astropy calls the unit of a log10 of solar masses dex(Msun), and FITS and VOUnits call it log(solMass). TOPCAT shows
+    any text. No spelling is known to astropy's readers of FITS: they keep the text and warn of it, unless called as
+    ``Table.read(path, unit_parse_strict="silent")``.
+    """
+    return re.sub(r"^dex\((.*)\)$", r"log(\1)", unit).replace("Msun", "solMass").replace(" / ", "/")
+
+
+def _words(text: str, form: str) -> str:
+    """Write characters that the format cannot hold (in FITS all but ASCII) by their numbers."""
+    if form == "fits" and not text.isascii():
+        text = ascii(text)[1:-1]
+    if form in ("fits", "votable") and not text.isprintable():
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text
+
+
+def _write_fits(out, path: Path, units: Mapping[str, str]) -> None:
+    """Write FITS with the header cards from which TOPCAT takes units (TUNITn), descriptions (TCOMMn), UCDs (TUCDn)."""
+    from astropy.io import fits
+
+    out.write(path, format="fits", overwrite=True)
+    with fits.open(path, mode="update") as hdus:
+        header = hdus[1].header
+        for number, name in enumerate(out.colnames, start=1):
+            cards = {"TUNIT": units[name], "TCOMM": out[name].description, "TUCD": out[name].meta["ucd"]}
+            for key, value in reversed(cards.items()):
+                if value:
+                    header.set(f"{key}{number}", _words(value, "fits"), after=f"TFORM{number}")
+
+
+def _write_votable(out, path: Path) -> None:
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info
+
+    votable = from_table(out)
+    votable.resources[0].infos.extend(Info(name=key, value=value) for key, value in out.meta.items())
+    votable.to_xml(str(path))

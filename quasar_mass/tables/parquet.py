@@ -1,111 +1,151 @@
-"""Parquet files that say what they are, guarded by checksums.
+"""Parquet files guarded by checksums, one file or a folder of parts.
 
-A bit that rots on a disk would else be a wrong number: of 1,500 bits flipped one by one in the pages of a table, 1,455
-changed a number, and nothing was said. With a checksum for every page, all are found.
+Without checksums, a bit that flips on a disk becomes a wrong number: of 1,500 bits flipped one by one in the pages of a
+table, 1,455 changed a number and no reader noticed. With a checksum for every page, all are detected.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from quasar_mass.core.errors import FileError, TableError, first_line
 
-METADATA = b"quasar_mass"  # the schema-metadata key that holds everything about a table, as JSON
-SEAL = b"quasar_mass_sha256"  # and the one that holds the SHA-256 of that text
+METADATA = b"quasar_mass"  # the key of the schema's metadata under which a table describes itself, as JSON
+CHECKSUM = b"quasar_mass_sha256"  # the key of that text's SHA-256
 WRITING = {"compression": "zstd", "write_page_checksum": True}
 READING = {"page_checksum_verification": True}
 
-MAX_FOOTER_BYTES = 32_000_000  # bytes that describe the columns; the reference's 7,400 take 3 MB
-
-# What pyarrow raises on a file that is not whole.
+# What pyarrow raises on a damaged file.
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError)
 
 
+class RowRange(NamedTuple):
+    """Rows ``start`` to ``stop``, the latter excluded, of one file."""
+
+    file: Path
+    start: int
+    stop: int
+
+
+def split_evenly(files: Iterable[tuple[Path, int]], rows: int) -> list[list[RowRange]]:
+    """Cut the rows of several files, laid end to end, into chunks of `rows` rows; the last chunk may be smaller.
+
+    Parameters
+    ----------
+    files : iterable of (Path, int)
+        Each file with its number of rows, in order.
+    rows : int
+
+    Returns
+    -------
+    list of list of RowRange
+        For each chunk the ranges it consists of.
+    """
+    chunks, free = [], 0
+    for file, count in files:
+        start = 0
+        while start < count:
+            if not free:
+                chunks.append([])
+                free = rows
+            stop = min(count, start + free)
+            chunks[-1].append(RowRange(file, start, stop))
+            free -= stop - start
+            start = stop
+    return chunks
+
+
 def with_metadata(schema: pa.Schema, about: dict) -> pa.Schema:
-    """Add what is known about a table to its schema, beside what stands there (pandas' own notes, say)."""
+    """Add a table's description to its schema, and leave other metadata (that of pandas, say) in place."""
     text = json.dumps(about, sort_keys=True).encode()
-    return schema.with_metadata({**(schema.metadata or {}), METADATA: text, SEAL: _seal(text)})
+    return schema.with_metadata({**(schema.metadata or {}), METADATA: text, CHECKSUM: _checksum(text)})
 
 
-def _seal(text: bytes) -> bytes:
+def _checksum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest().encode()
 
 
-def description(path: Path, schema: pa.Schema) -> bytes | None:
-    """What a table says of itself, JSON; None if it is of another origin.
+def description(path: Path, schema: pa.Schema) -> dict | None:
+    """Give a table's description of itself, or None for a table that this project has not written.
 
     Raises
     ------
     TableError
-        If it is not what was written.
+        If the description has changed since it was written, or is not readable.
     """
     text = (schema.metadata or {}).get(METADATA)
-    if text is not None and schema.metadata.get(SEAL, _seal(text)) != _seal(text):  # earlier versions had no seal
-        raise TableError(
-            path, expected="a description as it was written", got="one that changed since", do="build it again"
-        )
-    return text
+    if text is None:
+        return None
+    if schema.metadata.get(CHECKSUM, _checksum(text)) != _checksum(text):  # tables of earlier versions have none
+        raise TableError(path, "its description has changed since it was written; build it again")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TableError(path, f"its description is not JSON ({first_line(error)}); build it again") from error
+    if not isinstance(about, dict):
+        raise TableError(path, "its description is not a JSON object; build it again")
+    return about
 
 
 def read_schema(path: Path, hint: str) -> pa.Schema:
-    """Columns and metadata of a table, one file or a folder of parts; errors as of `survey_tables.read_about`."""
+    """Read the columns and the metadata of a table.
+
+    Parameters
+    ----------
+    path : Path
+        One file, or a folder of parts.
+    hint : str
+        What to do where the table is missing or damaged, for the error message.
+
+    Raises
+    ------
+    FileError
+        If there is no table, or it is not Parquet.
+    """
     parts = files(Path(path))
     if not parts:
-        got = "an empty folder" if Path(path).is_dir() else "no such file"
-        raise FileError(path, expected="a table", got=got, do=hint)
-    try:
-        check_length(parts[0])
+        raise FileError(path, f"{'an empty folder' if Path(path).is_dir() else 'no such file'}; {hint}")
+    with reading(parts[0], hint):
         return pq.read_schema(parts[0])
-    except DAMAGED as error:
-        raise FileError(path, expected="a Parquet file", got=first_line(error), do=hint) from error
 
 
 def files(path: Path) -> list[Path]:
-    """The files of a table: itself, or the parts in a folder, in order (all readers pass over `_` and `.`)."""
+    """Give the files of a table in order: itself, or the parts in a folder (readers skip names in `_` and `.`)."""
     if path.is_dir():
         return sorted(part for part in path.glob("*.parquet") if part.name[0] not in "._")
     return [path] if path.is_file() else []
 
 
 def footer(path: Path) -> pq.FileMetaData:
-    """How many rows and row groups a file has; an error of `DAMAGED` also where it counts its rows in two ways."""
-    found = pq.read_metadata(path)
-    _check_rows(found)
-    return found
+    """Read how many rows and row groups a file has.
+
+    No checksum guards the footer, but it counts the rows twice, for the file and by row group. (The columns count them
+    again; but pyarrow 26 ends the process if asked for the description of a damaged column.)
+
+    Raises
+    ------
+    ValueError, or another one of `DAMAGED`
+        If the two counts differ, or the file is damaged.
+    """
+    metadata = pq.read_metadata(path)
+    total = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    if total != metadata.num_rows:
+        raise ValueError(f"{metadata.num_rows:,} rows in row groups of {total:,}")
+    return metadata
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Say of a file that cannot be read what it should be."""
+def reading(path: Path, hint: str = "build it again") -> Iterator[None]:
+    """Turn the errors of pyarrow on a damaged file into a `FileError`; trouble of the machine passes."""
     try:
         yield
     except DAMAGED as error:
-        raise FileError(path, expected="a whole Parquet file", got=first_line(error), do="build it again") from error
-
-
-def check_length(path: Path) -> None:
-    """Refuse a Parquet file that describes more columns than any table has, before it is read; ValueError."""
-    with open(path, "rb") as file:
-        file.seek(0, 2)
-        if file.tell() < 12:
-            return  # pyarrow says what it is not
-        file.seek(-8, 2)
-        described = int.from_bytes(file.read(4), "little")
-    if described > MAX_FOOTER_BYTES:
-        raise ValueError(f"a description of {described:,} bytes")
-
-
-def _check_rows(footer) -> None:
-    """Refuse a Parquet file whose footer (`pyarrow.parquet.FileMetaData`) counts its rows in two ways; ValueError.
-
-    It says how many the file has, and each of its row groups. No checksum guards it. (Their columns say it again; but
-    pyarrow 26 ends the process if asked for a column's description that is damaged.)
-    """
-    total = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    if total != footer.num_rows:
-        raise ValueError(f"{footer.num_rows:,} rows in row groups of {total:,}")
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise FileError(path, f"is not a whole Parquet file ({first_line(error)}); {hint}") from error

@@ -1,7 +1,7 @@
-"""Spectra in a scratch file, read row by row: they stand where an array of spectra does and need no memory.
+"""Spectra in a temporary file that can be indexed like an array, and need no memory.
 
-Parquet gives a thousand spectra at a time, so training in shuffled order cannot read it directly. Rows of a plain file
-are read, not mapped: the pages of a mapping count as the process's memory.
+Parquet is read in row groups of a thousand spectra, so training in shuffled order cannot read it directly. The rows of
+a plain file are read rather than memory-mapped, because mapped pages count as memory of the process.
 """
 
 import os
@@ -15,19 +15,19 @@ from quasar_mass.core.errors import FileError
 
 
 class ScratchFile:
-    """A nameless temporary file of rows of float32: it vanishes with this object, or with the process that dies.
+    """A temporary file of float32 rows without a name: it is gone with this object, or when the process ends.
 
     Parameters
     ----------
     folder : Path
-        On whose disk it lies.
+        Folder on whose disk it lies.
     pixels : int
-        Per row.
+        Numbers per row.
 
     Raises
     ------
     FileError
-        If it cannot be made there.
+        If it cannot be created there.
     """
 
     def __init__(self, folder: Path, pixels: int) -> None:
@@ -35,58 +35,54 @@ class ScratchFile:
         try:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - __del__ closes it
         except OSError as error:
-            raise self._refused("a folder that can be written to", error) from error
+            raise self._error("cannot be created", error) from error
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
 
     def append(self, block: np.ndarray) -> None:
-        """Write rows, shape (n, pixels), behind those that are there; FileError if the disk is full."""
+        """Append rows, shape (n, pixels); FileError if the disk is full."""
         rest = memoryview(np.ascontiguousarray(block, dtype=np.float32).reshape(-1)).cast("B")
         try:
             self._file.seek(0, os.SEEK_END)
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise self._refused("room for all spectra", error) from error
+            raise self._error("cannot hold all spectra", error) from error
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Give rows by number, shape (n, pixels)."""
-        found = np.empty((len(rows), self._pixels), dtype=np.float32)
-        # What stands side by side in the file and in the answer is read at once.
+        """Read rows by number; shape (n, pixels)."""
+        values = np.empty((len(rows), self._pixels), dtype=np.float32)
+        # Rows that follow one another both in the file and in the result are read at once.
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         stops = np.append(starts[1:], len(rows))[: len(starts)]
         with self._lock:
             for start, stop in zip(starts, stops, strict=True):
-                self._file.seek(int(rows[start]) * self._pixels * found.itemsize)
-                rest = memoryview(found[start:stop]).cast("B")
+                self._file.seek(int(rows[start]) * self._pixels * values.itemsize)
+                rest = memoryview(values[start:stop]).cast("B")
                 while rest:
                     count = self._file.readinto(rest)
                     if not count:
-                        raise self._refused("the rows that were written", OSError("the file ends before them"))
+                        raise self._error("is incomplete", OSError("it ends before the row asked for"))
                     rest = rest[count:]
-        return found
+        return values
 
-    def _refused(self, expected: str, error: OSError) -> FileError:
-        return FileError(
-            f"a temporary file in {self._folder}",
-            expected=expected,
-            got=error.strerror or str(error),
-            do="name another folder: dataset.stream(survey, scratch=FOLDER)",
-        )
+    def _error(self, what: str, error: OSError) -> FileError:
+        do = "name another folder with dataset.stream(survey, scratch=FOLDER)"
+        return FileError(f"the temporary file in {self._folder}", f"{what} ({error.strerror or error}); {do}")
 
 
 class ScratchArray:
-    """Rows of a scratch file in the place of an array of spectra of shape (n, pixels, 1).
+    """Rows of a scratch file, indexed like an array of spectra of shape (n, pixels, 1).
 
     Parameters
     ----------
-    scratch : Scratch
+    scratch : ScratchFile
     rows : ndarray of int
-        Which of its rows, in which order.
+        The rows of the file, in the order of the array.
     pixels : int
-        Per row.
+        Numbers per row.
     """
 
     dtype, ndim = np.dtype(np.float32), 3
@@ -99,9 +95,9 @@ class ScratchArray:
         return len(self._rows)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Read rows, by slice, numbers or mask."""
+        """Read spectra by slice, numbers or mask."""
         return self._scratch.read(self._rows[rows])[..., np.newaxis]
 
     def only(self, rows: np.ndarray) -> "ScratchArray":
-        """Choose rows without reading them."""
+        """Select spectra without reading them."""
         return ScratchArray(self._scratch, self._rows[rows], self.shape[1])

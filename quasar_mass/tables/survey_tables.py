@@ -1,4 +1,4 @@
-"""The tables of a survey: their columns and what they say of themselves, written and read."""
+"""The tables of a survey, written and read: quasars.parquet, spectra.parquet and rejects.parquet."""
 
 import base64
 from collections.abc import Callable, Iterable, Iterator
@@ -9,71 +9,37 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.errors import TableError
 from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Grid, Survey
-from quasar_mass.tables import checks, parquet
-from quasar_mass.tables.row_ranges import RowRange, split_evenly
+from quasar_mass.tables import parquet, schemas
+from quasar_mass.tables.parquet import RowRange, split_evenly
+from quasar_mass.tables.schemas import describe_grid
+
+__all__ = ["describe_grid"]
 
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
 
 BUILD = "run: python get_Chen_data.py build"  # what to do where a table is missing
-FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
-
-# quasars.parquet: the reference's columns under its names, then what its selection knew and dropped.
-REFERENCE_COLUMNS = (
-    "ZVI",
-    "logMBH-Hb",
-    "logMBH-Ha-2",
-    "logMBH-MgII-2",
-    "logMBH-CIV-2",
-    "LMBH",
-    "CHEN EPOCH",
-    "Z",
-    "N_EPOCHS",
-)
-QUASAR_COLUMNS = (*REFERENCE_COLUMNS, "LABEL_LINE", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB", "SPLIT")
-
-REJECT_SCHEMA = pa.schema(
-    [("OBJECT", pa.string()), ("EPOCH", pa.string()), ("REASON", pa.string()), ("DETAIL", pa.string())]
-)
-
-
-def spectra_schema(grid: Grid) -> pa.Schema:
-    """Columns of spectra.parquet; one spectrum a row, its flux one fixed-size list of float32."""
-    return pa.schema(
-        [
-            ("OBJECT", pa.string()),
-            ("EPOCH", pa.string()),  # plate-mjd-fiber
-            ("LABEL_EPOCH", pa.bool_()),  # the spectrum the label was measured on
-            ("Z", pa.float64()),
-            ("SN", pa.float32()),  # median flux / error per good pixel of the window; null where errors are unknown
-            ("N_BAD", pa.int32()),  # pixels of the window replaced by interpolation; null where unknown
-            ("EBV", pa.float32()),  # E(B-V) of SFD98 that was corrected for; null: not corrected
-            ("RUN2D", pa.string()),  # the reduction
-            ("FLAGS", pa.string()),  # empty, or what to mind, separated by "; "
-            ("flux", pa.list_(pa.float32(), grid.size)),
-        ]
-    )
 
 
 def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = atomic_write) -> None:
-    """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as of `write_spectra`."""
-    table = pa.Table.from_pandas(quasars[list(QUASAR_COLUMNS)])
+    """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as in `write_spectra`."""
+    table = pa.Table.from_pandas(quasars[list(schemas.QUASAR_COLUMNS)])
     with place(path) as temporary:
         pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
 
 def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = atomic_write) -> None:
-    """Write rejects.parquet: OBJECT, EPOCH, REASON, DETAIL of every spectrum that is not in spectra.parquet."""
-    table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
+    """Write rejects.parquet: OBJECT, EPOCH, REASON and DETAIL of every spectrum that is not in spectra.parquet."""
+    table = pa.Table.from_pylist(rejects, schema=schemas.REJECT_SCHEMA)
     with place(path) as temporary:
         pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
 
 def spectra_table(batch: dict, grid: Grid) -> pa.Table:
-    """A batch of rows, column name to list or array, as a table of the columns of spectra.parquet."""
-    schema = spectra_schema(grid)
+    """Turn a batch of rows, column name to list or array, into a table with the columns of spectra.parquet."""
+    schema = schemas.spectra_schema(grid)
     columns = {name: batch[name] for name in schema.names if name != "flux"}
     flux = pa.array(np.ascontiguousarray(batch["flux"], dtype=np.float32).reshape(-1))
     columns["flux"] = pa.FixedSizeListArray.from_arrays(flux, grid.size)
@@ -88,13 +54,13 @@ def write_spectra(
     Parameters
     ----------
     path : Path
-        Final name. A folder of parts that stands there is replaced.
+        Final name. A folder of parts of that name is replaced.
     batches : iterable of dict
         Column name to list or array; ``flux`` of shape (rows, grid.size).
     grid, finish
-        As of `write_file`.
+        As in `write_file`.
     place : callable
-        `files.atomic_write`, or what `files.atomic_group` gives.
+        `files.atomic_write`, or the function that `files.atomic_group` yields.
 
     Returns
     -------
@@ -108,26 +74,26 @@ def write_spectra(
 def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Callable[[], dict]) -> int:
     """Write spectra into a file of the form of spectra.parquet.
 
-    Rows are gathered into row groups of `ROW_GROUP` whatever the size of the batches, so the file does not depend on
-    how the work was cut up.
+    Rows are collected into row groups of `ROW_GROUP` whatever the size of the batches, so the bytes of the file do not
+    depend on how the work was divided.
 
     Parameters
     ----------
     path : Path
         A temporary name.
     batches : iterable of Table
-        As `spectra_table` makes them.
+        Made by `spectra_table`.
     grid : Grid
         The grid of the fluxes.
     finish : callable
-        Called once the stream has ended; gives the schema metadata, which may hold counts of what went through.
+        Called after the last batch; gives the table's description, which may hold counts of what was written.
 
     Returns
     -------
     int
         Rows written.
     """
-    schema = spectra_schema(grid)
+    schema = schemas.spectra_schema(grid)
     plain = [name for name in schema.names if name != "flux"]
     written, pending = 0, []
     with pq.ParquetWriter(
@@ -135,7 +101,7 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
         schema,
         **parquet.WRITING,
         use_dictionary=plain,
-        use_byte_stream_split=["flux.list.element"],  # the bytes of like weight together: half the size, lossless
+        use_byte_stream_split=["flux.list.element"],  # bytes of equal significance together: half the size, lossless
         write_statistics=plain,
     ) as writer:
 
@@ -154,7 +120,7 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
             if sum(part.num_rows for part in pending) >= ROW_GROUP:
                 flush(everything=False)
         flush(everything=True)
-        # pyarrow fixes the schema when it opens a file; the counts are known only now, so it is put there anew
+        # pyarrow fixes the schema when it opens a file, but the counts are known only now: write the schema again
         final = parquet.with_metadata(schema, finish())
         arrow_schema = base64.b64encode(final.serialize().to_pybytes())
         writer.add_key_value_metadata({**final.metadata, b"ARROW:schema": arrow_schema})
@@ -162,119 +128,117 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
 
 
 def read_about(path: Path, hint: str = BUILD) -> dict:
-    """Metadata of one of our tables, without reading its rows.
+    """Read what one of our tables says of itself (kind, build, grid, units, ...), without reading its rows.
+
+    Parameters
+    ----------
+    path : Path
+    hint : str
+        What to do where the table is missing, for the error message.
 
     Raises
     ------
     FileError
-        If it is missing, not Parquet, or not one of our tables.
+        If the table is missing, is not Parquet, or was not written by this project.
     TableError
-        If its metadata are not what a table of this project says of itself.
+        If its description is damaged, or holds what no table of this project says.
     """
-    return _about(path, parquet.read_schema(path, hint))
-
-
-def _about(path: Path, schema: pa.Schema) -> dict:
-    about = parquet.description(path, schema)
-    if about is None:
-        raise FileError(
-            path,
-            expected="a table of this project",
-            got="a Parquet file of another origin",
-            do=f"convert the reference's own files first (python get_Chen_data.py convert {path})",
-        )
-    return checks.about(path, about, FLUX_UNIT)
+    return schemas.read_about(path, parquet.read_schema(path, hint))
 
 
 def check_pair(survey: Survey) -> dict:
-    """See that a survey's two tables are of one build; the metadata of spectra.parquet.
+    """Check that the two tables of a survey come from one build, and give the description of spectra.parquet.
 
-    They are replaced one after the other: a kill in between, or a build at work, leaves a new one beside an old one.
+    They are replaced one after the other, so a build that is killed in between leaves a new one beside an old one.
 
     Raises
     ------
-    FileError
-        As `read_about`.
-    TableError
-        If they are not of one build.
+    FileError, TableError
+        As in `read_about`; TableError also if the tables come from different builds.
     """
     about, partner = read_about(survey.spectra), read_about(survey.quasars)
     if about["build"] != partner["build"]:
         raise TableError(
             survey.spectra,
-            expected=f"the same build as {survey.quasars.name} ({partner['build'][:8]})",
-            got=about["build"][:8],
-            do="run: python get_Chen_data.py build, or convert both files",
+            f"is not of the same build as {survey.quasars.name} ({about['build'][:8]}, not {partner['build'][:8]}); "
+            "run: python get_Chen_data.py build, or convert both files",
         )
     return about
 
 
 def read_quasars(path: Path) -> pd.DataFrame:
-    """Read quasars.parquet of this project; index OBJECT (text)."""
-    schema, needed = parquet.read_schema(path, BUILD), ["OBJECT", *QUASAR_COLUMNS]
-    _about(path, schema)
-    expected = "the columns of quasars.parquet, index OBJECT"
-    checks.each_once(path, schema.names, needed, expected, "build it again")
-    frame = _rows(path, needed).set_index("OBJECT")
-    checks.quasars(path, frame, QUASAR_COLUMNS)
-    return frame
+    """Read quasars.parquet.
 
-
-def read_rejects(path: Path) -> pd.DataFrame:
-    """Read rejects.parquet."""
-    frame = _rows(path, REJECT_SCHEMA.names)
-    for name in frame:
-        if not (pd.api.types.is_string_dtype(frame[name]) or frame.empty):
-            raise TableError(path, expected=f"{name} as text", got=str(frame[name].dtype), do="build it again")
-    return frame
-
-
-def _rows(path: Path, columns: list[str]) -> pd.DataFrame:
-    with parquet.reading(path):
-        footer = parquet.footer(path)
-        checks.size(path, footer.num_rows, 8)
-        # what pandas noted down of a table is not needed, and anyone may have noted it
-        table = pq.read_table(path, columns=columns, **parquet.READING)
-        table.validate(full=True)  # text that is none would be found out later
-        return table.to_pandas(ignore_metadata=True)
-
-
-def read_grid(about: dict) -> Grid:
-    """The grid a table's metadata declares."""
-    checks.needed(Path("the table"), about, ("grid",))
-    return Grid(step=about["grid"]["step"])
-
-
-def describe_grid(grid: Grid) -> dict:
-    """The grid as tables and model files carry it."""
-    return {"start": grid.start, "step": grid.step, "size": grid.size, "axis": "log10(rest wavelength / Angstrom)"}
-
-
-def partition_files(path: Path) -> list[tuple[Path, int]]:
-    """The file, or the parts, of a spectra.parquet, in order, each with the number of its rows.
+    Returns
+    -------
+    DataFrame
+        One row per object, index OBJECT (text), columns of `schemas.QUASAR_COLUMNS`.
 
     Raises
     ------
     FileError, TableError
-        If a file is missing or damaged, a part is not of the same build as the first, or parts are missing.
+        As in `read_about`; TableError also if a column is missing or of another type, or a row is not an object with
+        a label.
     """
-    about, found = read_about(path), []
-    checks.needed(path, about, ("grid",))
+    schema = parquet.read_schema(path, BUILD)
+    schemas.read_about(path, schema)
+    schemas.check_columns(path, schema.names, schemas.QUASAR_SCHEMA.names, "quasars.parquet")
+    quasars = _read(path, schemas.QUASAR_SCHEMA).set_index("OBJECT")
+    schemas.check_quasars(path, quasars)
+    return quasars
+
+
+def read_rejects(path: Path) -> pd.DataFrame:
+    """Read rejects.parquet: OBJECT, EPOCH, REASON and DETAIL of every spectrum that is not in spectra.parquet."""
+    names = parquet.read_schema(path, BUILD).names
+    schemas.check_columns(path, names, schemas.REJECT_SCHEMA.names, "rejects.parquet")
+    return _read(path, schemas.REJECT_SCHEMA)
+
+
+def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    with parquet.reading(path):
+        parquet.footer(path)
+        table = pq.read_table(path, columns=schema.names, **parquet.READING)
+        table.validate(full=True)  # invalid UTF-8 would be noticed much later
+    try:
+        # the notes that pandas leaves in a file are not needed, and may say anything
+        return table.select(schema.names).cast(schema).to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, ValueError) as error:
+        raise TableError(path, f"has a column of another type than {schema.to_string()!r}; build it again") from error
+
+
+def read_grid(about: dict) -> Grid:
+    """Give the grid that a table's description declares."""
+    schemas.require(Path("the table"), about, ("grid",))
+    return Grid(step=about["grid"]["step"])
+
+
+def partition_files(path: Path) -> list[tuple[Path, int]]:
+    """Give the file, or the parts, of a spectra.parquet, in order, each with the number of its rows.
+
+    Raises
+    ------
+    FileError, TableError
+        If a file is missing or damaged, a part is of another build than the first, or parts are missing.
+    """
+    about, files = read_about(path), []
+    schemas.require(path, about, ("grid",))
     for file in parquet.files(Path(path)):
         with parquet.reading(file):
             footer = parquet.footer(file)
             schema = footer.schema.to_arrow_schema()
-        if _about(file, schema) != about:
-            raise TableError(
-                file, expected="a part of the same build as the others", got="another", do="build it again"
-            )
-        checks.size(file, footer.num_rows, 4 * read_grid(about).size)
-        found.append((file, footer.num_rows))
-    total, said = sum(rows for _, rows in found), (about.get("cuts") or [{}])[-1].get("spectra")
-    if Path(path).is_dir() and said is not None and total != said:
-        expected = f"{said:,} spectra in its parts, as each of them says"
-        raise TableError(path, expected=expected, got=f"{total:,}", do="build it again")
-    return found
+        if schemas.read_about(file, schema) != about:
+            raise TableError(file, "is a part of another build than the first part; build it again")
+        files.append((file, footer.num_rows))
+    total, declared = sum(rows for _, rows in files), (about.get("cuts") or [{}])[-1].get("spectra")
+    if Path(path).is_dir() and declared is not None and total != declared:
+        raise TableError(path, f"should hold {declared:,} spectra in its parts, but holds {total:,}; build it again")
+    return files
+
+
+def count_spectra(path: Path) -> int:
+    """Count the rows of spectra.parquet, from its footers alone."""
+    return sum(rows for _, rows in partition_files(path))
 
 
 def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
@@ -283,7 +247,7 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
     Parameters
     ----------
     path : Path
-        A spectra.parquet of this project, one file or a folder of parts.
+        One file or a folder of parts.
     rows : int
         Rows at a time.
 
@@ -293,66 +257,53 @@ def iterate_spectra(path: Path, rows: int = ROW_GROUP) -> Iterator[tuple[pd.Data
         All columns but the flux, and the flux.
     """
     build = read_about(path).get("build")
-    for share in split_evenly(partition_files(path), rows):
-        yield read_rows(share, build)
+    for chunk in split_evenly(partition_files(path), rows):
+        yield read_rows(chunk, build)
 
 
-def read_rows(pieces: Iterable[RowRange], build: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
+def read_rows(ranges: Iterable[RowRange], build: str | None = None) -> tuple[pd.DataFrame, np.ndarray]:
     """Read some rows of a spectra.parquet.
 
     Parameters
     ----------
-    pieces : iterable of Rows
-        As `split_evenly` makes them of `partition_files`.
+    ranges : iterable of RowRange
+        Made by `split_evenly` from `partition_files`.
     build : str, optional
-        That the rows must be of: a build at work may replace the table between two pieces.
+        The build that the rows must come from: another process may replace the table between two calls.
 
     Returns
     -------
     DataFrame, ndarray of float32 (n, grid.size)
         All columns but the flux, and the flux.
     """
-    read = []
-    for file, start, stop in pieces:
-        # Without pre_buffer=False pyarrow keeps what it has read until the file is closed; and its threads keep some:
-        # whoever wants several at work reads several shares.
+    tables = []
+    for file, start, stop in ranges:
+        # Without pre_buffer=False pyarrow keeps what it has read until the file is closed, and so do its threads.
         with parquet.reading(file), pq.ParquetFile(file, pre_buffer=False, **parquet.READING) as opened:
             grid = _checked_grid(file, opened.schema_arrow, build)
             ends = np.cumsum([opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)])
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             before = ends[first - 1] if first else 0
             rows = opened.read_row_groups(range(first, last + 1), use_threads=False).slice(start - before, stop - start)
-            rows.validate(full=True)  # text that is none would be found out later
+            rows.validate(full=True)  # invalid UTF-8 would be noticed much later
             for batch in rows.to_batches():
-                checks.spectra(file, batch)
-            read.append(rows)
-    table = pa.concat_tables(read).replace_schema_metadata(None)
+                schemas.check_spectra(file, batch)
+            tables.append(rows)
+    table = pa.concat_tables(tables).replace_schema_metadata(None)
     flux = table.column("flux").combine_chunks().flatten().to_numpy().reshape(-1, grid.size)
     return table.drop_columns(["flux"]).to_pandas(), flux
 
 
-def _checked_grid(file: Path, found: pa.Schema, build: str | None) -> Grid:
-    """The grid of a file of spectra, whose columns must be those of spectra.parquet, and its build the one named."""
-    about = _about(file, found)
-    checks.needed(file, about, ("grid",))
-    if build not in (None, about.get("build")):
-        raise TableError(
-            file, expected=f"the build {build[:8]} to the end", got="another one in its place", do="run this again"
-        )
+def _checked_grid(file: Path, schema: pa.Schema, build: str | None) -> Grid:
+    """Give the grid of a file of spectra, after a check of its columns and of the build it comes from."""
+    about = schemas.read_about(file, schema)
+    if build not in (None, about["build"]):
+        raise TableError(file, f"is no longer of build {build[:8]}: another build has replaced it; run this again")
+    schemas.require(file, about, ("grid",))
     grid = read_grid(about)
-    expected = spectra_schema(grid)
-    wrong = [
-        name
-        for name in expected.names
-        if found.names.count(name) != 1 or found.field(name).type != expected.field(name).type
-    ]
+    expected = schemas.spectra_schema(grid)
+    schemas.check_columns(file, schema.names, expected.names, "spectra.parquet")
+    wrong = [name for name in expected.names if schema.field(name).type != expected.field(name).type]
     if wrong:
-        raise TableError(
-            file, expected="the columns of spectra.parquet", got=f"wrong {', '.join(wrong)}", do="build it again"
-        )
+        raise TableError(file, f"has columns of other types than spectra.parquet: {', '.join(wrong)}; build it again")
     return grid
-
-
-def count_spectra(path: Path) -> int:
-    """Rows of spectra.parquet, from its footers alone."""
-    return sum(rows for _, rows in partition_files(path))

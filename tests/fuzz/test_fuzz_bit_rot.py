@@ -81,7 +81,7 @@ def test_files_of_earlier_versions_have_no_checksums_and_are_read(built, tmp_pat
     survey = Survey(shutil.copytree(built.folder, tmp_path / "survey"))
     for path in (survey.quasars, survey.spectra):
         path.write_bytes(unsealed(path.read_bytes()))
-        assert parquet.SEAL not in pq.read_schema(path).metadata
+        assert parquet.CHECKSUM not in pq.read_schema(path).metadata
     assert np.array_equal(dataset.load(survey).flux, whole.flux)
 
 

@@ -12,7 +12,7 @@ from mutations import Case
 from parquet_mutations import parquet_damage, unsealed
 
 from quasar_mass.core.survey import SPLITS, Survey
-from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables import dataset, schemas, survey_tables
 from quasar_mass.tables.build.pipeline import build
 
 
@@ -89,7 +89,7 @@ def test_damaged_rejects_are_read_as_they_are_or_refused(built, examples, tmp_pa
         found = watch.attempt("rejects.parquet", lambda: survey_tables.read_rejects(path))
         if found is not None:
             expected = held(path.read_bytes())
-            for name in survey_tables.REJECT_SCHEMA.names:
+            for name in schemas.REJECT_SCHEMA.names:
                 assert len(expected[name]) == len(found)
                 assert all(
                     one == other or found[name].isna()[row]

@@ -14,6 +14,7 @@ import pytest
 from quasar_mass.core.errors import ModelError
 from quasar_mass.network import backend
 from quasar_mass.network.keras_io import model_file
+from quasar_mass.network.keras_io.model_checks import shapes
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -300,3 +301,11 @@ def test_a_description_with_wrong_types_is_refused(path, change):
     with h5py.File(path, "r+") as file:
         file.attrs["quasar_mass"] = json.dumps(ABOUT | change)
     _refuses(path, f"its description has.*({next(iter(change))}|step|redshift)")
+
+
+def test_calibration_arrays_that_do_not_fit_together_are_refused(tmp_path):
+    arrays = {"a": np.zeros((2, 3)), "b": np.zeros(3), "c": np.array([np.nan, 1.0])}
+    shapes(tmp_path, arrays, {"a": "k d", "b": "d", "c": "2"}, unknown=("c",))
+    for wrong in ({"a": "k d", "b": "k"}, {"a": "d"}, {"c": "2"}, {"b": "4"}):
+        with pytest.raises(ModelError):
+            shapes(tmp_path, arrays, wrong)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
@@ -71,3 +73,16 @@ def test_a_damaged_spec_file_stays_a_spec_file_whatever_its_name(tmp_path):
     path.write_bytes(b"SIMPLE and nothing else")
     (one,), _ = gather([path], SURVEY)
     assert one.file == path
+
+
+def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):
+    (tmp_path / "list.csv").write_text("EPOCH,Z,OBJECT\n7666-57339-0121,1.6,\n7666-57339-0122,1.6,\n")
+    requests, _ = gather([tmp_path / "list.csv"], SURVEY)
+    assert [request.name for request in requests] == ["", ""]
+
+
+def test_text_that_is_not_utf8_is_a_damaged_table(tmp_path):
+    no_text = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xb6x"] * 2).buffers())
+    pq.write_table(pa.table({"EPOCH": no_text, "Z": pa.array([1.6] * 2)}), tmp_path / "list.parquet")
+    with pytest.raises(FileError, match=r"list\.parquet"):
+        gather([tmp_path / "list.parquet"], SURVEY)

@@ -133,7 +133,7 @@ def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_pat
 def test_a_table_with_an_object_twice_is_refused(survey, copy):
     table = pq.read_table(copy.quasars)
     pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), copy.quasars)
-    with pytest.raises(TableError, match="expected one row per object"):
+    with pytest.raises(TableError, match="more than one row for object"):
         read_quasars(copy.quasars)
 
 

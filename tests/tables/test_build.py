@@ -7,7 +7,7 @@ import pytest
 from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra.read import read as read_spectrum
-from quasar_mass.spectra.rest_frame import prepare, to_rest_frame
+from quasar_mass.spectra.rest_frame import to_rest_frame
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import pipeline as module
 from quasar_mass.tables.build import regrid
@@ -181,23 +181,7 @@ def test_all_files_missing_is_one_error_and_no_table(tiny_survey):
     assert sorted(path.name for path in tiny_survey.quasars.parent.iterdir()) == ["DR16Q_v4.fits"]
 
 
-def test_an_error_on_the_way_leaves_nothing_behind(tiny_survey, monkeypatch):
-    calls = []
-
-    def broken(*arguments, **options):
-        calls.append(arguments)
-        if len(calls) == 7:
-            raise RuntimeError("a bug")
-        return prepare(*arguments, **options)
-
-    monkeypatch.setattr(regrid, "prepare", broken)
-    monkeypatch.setattr(module, "_CHUNK", 2)
-    with pytest.raises(RuntimeError, match="a bug"):
-        run(tiny_survey)
-    assert [path.name for path in tiny_survey.quasars.parent.iterdir()] == ["DR16Q_v4.fits"]
-
-
-def test_an_error_on_the_way_keeps_the_tables_of_before(tiny_survey, monkeypatch):
+def test_an_error_on_the_way_keeps_the_old_tables(tiny_survey, monkeypatch):
     run(tiny_survey)
     before = {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()}
     monkeypatch.setattr(regrid, "prepare", lambda *_, **__: 1 / 0)
@@ -206,7 +190,7 @@ def test_an_error_on_the_way_keeps_the_tables_of_before(tiny_survey, monkeypatch
     assert {path.name: path.read_bytes() for path in tiny_survey.quasars.parent.iterdir()} == before
 
 
-def test_missing_catalogue_is_said_before_anything_is_made(tiny_survey):
+def test_a_missing_catalogue_is_an_error_before_anything_is_made(tiny_survey):
     tiny_survey.dr16q.unlink()
     with pytest.raises(FileError, match=r"DR16Q_v4\.fits"):
         run(tiny_survey)
@@ -221,25 +205,25 @@ def test_simulated_survey_says_so_in_its_tables(tiny_survey):
     assert about["survey"]["seed"] == 3
 
 
-@pytest.mark.parametrize("card", ["", "{}", "[]", '{"kind": "other"}', "{"])
-def test_damaged_card_never_passes_for_the_sky(tiny_survey, card):
+@pytest.mark.parametrize("card", ["", "[]", '{"kind": "other"}', "[" * 100_000])
+def test_a_survey_with_a_damaged_card_is_never_taken_for_real_data(tiny_survey, card):
     tiny_survey.card.write_text(card)
     with pytest.raises(FileError, match=r"survey\.json"):
         run(tiny_survey)
     assert not tiny_survey.spectra.exists()
 
 
-@pytest.mark.parametrize("step", [0.0, -1e-4, 1.0, float("nan")])
+@pytest.mark.parametrize("step", [0.0, -1e-4, float("nan")])
 def test_senseless_step_is_refused(tiny_survey, step):
     with pytest.raises(SurveyError, match="grid step"):
         build(tiny_survey, step=step, quiet=True)
 
 
-def test_a_simulated_spectrum_in_a_survey_of_the_sky_ends_the_build(tiny_survey, make):
+def test_a_simulated_spectrum_among_real_data_ends_the_build(tiny_survey, make):
     spectrum = make.tiny[2][0]
     path = make.spec_path(tiny_survey.folder, spectrum)
     make.spec(path, spectrum=spectrum, z=make.tiny_redshift[2], simulated=True)
-    with pytest.raises(SurveyError, match="is a simulated spectrum"):
+    with pytest.raises(SurveyError, match="simulated"):
         run(tiny_survey)
     tiny_survey.card.write_text('{"kind": "simulated"}')
     assert run(tiny_survey).spectra == 18
@@ -265,7 +249,7 @@ def test_tables_of_two_builds_are_refused_by_all_who_read_both_and_mended(tiny_s
         lambda: calibrate.calibrate(None, tiny_survey),
         lambda: explain_files._from_table(tiny_survey.spectra, tiny_survey, None, 5),
     ):
-        with pytest.raises(TableError, match=r"spectra\.parquet: expected the same build as quasars\.parquet"):
+        with pytest.raises(TableError, match=r"spectra\.parquet: is not of the same build as quasars\.parquet"):
             read_both()
     assert get_Chen_data.main(["status", "--survey", str(tiny_survey.folder)]) == 0
     assert "next: python get_Chen_data.py build" in capsys.readouterr().out
@@ -275,6 +259,6 @@ def test_tables_of_two_builds_are_refused_by_all_who_read_both_and_mended(tiny_s
 
 def test_a_simulation_that_was_cut_short_is_not_built(tiny_survey):
     tiny_survey.card.write_text('{"kind": "simulated", "complete": false, "objects": 12, "seed": 3}')
-    with pytest.raises(SurveyError, match=r"got one that was interrupted; run: .* --objects 12 --seed 3"):
+    with pytest.raises(SurveyError, match=r"a simulation that was interrupted; run: .* --objects 12 --seed 3"):
         run(tiny_survey)
     assert not tiny_survey.spectra.exists()

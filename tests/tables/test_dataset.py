@@ -144,7 +144,7 @@ def test_tables_of_two_builds_are_not_mixed(built):
     old = built.quasars.read_bytes()
     build(built, step=2e-3, quiet=True)
     built.quasars.write_bytes(old)
-    with pytest.raises(TableError, match=r"expected the same build as quasars\.parquet"):
+    with pytest.raises(TableError, match=r"is not of the same build as quasars\.parquet"):
         dataset.load(built)
 
 
@@ -163,13 +163,13 @@ def rewrite(survey, change):
 def test_flux_that_is_not_finite_is_refused_by_name(built, value):
     rewrite(built, lambda batch: batch["flux"].__setitem__((3, 100), value))
     epoch = next(survey_tables.iterate_spectra(built.spectra))[0]["EPOCH"].iloc[3]
-    with pytest.raises(TableError, match=f"{epoch}: expected finite flux"):
+    with pytest.raises(TableError, match=f"{epoch}: has a flux that is not finite"):
         dataset.load(built)
 
 
 def test_spectra_of_unknown_objects_are_refused(built):
     rewrite(built, lambda batch: batch["OBJECT"].__setitem__(3, "nobody"))
-    with pytest.raises(TableError, match="got nobody"):
+    with pytest.raises(TableError, match="holds object nobody"):
         dataset.load(built)
 
 

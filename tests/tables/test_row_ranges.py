@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasar_mass.tables.row_ranges import split_evenly
+from quasar_mass.tables.parquet import split_evenly
 
 
 @given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 20))

@@ -1,9 +1,9 @@
-"""spectra.parquet as a folder of parts, written by many processes at once: what a build on a cluster leaves.
+"""spectra.parquet as a folder of parts, written by the workers of a cluster.
 
-Two rounds, for only after the first is it known how many spectra there are, and what the metadata have to say of them:
-each worker keeps the spectra it has placed on the grid as they are, in a file of its own; then each writes one part of
-the rows laid end to end. So a part holds the same rows, and has the same bytes, whoever wrote it and however the work
-was cut up, and its row groups are those of the single file.
+The parts are written in two rounds, because the number of spectra and the description of the table are known only after
+the first: each worker saves the spectra it has put on the grid in a file of its own; then each writes one part of the
+rows laid end to end. So a part has the same bytes whoever wrote it and however the work was divided, and its row groups
+are those of the single file.
 """
 
 import contextlib
@@ -19,39 +19,33 @@ from quasar_mass.core.files import PARTIAL, progress
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.tables import survey_tables
-from quasar_mass.tables.row_ranges import RowRange, split_evenly
+from quasar_mass.tables.parquet import RowRange, split_evenly
 
 PART_ROWS = 8 * survey_tables.ROW_GROUP  # spectra per part: 100 MB, and little more in the memory of its writer
-_KEPT = "kept"  # the folder of what the workers keep between the rounds
+_BATCHES = "batches"  # the folder of the batches that the workers save in the first round
 
 
-def prepare(folder: Path) -> Path:
-    """Make, in the folder that is to become spectra.parquet, the one for what is kept between the rounds."""
-    between = folder / _KEPT
-    between.mkdir()
-    return between
+def batch_files(folder: Path, number: int) -> list[Path]:
+    """Create the folder of the batches in the one that is to become spectra.parquet, and give names for them."""
+    (folder / _BATCHES).mkdir()
+    return [folder / _BATCHES / f"{n:06d}.arrow" for n in range(number)]
 
 
-def kept(between: Path, number: int) -> Path:
-    """Where a batch is kept."""
-    return between / f"{number:06d}.arrow"
-
-
-def keep(file: Path, batch: dict, grid: Grid) -> tuple[Path, int]:
-    """Keep a batch of spectra until its part is written; what a worker does in the first round.
+def save_batch(file: Path, batch: dict, grid: Grid) -> tuple[Path, int]:
+    """Save a batch of spectra until its part is written; a worker's task in the first round.
 
     Parameters
     ----------
     file : Path
-        As `kept` names it.
+        One of `batch_files`.
     batch : dict
-        As of `survey_tables.spectra_table`.
+        As in `survey_tables.spectra_table`.
     grid : Grid
 
     Returns
     -------
     Path, int
-        Where it is, and how many rows it has.
+        The file and its number of rows.
     """
     table = survey_tables.spectra_table(batch, grid)
     with _inside(file) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as to:
@@ -61,7 +55,7 @@ def keep(file: Path, batch: dict, grid: Grid) -> tuple[Path, int]:
 
 def write(
     folder: Path,
-    kept: list[tuple[Path, int]],
+    batches: list[tuple[Path, int]],
     grid: Grid,
     about: dict,
     jobs: int | str,
@@ -69,19 +63,19 @@ def write(
     *,
     quiet: bool = False,
 ) -> int:
-    """Write the parts of all that was kept, and remove it; the second round.
+    """Write the parts from the batches, and remove these; the second round.
 
     Parameters
     ----------
     folder : Path
         The folder that is to become spectra.parquet.
-    kept : list of (Path, int)
-        As `keep` gave them, in order.
+    batches : list of (Path, int)
+        The results of `save_batch`, in order.
     grid : Grid
     about : dict
-        The metadata of the table; every part has them.
+        The table's description; every part has it.
     jobs, needs
-        As of `ordered_map`.
+        As in `ordered_map`.
     quiet : bool
         No progress bar.
 
@@ -93,31 +87,31 @@ def write(
     Raises
     ------
     ClusterError
-        As of `ordered_map`, and if a part that a worker has written is not here.
+        As in `ordered_map`, and if this machine does not see a part that a worker has written.
     """
     tasks = [
-        (folder / f"part-{n:05d}.parquet", share, grid, about) for n, share in enumerate(split_evenly(kept, PART_ROWS))
+        (folder / f"part-{n:05d}.parquet", ranges, grid, about)
+        for n, ranges in enumerate(split_evenly(batches, PART_ROWS))
     ]
-    total, sizes = sum(rows for _, rows in kept), ordered_map(_write_part, tasks, jobs, needs)
+    total, sizes = sum(rows for _, rows in batches), ordered_map(_write_part, tasks, jobs, needs)
     with progress(None, total=total, what="parts", unit="spectra", quiet=quiet) as bar:
-        for (part, share, *_), size in zip(tasks, sizes, strict=True):
+        for (part, ranges, *_), size in zip(tasks, sizes, strict=True):
             if not part.is_file() or part.stat().st_size != size:
                 raise ClusterError(
                     part,
-                    expected=f"the {size:,} bytes that a worker wrote",
-                    got=f"{part.stat().st_size:,}" if part.is_file() else "no such file",
-                    do="put the survey on a disk that this machine and all workers share under one name",
+                    f"a worker wrote its {size:,} bytes, but they are not here; put the survey on a disk that this "
+                    "machine and all workers share under one name",
                 )
-            bar.update(sum(rows.stop - rows.start for rows in share))
-    shutil.rmtree(folder / _KEPT)
+            bar.update(sum(rows.stop - rows.start for rows in ranges))
+    shutil.rmtree(folder / _BATCHES)
     return total
 
 
-def _write_part(part: Path, share: list[RowRange], grid: Grid, about: dict) -> int:
-    """Write one part; gives its bytes."""
+def _write_part(part: Path, ranges: list[RowRange], grid: Grid, about: dict) -> int:
+    """Write one part, and give its size in bytes."""
 
     def batches() -> Iterator[pa.Table]:
-        for file, start, stop in share:
+        for file, start, stop in ranges:
             with pa.OSFile(str(file)) as source:
                 yield pa.ipc.open_file(source).read_all().slice(start, stop - start)
 
@@ -128,10 +122,10 @@ def _write_part(part: Path, share: list[RowRange], grid: Grid, about: dict) -> i
 
 @contextlib.contextmanager
 def _inside(file: Path) -> Iterator[Path]:
-    """Do as `files.atomic_write`, but in a folder that must be there.
+    """Write whole or not at all as `files.atomic_write`, but only into a folder that exists.
 
-    It is gone for a worker that has not heard yet that all is over. One that is killed leaves its temporary file to
-    the one that does its share again.
+    The folder is gone for a worker that goes on after the build has failed. The temporary file of a killed worker is
+    replaced by the worker that repeats its task.
     """
     temporary = file.with_name(f".{file.stem}{PARTIAL}{file.suffix}")
     yield temporary

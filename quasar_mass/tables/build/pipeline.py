@@ -1,4 +1,4 @@
-"""Catalogues and spectrum files to the two Parquet tables: streamed, parallel, with a row for all that is rejected."""
+"""From the catalogues and the spectrum files to the tables of a survey, streamed and in parallel."""
 
 import hashlib
 import json
@@ -18,27 +18,27 @@ from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map
 from quasar_mass.core.survey import SPLIT_SEED, STEP, Grid, Survey
 from quasar_mass.spectra.extinction import extinction_curve
 from quasar_mass.spectra.rest_frame import luminosity_distance
-from quasar_mass.tables import survey_tables
+from quasar_mass.tables import schemas, survey_tables
 from quasar_mass.tables.build import partitions, regrid
 from quasar_mass.tables.build.regrid import Selected
-from quasar_mass.tables.build.selection import select
+from quasar_mass.tables.build.selection import Selection, select
 from quasar_mass.tables.catalogs import read_chen
 from quasar_mass.tables.dataset import split_objects
 
-_CHUNK = 128  # spectra per task: long enough to pay for the hand-over, short enough for a smooth bar
-_CLUSTER_CHUNK = 1024  # on a cluster, where a task leaves a file of 15 MB for the parts
+_CHUNK = 128  # spectra per task: enough to outweigh the transfer, few enough for a smooth progress bar
+_CLUSTER_CHUNK = 1024  # on a cluster, where each task saves a file of 15 MB
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a build did.
+    """Result of a build.
 
     Attributes
     ----------
     cuts : list of dict
-        ``{"cut", "objects"}`` and, once spectra are counted, ``"spectra"``.
+        ``{"cut", "objects"}`` and, where spectra are counted, ``"spectra"``.
     spectra, objects : int
-        In the tables.
+        Numbers in the tables.
     rejects : dict
         Reason to number of spectra.
     """
@@ -55,17 +55,20 @@ def build(
 ) -> Report:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
+    Every selected spectrum is either in spectra.parquet or listed in rejects.parquet with its reason.
+
     Parameters
     ----------
     survey : Survey
-        Its two catalogues and its spectrum files must be there; a spectrum that is not becomes a row of the rejects.
+        Needs its two catalogues and its spectrum files.
     step : float
         Grid step in dex.
     jobs : int or str
-        Processes, or the address of a Dask scheduler whose workers see the survey's folder. The tables are the same
-        bytes for any number; on a cluster spectra.parquet is a folder of parts, with the same rows in the same order.
+        Number of processes, or the address of a Dask scheduler whose workers see the survey's folder. The tables are
+        the same bytes for any number; on a cluster spectra.parquet is a folder of parts with the same rows in the same
+        order.
     extinction : bool
-        Correct for Galactic extinction; False leaves it out, as the reference does.
+        Correct for Galactic extinction; the reference does not.
     quiet : bool
         No progress bar.
 
@@ -76,105 +79,116 @@ def build(
     Raises
     ------
     FileError, TableError, SurveyError
-        If a catalogue cannot be used, no spectrum is left, or a simulated one lies in a survey of the sky.
+        If a catalogue cannot be used, no spectrum is left, or a simulated one is among real data.
     LockError
         If another process writes in the survey.
     ClusterError
-        As of `ordered_map`, and if a worker does not see a spectrum that is there.
+        As in `ordered_map`, and if a worker does not see a spectrum that exists.
     """
     grid = Grid(step)
     survey_about = survey.about()
     if survey_about.get("complete") is False:
         raise SurveyError(
             survey.folder,
-            expected="a complete simulation",
-            got="one that was interrupted",
-            do=f'run: python get_Chen_data.py simulate --survey "{survey.folder}" with its --objects '
-            f"{survey_about.get('objects')} --seed {survey_about.get('seed')}",
+            f'is a simulation that was interrupted; run: python get_Chen_data.py simulate --survey "{survey.folder}" '
+            f"--objects {survey_about.get('objects')} --seed {survey_about.get('seed')}",
         )
     selection = select(read_chen(survey.chen), survey.dr16q)
-    todo, quasars = selection.epochs, selection.quasars
-    redshift = quasars["Z"].loc[todo["OBJECT"]].to_numpy()
-    ebv = quasars["EBV"].loc[todo["OBJECT"]].to_numpy() if extinction else np.full(len(todo), np.nan)
-    spectra = [
-        Selected(*row)
-        for row in zip(
-            *(todo[name].tolist() for name in ("OBJECT", "EPOCH", "plate", "mjd", "fiberid", "LABEL_EPOCH")),
-            redshift.tolist(),
-            ebv.tolist(),
-            luminosity_distance(redshift).tolist(),
-            strict=True,
-        )
-    ]
-
-    cuts = [*selection.cuts, {"cut": "all spectra of these objects", "objects": len(quasars), "spectra": len(todo)}]
+    quasars, n_selected = selection.quasars, len(selection.epochs)
+    cut = {"cut": "all spectra of these objects", "objects": len(quasars), "spectra": n_selected}
     about = {
         "format": 1,
         "kind": survey_about["kind"],
         "survey": survey_about,
-        "grid": survey_tables.describe_grid(grid),
-        "flux_unit": survey_tables.FLUX_UNIT,
+        "grid": schemas.describe_grid(grid),
+        "flux_unit": schemas.FLUX_UNIT,
         "cosmology": "Planck15 (astropy)",
         "extinction_corrected": extinction,
         "version": __version__,
         "inputs": {path.name: sha256(path) for path in (survey.chen, survey.dr16q)},
         "split_seed": SPLIT_SEED,
+        "cuts": [*selection.cuts, cut],
     }
-    rejects: list[dict] = []
-    spectra_per_object: Counter = Counter()
-
-    everywhere = Survey(survey.folder.absolute())  # processes elsewhere have a current folder of their own
-    needs = (everywhere.chen, everywhere.dr16q, everywhere.card)
-
-    def placed(size: int, keep: Path | None = None) -> Iterator:
-        """Batches of spectra, in order; or, with a folder for them, where the workers have kept them."""
-        curve = extinction_curve()
-        chunks = [spectra[start : start + size] for start in range(0, len(spectra), size)]
-        tasks = [(everywhere, chunk, grid, curve, keep and partitions.kept(keep, n)) for n, chunk in enumerate(chunks)]
-        made = ordered_map(regrid.regrid, tasks, jobs, needs)
-        with progress(None, total=len(spectra), what="spectra to the grid", unit="spectra", quiet=quiet) as bar:
-            for chunk, (objects, batch, refused) in zip(chunks, made, strict=True):
-                for row in refused:
-                    if is_cluster(jobs) and row["REASON"] == "missing file":
-                        check_missing(everywhere.spectrum(*map(int, row["EPOCH"].split("-"))))
-                rejects.extend(refused)
-                spectra_per_object.update(objects)
-                bar.update(len(chunk))
-                yield batch
+    work = _Regridding(survey, _spectra(selection, extinction), grid, jobs, quiet)
 
     def finish() -> dict:
-        kept = len(spectra_per_object)
-        if not kept:
-            raise SurveyError(
-                survey.folder / "spectra",
-                expected=f"at least one usable spectrum of {len(todo):,}",
-                got=", ".join(f"{n:,} with '{why}'" for why, n in Counter(r["REASON"] for r in rejects).most_common()),
-                do="run: python get_Chen_data.py fetch spectra",
-            )
-        cut = {"cut": "read, and covering the window", "objects": kept, "spectra": spectra_per_object.total()}
-        cuts.append(cut)
-        about["rejects"] = dict(sorted(Counter(row["REASON"] for row in rejects).items()))
-        about["build"] = build_digest(about, spectra_per_object)
+        work.describe(about)
         return about
 
-    about["cuts"] = cuts
     with atomic_group() as place:
         if is_cluster(jobs):
-            with place(everywhere.spectra, folder=True) as folder:
-                kept = list(placed(_CLUSTER_CHUNK, partitions.prepare(folder)))
-                n_spectra = partitions.write(folder, kept, grid, finish(), jobs, needs, quiet=quiet)
+            with place(work.survey.spectra, folder=True) as folder:
+                batches = list(work.batches(_CLUSTER_CHUNK, folder))
+                n_spectra = partitions.write(folder, batches, grid, finish(), jobs, work.needs, quiet=quiet)
         else:
-            n_spectra = survey_tables.write_spectra(survey.spectra, placed(_CHUNK), grid, finish, place)
-
-        quasars = quasars.assign(N_EPOCHS=pd.Series(spectra_per_object, dtype=np.int64))
+            n_spectra = survey_tables.write_spectra(survey.spectra, work.batches(_CHUNK), grid, finish, place)
+        quasars = quasars.assign(N_EPOCHS=pd.Series(work.spectra_per_object, dtype=np.int64))
         quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
         quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"], quasars=quasars["QUASAR"])
         survey_tables.write_quasars(survey.quasars, quasars, about, place)
-        survey_tables.write_rejects(survey.rejects, rejects, about, place)
-    return Report(cuts, n_spectra, len(quasars), about["rejects"])
+        survey_tables.write_rejects(survey.rejects, work.rejects, about, place)
+    return Report(about["cuts"], n_spectra, len(quasars), about["rejects"])
 
 
-def build_digest(about: dict, spectra_per_object: dict) -> str:
-    """Name of a build: the same for the two tables that belong together, another one for any other input."""
-    text = json.dumps([about, sorted(spectra_per_object.items())], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _spectra(selection: Selection, extinction: bool) -> list[Selected]:
+    """Give the selected spectra with what the catalogues say of their objects."""
+    epochs, objects = selection.epochs, selection.quasars.loc[selection.epochs["OBJECT"]]
+    redshift = objects["Z"].to_numpy()
+    ebv = objects["EBV"].to_numpy() if extinction else np.full(len(epochs), np.nan)
+    columns = [epochs[name].tolist() for name in ("OBJECT", "EPOCH", "plate", "mjd", "fiberid", "LABEL_EPOCH")]
+    columns += [redshift.tolist(), ebv.tolist(), luminosity_distance(redshift).tolist()]
+    return [Selected(*row) for row in zip(*columns, strict=True)]
+
+
+class _Regridding:
+    """The selected spectra on their way to the grid, and the count of those that arrived.
+
+    Attributes
+    ----------
+    rejects : list of dict
+        Rows of rejects.parquet.
+    spectra_per_object : Counter
+        Of the spectra on the grid.
+    """
+
+    def __init__(self, survey: Survey, spectra: list[Selected], grid: Grid, jobs: int | str, quiet: bool) -> None:
+        self.survey = Survey(survey.folder.absolute())  # workers have another current folder
+        self.needs = (self.survey.chen, self.survey.dr16q, self.survey.card)
+        self._spectra, self._grid, self._jobs, self._quiet = spectra, grid, jobs, quiet
+        self.rejects: list[dict] = []
+        self.spectra_per_object: Counter = Counter()
+
+    def batches(self, size: int, folder: Path | None = None) -> Iterator:
+        """Give batches of spectra on the grid, in order; with a folder, where the workers have saved them."""
+        curve = extinction_curve()
+        chunks = [self._spectra[start : start + size] for start in range(0, len(self._spectra), size)]
+        files = partitions.batch_files(folder, len(chunks)) if folder else [None] * len(chunks)
+        tasks = [(self.survey, chunk, self._grid, curve, file) for chunk, file in zip(chunks, files, strict=True)]
+        results = ordered_map(regrid.regrid, tasks, self._jobs, self.needs)
+        total = len(self._spectra)
+        with progress(None, total=total, what="spectra to the grid", unit="spectra", quiet=self._quiet) as bar:
+            for chunk, (objects, batch, rejects) in zip(chunks, results, strict=True):
+                for row in rejects:
+                    if is_cluster(self._jobs) and row["REASON"] == "missing file":
+                        check_missing(self.survey.spectrum(*map(int, row["EPOCH"].split("-"))))
+                self.rejects += rejects
+                self.spectra_per_object.update(objects)
+                bar.update(len(chunk))
+                yield batch
+
+    def describe(self, about: dict) -> None:
+        """Add to the tables' description what became of the spectra, and a name for the build."""
+        reasons = Counter(row["REASON"] for row in self.rejects)
+        if not self.spectra_per_object:
+            listed = ", ".join(f"{number:,} with '{reason}'" for reason, number in reasons.most_common())
+            raise SurveyError(
+                self.survey.folder / "spectra",
+                f"has no usable spectrum of {len(self._spectra):,} ({listed}); "
+                "run: python get_Chen_data.py fetch spectra",
+            )
+        counts = {"objects": len(self.spectra_per_object), "spectra": self.spectra_per_object.total()}
+        about["cuts"].append({"cut": "read, and covering the window", **counts})
+        about["rejects"] = dict(sorted(reasons.items()))
+        # the same for the two tables that belong together, and another one for any other input
+        text = json.dumps([about, sorted(self.spectra_per_object.items())], sort_keys=True)
+        about["build"] = hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Spectrum files to rows of the table: the work of a worker process, which imports little so as to start at once."""
+"""From spectrum files to rows of spectra.parquet: the task of a worker process, which imports little to start fast."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _COLUMNS = ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "SN", "N_BAD", "EBV", "RUN2D"
 
 
 class Selected(NamedTuple):
-    """A spectrum of the selection, and what the catalogues say of its object.
+    """A selected spectrum, and what the catalogues say of its object.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ def regrid(
         )
     batch = {name: [row[name] for row in rows] for name in _COLUMNS} | {"flux": flux[: len(rows)]}
     if keep:
-        from quasar_mass.tables.build import partitions  # not at the top: local processes need none of it
+        from quasar_mass.tables.build import partitions  # not at the top: local processes do not need it
 
-        return batch["OBJECT"], partitions.keep(keep, batch, grid), rejects
+        return batch["OBJECT"], partitions.save_batch(keep, batch, grid), rejects
     return batch["OBJECT"], batch, rejects

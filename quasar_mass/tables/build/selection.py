@@ -1,4 +1,4 @@
-"""The join of the two catalogues and the selection: one commented cut per line, with the count left after each."""
+"""The join of the two catalogues and the selection: one commented cut per line, and the count after each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ class Selection:
     ----------
     quasars : DataFrame
         One row per object, sorted by its index OBJECT: the columns of quasars.parquet but N_EPOCHS and SPLIT, and
-        QUASAR, a name that objects share which are one quasar (`duplicates`): its own, but for very few.
+        QUASAR, a name shared by objects that are one quasar (`duplicates`).
     epochs : DataFrame
-        One row per spectrum of them, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
+        One row per spectrum of these objects, sorted: OBJECT, EPOCH, plate, mjd, fiberid, LABEL_EPOCH (bool).
     cuts : list of dict
-        ``{"cut": what was asked for, "objects": how many are left}`` in the order of the cuts.
+        ``{"cut": its condition, "objects": how many are left}`` in the order of the cuts.
     """
 
     quasars: pd.DataFrame
@@ -33,12 +33,12 @@ class Selection:
 
 
 def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
-    """Join the two catalogues and apply the selection of the published run, without its faults.
+    """Join the two catalogues and apply the selection of the published run, with its faults corrected.
 
     Parameters
     ----------
     chen : DataFrame
-        From `catalogs.read_chen`.
+        Of `catalogs.read_chen`.
     dr16q : Path
         The DR16Q catalogue.
 
@@ -57,17 +57,13 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
         kept = table[np.asarray(mask)]
         cuts.append({"cut": cut, "objects": len(kept)})
         if kept.empty:
-            raise TableError(
-                "the selection",
-                expected=f"objects left after the cut '{cut}'",
-                got=f"none of {len(table):,}",
-                do="check that both catalogues are of the same survey",
-            )
+            left = f"none of {len(table):,} objects is left after the cut '{cut}'"
+            raise TableError("the selection", f"{left}; check that both catalogues belong to the same survey")
         return kept
 
     table = chen.assign(key=spectrum_key(chen["Plate"], chen["MJD"], chen["Fiber"]))
     table = keep(table, np.ones(len(table), bool), "rows of the Chen+ 2019 table")
-    # a row that names the same spectrum again adds nothing; the first one counts
+    # of several rows for one spectrum the first one counts
     table = keep(table, ~table.duplicated("key"), "one row per spectrum")
     # the label: a mass from at least one line (0 = not measured)
     measured = (table[list(LABEL_COLUMNS)] > 0).to_numpy()
@@ -77,15 +73,15 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     epochs = catalogue.epochs
     epochs["key"] = spectrum_key(epochs["plate"], epochs["mjd"], epochs["fiberid"])
     objects = catalogue.objects
-    sky = group_duplicates(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
-    # a spectrum two objects claim stays with the first, or it could join two splits
+    quasar = group_duplicates(objects["RA"], objects["DEC"], epochs["row"], epochs["key"])
+    # a spectrum of two objects stays with the first, or it could be in two splits
     epochs = epochs.drop_duplicates("key")
     owner = epochs.set_index("key")["row"]
     table = keep(table, table["key"].isin(owner.index), "spectrum among the DR16Q primary and duplicate spectra")
     table = table.assign(row=owner.loc[table["key"]].to_numpy())
     # two measured spectra of one object: the table's first one is its label
     table = keep(table, ~table.duplicated("row"), "one label per DR16Q object")
-    table = table.set_index("row").join(objects.assign(sky=sky).drop(columns=["PLATE", "MJD", "FIBERID"]))
+    table = table.set_index("row").join(objects.assign(quasar=quasar).drop(columns=["PLATE", "MJD", "FIBERID"]))
     # the pipeline had no doubt about its redshift
     table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
     # C IV to Mg II in the spectrograph's range
@@ -99,28 +95,22 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
 
 
 def _tables(table: pd.DataFrame, epochs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the selected rows the tables' columns and order."""
+    """Give the selected objects and their spectra the columns and the order of the tables."""
     masses = table[list(LABEL_COLUMNS)].fillna(0.0)
     first = (masses > 0).to_numpy().argmax(axis=1)
     quasars = pd.DataFrame({"OBJECT": table["SDSS_NAME"], "ZVI": table["ZVI"]})
     quasars[list(LABEL_COLUMNS)] = masses
     quasars["LMBH"] = masses.to_numpy()[np.arange(len(table)), first]
     quasars["LABEL_LINE"] = np.array(LABEL_LINES)[first]
-    quasars["QUASAR"] = table.groupby("sky")["SDSS_NAME"].transform("min")
+    quasars["QUASAR"] = table.groupby("quasar")["SDSS_NAME"].transform("min")
     named = zip(table["Plate"], table["MJD"], table["Fiber"], strict=True)
     quasars["CHEN EPOCH"] = [format_spec_id(*map(int, parts)) for parts in named]
     for column in ("Z", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):
         quasars[column] = table[column].astype(np.float64)
-    # DR16Q's names are unique; should they not be, later steps must still not mix two objects
-    repeated = quasars["OBJECT"].duplicated(keep=False)
+    # DR16Q's names are unique; if they were not, later steps would mix two objects
+    repeated = quasars["OBJECT"].duplicated()
     if repeated.any():
-        name = quasars.loc[repeated, "OBJECT"].iloc[0]
-        raise TableError(
-            "DR16Q",
-            expected="one row per SDSS_NAME",
-            got=f"{name} {int((quasars['OBJECT'] == name).sum())} times",
-            do=FETCH,
-        )
+        raise TableError("DR16Q", f"has SDSS_NAME {quasars.loc[repeated, 'OBJECT'].iloc[0]} more than once; {FETCH}")
     epochs = epochs[epochs["row"].isin(quasars.index)].copy()
     epochs["OBJECT"] = quasars["OBJECT"].loc[epochs["row"]].to_numpy()
     named = zip(epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)

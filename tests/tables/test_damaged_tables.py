@@ -1,0 +1,101 @@
+"""Damaged tables that were once a traceback, a hang or a wrong number."""
+
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.tables import dataset, survey_tables
+from quasar_mass.tables.build.pipeline import build
+
+
+@pytest.fixture
+def built(tiny_survey):
+    build(tiny_survey, step=1e-2, quiet=True)
+    return tiny_survey
+
+
+def change_table(path, change):
+    table = pq.read_table(path)
+    pq.write_table(change(table), path)
+
+
+def test_an_object_twice_gives_no_spectrum_the_label_of_another(built):
+    """A join doubled the rows of its spectra, and all rows after them got the label of the one before."""
+    change_table(built.quasars, lambda table: pa.concat_tables([table, table.slice(0, 1)]))
+    with pytest.raises(TableError, match="has more than one row for object"):
+        dataset.load(built)
+
+
+@pytest.mark.parametrize("name", ["LMBH", "Z", "N_EPOCHS", "SPLIT"])
+def test_objects_without_a_label_or_a_split_are_refused(built, name):
+    def without(table):
+        values = table.column(name).to_pylist()
+        values[2] = {"N_EPOCHS": 0, "SPLIT": "none"}.get(name, float("nan"))
+        return table.set_column(table.column_names.index(name), name, pa.array(values, table.schema.field(name).type))
+
+    change_table(built.quasars, without)
+    with pytest.raises(TableError, match=f"has no usable {name}"):
+        dataset.load(built)
+
+
+@pytest.mark.parametrize("name", ["EPOCH", "Z", "flux"])
+def test_spectra_that_lack_something_are_refused(built, name):
+    def without(table):
+        number, values = table.column_names.index(name), table.column(name).to_pylist()
+        values[3] = None
+        return table.set_column(number, name, pa.array(values, table.schema.field(name).type))
+
+    try:
+        change_table(built.spectra, without)
+    except pa.ArrowNotImplementedError as error:  # a list of a fixed size that is missing: pyarrow 21
+        pytest.skip(f"this pyarrow cannot write such a table: {error}")
+    with pytest.raises(TableError, match=rf"has rows without {name}|without a flux"):
+        list(survey_tables.iterate_spectra(built.spectra))
+
+
+def test_a_spectrum_twice_is_refused(built):
+    change_table(built.spectra, lambda table: pa.concat_tables([table, table.slice(4, 1)]))
+    with pytest.raises(TableError, match=r"holds spectrum .* twice"):
+        dataset.load(built)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("grid", None), ("grid", {"step": "1e-3"}), ("grid", {"step": 1e-2, "start": 3.2}), ("kind", "both"),
+     ("flux_unit", "Jy"), ("cosmology", 3), ("extinction_corrected", "yes")],
+)  # fmt: skip
+def test_descriptions_that_no_table_has_are_refused(built, name, value):
+    def describe(table):
+        about = json.loads(table.schema.metadata[b"quasar_mass"]) | {name: value}
+        return table.replace_schema_metadata({b"quasar_mass": json.dumps(about).encode()})
+
+    change_table(built.spectra, describe)
+    with pytest.raises(TableError):
+        dataset.load(built)
+
+
+@pytest.mark.parametrize("pandas", [b"{", b"[" * 100_000, b'{"index_columns": ["x"]}', b"\xff"])
+def test_notes_of_pandas_change_nothing(built, pandas):
+    before = dataset.load(built)
+    for path in (built.quasars, built.spectra):
+        change_table(path, lambda table: table.replace_schema_metadata({**table.schema.metadata, b"pandas": pandas}))
+    try:
+        after = dataset.load(built)
+    except FileError:  # pyarrow itself looks at it
+        return
+    pd.testing.assert_frame_equal(after.spectra, before.spectra)
+
+
+def test_text_that_is_not_utf8_is_a_damaged_file(built):
+    """Parquet says that a column is UTF-8, and pandas looks only when the value is used."""
+    no_text = pa.Array.from_buffers(pa.string(), 18, pa.array([b"\xb6x"] * 18).buffers())
+    for name in ("OBJECT", "RUN2D", "FLAGS"):
+        content = built.spectra.read_bytes()
+        change_table(built.spectra, lambda t, name=name: t.set_column(t.column_names.index(name), name, no_text))
+        with pytest.raises(FileError, match="whole Parquet file"):
+            list(survey_tables.iterate_spectra(built.spectra))
+        built.spectra.write_bytes(content)
