@@ -1,4 +1,7 @@
-"""The plots: each a small function from arrays to a matplotlib figure, which says simulated or sdss."""
+"""Figures of spectra, populations, training and residuals: from arrays to a matplotlib figure, nothing is read.
+
+Every figure says ``simulated`` or ``sdss``: the parameter ``kind``.
+"""
 
 from pathlib import Path
 
@@ -21,6 +24,10 @@ LINES = (
     ("Fe II", 2500.0, 0),
     ("Mg II", 2798.75, 0),
 )
+LABEL = r"label $\log_{10}(M_{\rm BH}/M_\odot)$"
+PREDICTED = r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$"
+RESIDUAL = "prediction - label (dex)"
+WAVELENGTH = r"rest wavelength ($\rm\AA$)"
 BLUE, ORANGE, GREY = "#1f4e79", "#d1661d", "#8a8a8a"
 UNIT = r"luminosity density ($10^{-26}$ erg s$^{-1}$ cm$^{-2}$ $\rm\AA^{-1}$ $D_L^2$/Mpc$^2$)"
 
@@ -32,8 +39,8 @@ def _new(width: float = 9.0, height: float = 4.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _name_lines(axes: Axes) -> None:
-    """Mark the lines; names above the frame, on two levels."""
+def name_lines(axes: Axes) -> None:
+    """Mark the lines of `LINES`; their names stand above the frame, on two levels."""
     for name, wavelength, level in LINES:
         axes.axvline(wavelength, color=GREY, lw=0.6, ls=":", zorder=0)
         axes.annotate(
@@ -84,18 +91,18 @@ def mean_spectrum(wavelength: np.ndarray, flux: np.ndarray, kind: str) -> Figure
     some = some / some.mean(axis=1, keepdims=True)
     low, middle, high = np.percentile(some, [16, 50, 84], axis=0)
     figure, axes = _new()
-    axes.fill_between(wavelength, low, high, color=BLUE, alpha=0.18, lw=0, label="16-84 % (noise included)")
+    axes.fill_between(wavelength, low, high, color=BLUE, alpha=0.18, lw=0, label="16-84 %, noise included")
     axes.plot(wavelength, middle, color=BLUE, lw=1.0, label="median")
     axes.set_ylim(0, None)
-    figure = _finish_spectrum(figure, axes, f"Median of {len(some):,} spectra, each over its own mean ({kind})")
-    axes.set_ylabel("relative luminosity density")
+    figure = _finish_spectrum(figure, axes, f"Median of {len(some):,} spectra, each divided by its own mean ({kind})")
+    axes.set_ylabel("luminosity density over its mean")
     return figure
 
 
 def _finish_spectrum(figure: Figure, axes: Axes, title: str) -> Figure:
-    _name_lines(axes)
+    name_lines(axes)
     axes.set_xlim(1440, 3395)
-    axes.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    axes.set_xlabel(WAVELENGTH)
     axes.set_ylabel(UNIT, fontsize=7.5)
     axes.legend(frameon=False, loc="upper right", fontsize=8)
     axes.set_title(title, fontsize=11, pad=26)
@@ -106,7 +113,7 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
     """Redshifts and labels of the objects, by the line the label comes from."""
     figure = Figure(figsize=(9.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, column, label in ((left, "Z", "redshift"), (right, "LMBH", r"label $\log_{10}(M_{\rm BH}/M_\odot)$")):
+    for axes, column, label in ((left, "Z", "redshift"), (right, "LMBH", LABEL)):
         bins = np.histogram_bin_edges(quasars[column], bins=40)
         for line, colour in zip(
             sorted(quasars["LABEL_LINE"].dropna().unique()), (ORANGE, BLUE, GREY, "k"), strict=False
@@ -115,27 +122,36 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_ylabel("objects")
-    right.legend(frameon=False, title="label from", fontsize=8)
+    right.legend(frameon=False, title="label measured on", fontsize=8)
     figure.suptitle(f"{len(quasars):,} quasars ({kind})", fontsize=11)
     return figure
 
 
 def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
-    """RMSE of training and validation after every training epoch of one stage."""
+    """RMSE of training and validation after every training epoch of a stage, and which weights were kept.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As `EasyAI.train` returns it: training_epoch, rmse, val_rmse, kept, stage. Training epoch 0 are the weights
+        that the stage started from.
+    kind : str
+    """
     figure, axes = _new(7.0, 3.4)
     axes.plot(history["training_epoch"], history["rmse"], "o-", ms=3, color=GREY, label="training")
     axes.plot(history["training_epoch"], history["val_rmse"], "o-", ms=3, color=BLUE, label="validation")
-    best = history.loc[history["val_loss"].idxmin()]
-    axes.plot(best["training_epoch"], best["val_rmse"], "o", ms=9, mfc="none", color=ORANGE, label="best, kept")
+    kept = history[history["kept"]].iloc[0]
+    label = f"kept: training epoch {kept['training_epoch']:.0f}"
+    if kept["training_epoch"] == 0:
+        label = "kept: the weights the stage started from"
+    axes.plot(kept["training_epoch"], kept["val_rmse"], "o", ms=9, mfc="none", color=ORANGE, label=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("training epoch")
-    axes.set_ylabel("RMSE (dex)")
-    # the first training epoch climbs down from far away and would flatten all the rest
-    rest = history[["rmse", "val_rmse"]].to_numpy()[1:]
-    if len(rest):
-        axes.set_ylim(0.9 * rest.min(), 1.1 * rest.max())
+    axes.set(xlabel="training epoch (0: before the stage)", ylabel="RMSE of log mass (dex)")
+    # The start of a stage and its first training epoch may be far above the others and would flatten them.
+    later = history.loc[history["kept"] | (history["training_epoch"] > 1), ["rmse", "val_rmse"]].to_numpy()
+    axes.set_ylim(0.9 * np.nanmin(later), 1.1 * np.nanmax(later))
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title(f"Stage '{history['stage'].iloc[0]}' ({kind})", fontsize=11)
+    axes.set_title(f"Training, stage {history['stage'].iloc[0]} ({kind})", fontsize=11)
     return figure
 
 
@@ -155,16 +171,16 @@ def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
     low, high = np.percentile(np.concatenate([label, prediction]), [0, 100]) + np.array([-0.1, 0.1])
     left.plot([low, high], [low, high], color=ORANGE, lw=1)
     left.scatter(label, prediction, s=size, color=BLUE, alpha=0.4, lw=0)
-    left.set(xlim=(low, high), ylim=(low, high), ylabel=r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$")
+    left.set(xlim=(low, high), ylim=(low, high), ylabel=PREDICTED)
     residual = prediction - label
     rmse = float(np.sqrt(np.mean(residual**2)))
     right.axhline(0, color=ORANGE, lw=1)
     right.axhspan(-rmse, rmse, color=ORANGE, alpha=0.12, lw=0, label=f"RMSE {rmse:.3f} dex")
     right.scatter(label, residual, s=size, color=BLUE, alpha=0.4, lw=0)
-    right.set(xlim=(low, high), ylabel="prediction - label (dex)")
+    right.set(xlim=(low, high), ylabel=RESIDUAL)
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
-        axes.set_xlabel(r"label $\log_{10}(M_{\rm BH}/M_\odot)$")
+        axes.set_xlabel(LABEL)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{len(label):,} test spectra ({kind})", fontsize=11)
     return figure
@@ -177,7 +193,7 @@ def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
     ----------
     pairs : list of (real, simulated)
         Each a tuple (wavelength, flux, ivar, title): rest wavelength in Angstrom, flux density in any unit and its
-        inverse variance, 0 where it is not to be trusted, arrays of shape (n,); text. Each spectrum is divided by its
+        inverse variance, 0 for bad pixels, arrays of shape (n,); text. Each spectrum is divided by its
         median inside the window.
     smooth : int
         Pixels of the running mean, weighted by the inverse variance.
@@ -210,17 +226,17 @@ def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
                 axes.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
             axes.spines[["top", "right"]].set_visible(False)
     for axes, name in zip(grid[0], ("real (sdss)", "simulated"), strict=True):
-        _name_lines(axes)
+        name_lines(axes)
         axes.set_title(name, fontsize=11, pad=26)
     for axes in grid[-1]:
         axes.set_xlim(1440, 3395)
-        axes.set_xlabel(r"rest wavelength ($\rm\AA$)")
+        axes.set_xlabel(WAVELENGTH)
     figure.supylabel(f"flux density over its median (grey: pixels; coloured: mean of {smooth} pixels)", fontsize=9)
     return figure
 
 
 def save(figure: Figure, path: Path) -> Figure:
-    """Write a figure as PNG, whole or not at all, and give it back (a notebook's last line then shows it)."""
+    """Write a figure as PNG, whole or not at all, and return it (a notebook shows the value of a cell's last line)."""
     with locked_write(path) as temporary:
         # no software version, no date: the same figure is the same bytes
         figure.savefig(temporary, dpi=150, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Plots of how good masses are and why: attributions, residuals against what may matter, coverage. As in `figures`."""
+"""Figures of how good masses are and why: attributions, residuals against spectra's properties, coverage."""
 
 import itertools
 
@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from quasar_mass.report.figures import BLUE, GREY, ORANGE, UNIT, _name_lines
+from quasar_mass.report.figures import BLUE, GREY, ORANGE, RESIDUAL, UNIT, WAVELENGTH, name_lines
 
 
 def attribution(
     wavelength: np.ndarray, flux: np.ndarray, bins: np.ndarray, parts: np.ndarray, title: str, kind: str
 ) -> Figure:
-    """A spectrum, and beneath it what each part of it adds to the mass.
+    """Draw a spectrum, and below it what each part of it adds to the mass.
 
     Parameters
     ----------
@@ -32,22 +32,22 @@ def attribution(
     top.plot(wavelength[9:-9], smooth[9:-9], color=BLUE, lw=1.0)
     low, high = np.percentile(flux, [0.3, 99.7])
     top.set_ylim(min(0.0, low), high * 1.15)
-    top.set_ylabel(UNIT if parts.ndim == 1 else "relative luminosity density", fontsize=7.5)
+    top.set_ylabel(UNIT if parts.ndim == 1 else "luminosity density over its median", fontsize=7.5)
     bottom.axhline(0.0, color=GREY, lw=0.6)
     if parts.ndim == 1:
-        bottom.fill_between(bins, parts, 0.0, where=parts > 0, color=BLUE, lw=0, step="mid", label="heavier")
-        bottom.fill_between(bins, parts, 0.0, where=parts < 0, color=ORANGE, lw=0, step="mid", label="lighter")
-        bottom.set_ylabel("part in the mass (dex per bin)")
+        bottom.fill_between(bins, parts, 0.0, where=parts > 0, color=BLUE, lw=0, step="mid", label="raises the mass")
+        bottom.fill_between(bins, parts, 0.0, where=parts < 0, color=ORANGE, lw=0, step="mid", label="lowers the mass")
+        bottom.set_ylabel("part of the log mass (dex per bin)")
     else:
         bottom.fill_between(bins, np.abs(parts).mean(axis=0), 0.0, color=BLUE, alpha=0.4, lw=0, label="mean size")
         bottom.plot(bins, parts.mean(axis=0), color=ORANGE, lw=1.0, label="mean")
-        bottom.set_ylabel("parts in the masses (dex per bin)")
+        bottom.set_ylabel("part of the log mass (dex per bin)")
     bottom.legend(frameon=False, fontsize=8)
-    bottom.set_xlabel(r"rest wavelength ($\rm\AA$)")
+    bottom.set_xlabel(WAVELENGTH)
     bottom.set_xlim(1440, 3395)
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
-    _name_lines(top)
+    name_lines(top)
     for line in top.lines[2:]:
         bottom.axvline(line.get_xdata()[0], color=GREY, lw=0.6, ls=":", zorder=0)
     top.set_title(f"{title} ({kind})", fontsize=11, pad=26)
@@ -55,7 +55,7 @@ def attribution(
 
 
 def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
-    """Residuals against S/N, redshift and luminosity, with their running median and scatter.
+    """Draw residuals against S/N, redshift and luminosity, with their median and scatter in bins.
 
     Parameters
     ----------
@@ -65,16 +65,20 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
     """
     figure = Figure(figsize=(10.0, 3.4), layout="constrained")
     residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)
-    names = {"SN": "S/N per pixel", "Z": "redshift", "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000)$ (erg/s)"}
+    names = {
+        "SN": "S/N per pixel",
+        "Z": "redshift",
+        "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000\,\rm\AA)$ (erg/s)",
+    }
     for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), names.items(), strict=True):
         values = table[column].to_numpy(float)
         known = np.isfinite(values)
-        values, of = values[known], residual[known]
+        values, residuals = values[known], residual[known]
         axes.axhline(0.0, color=ORANGE, lw=1)
-        axes.scatter(values, of, s=3, color=BLUE, alpha=0.25, lw=0, rasterized=True)
+        axes.scatter(values, residuals, s=3, color=BLUE, alpha=0.25, lw=0, rasterized=True)
         edges = np.unique(np.quantile(values, np.linspace(0, 1, 9))) if len(values) else np.zeros(1)
         for low, high in itertools.pairwise(edges):
-            inside = of[(values >= low) & (values <= high)]
+            inside = residuals[(values >= low) & (values <= high)]
             if len(inside) > 5:
                 quantiles = np.percentile(inside, [16, 50, 84])
                 axes.plot([low, high], [quantiles[1]] * 2, color="k", lw=1.5)
@@ -84,23 +88,35 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
         axes.set_xlabel(label)
         axes.set_ylim(-1.5, 1.5)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("prediction - label (dex)")
+    figure.axes[0].set_ylabel(RESIDUAL)
     figure.suptitle(
-        f"black: median and 16-84 % in bins of equal numbers; {len(table):,} test spectra ({kind})", fontsize=10
+        f"{len(table):,} test spectra ({kind}); black: median, and 16th to 84th percentile, in bins of equal numbers",
+        fontsize=10,
     )
     return figure
 
 
 def calibration(curve: pd.DataFrame, kind: str) -> Figure:
-    """Coverage against confidence (`coverage_tables.curve`)."""
+    """Draw coverage against confidence (`coverage_tables.curve`)."""
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([0.4, 1.0], [0.4, 1.0], color=ORANGE, lw=1, label="as promised")
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=ORANGE, lw=1, label="promised")
     axes.errorbar(
-        curve.index, curve["coverage"], 2.0 * curve["error"], fmt="o", ms=4, color=BLUE, label="measured, 2 sd"
+        curve.index,
+        curve["coverage"],
+        2.0 * curve["error"],
+        fmt="o",
+        ms=4,
+        color=BLUE,
+        label="measured, 2 standard errors",
     )
-    axes.set(xlabel="confidence", ylabel="share of labels inside (by object)", xlim=(0.4, 1.0), ylim=(0.4, 1.0))
+    axes.set(
+        xlabel="confidence of the intervals",
+        ylabel="fraction of labels inside, by object",
+        xlim=(0.4, 1.0),
+        ylim=(0.4, 1.0),
+    )
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"calibration ({kind})", fontsize=11)
+    axes.set_title(f"Coverage of the intervals ({kind})", fontsize=11)
     return figure
