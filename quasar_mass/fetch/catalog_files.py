@@ -13,7 +13,8 @@ from quasar_mass.core.files import PARTIAL, progress
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client, discard
-from quasar_mass.fetch.verify import git_blob, hdus, mark_kind, says_simulated
+from quasar_mass.fetch.verify import git_blob, mark_kind, says_simulated
+from quasar_mass.spectra import fits_headers
 from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
 
 MAX_CHEN_BYTES = 200_000_000  # far beyond 22 MB
@@ -207,26 +208,24 @@ def check_dr16q(path: Path) -> CatalogCheck:
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            headers = hdus(content)
-            names = _column_names(content) if len(headers) > 1 else set()
+            headers = fits_headers.walk(content, strict=True)
+            names = _column_names(headers[1].header) if len(headers) > 1 else set()
     except ValueError as error:  # mmap raises one for an empty file
         raise FetchError(path, f"is not a complete FITS file ({error}); check the address or the mirror") from error
     missing = [name for name in (*DR16Q_COLUMNS, *DR16Q_ARRAYS) if name not in names]
     if missing:
         message = f"is not DR16Q: HDU 1 has no column {', '.join(missing)}; check the address or the mirror"
         raise FetchError(path, message)
-    rows = int(headers[1]["NAXIS2"])
-    if headers[0].get("SIMULATE") == "T":
+    rows = headers[1].sizes["NAXIS2"]
+    if headers[0].text("SIMULATE") == "T":
         return CatalogCheck(f"simulated by its own header, {rows:,} rows", simulated=True)
     _require_rows(path, rows, urls.DR16Q_ROWS)
     return CatalogCheck(f"verified: whole, {len(names)} columns, {rows:,} rows", simulated=False)
 
 
-def _column_names(content: mmap.mmap) -> set[str]:
-    """Upper-case names of the columns of HDU 1."""
-    start = content.find(b"XTENSION")
-    header = content[start : content.find(b"END".ljust(80), start)].decode("latin-1")
-    return {name.strip().upper() for name in re.findall(r"TTYPE\d+ *= *'([^']*)'", header)}
+def _column_names(header: bytes) -> set[str]:
+    """Upper-case names of a table's columns."""
+    return {name.strip().upper() for name in re.findall(r"TTYPE\d+ *= *'([^']*)'", header.decode("latin-1"))}
 
 
 def _require_rows(path: Path, rows: int, published: int) -> None:

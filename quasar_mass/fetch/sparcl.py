@@ -9,7 +9,6 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import requests
@@ -21,7 +20,7 @@ from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Manifest, Row,
 from quasar_mass.fetch.spectra import Report, record_all, save, to_do, verified_on_disk
 from quasar_mass.fetch.verify import check_spectrum
 from quasar_mass.spectra.fits_bytes import card
-from quasar_mass.spectra.spec_lite import grid_cards, spec_lite
+from quasar_mass.spectra.spec_lite import Pixels, grid_cards, spec_lite
 
 BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
 TRIES, BACKOFF = 4, 5.0  # times a request is made; seconds before the second one, doubled each time
@@ -245,7 +244,7 @@ def as_file(spec_id: SpecId, run2d: str, record: dict) -> bytes:
     kept = slice(good[0], good[-1] + 1)
     arrays = {name: value[kept] for name, value in arrays.items()}
     mask, wdisp, first = arrays.pop("mask"), arrays.pop("wave_sigma"), int(index[kept.start])
-    pixels = SimpleNamespace(first=first, and_mask=mask, or_mask=mask, wdisp=wdisp, **arrays)
+    pixels = Pixels(first=first, and_mask=mask, or_mask=mask, wdisp=wdisp, **arrays)
     redshift = _number(record, "redshift")
     return spec_lite(spec_id, pixels, _row(run2d, record), _cards(spec_id, run2d, record, first), redshift=redshift)
 

@@ -9,21 +9,18 @@ before the first of them gets its final name, so that nobody takes them for obse
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey, format_spec_id
-from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
+from quasar_mass.spectra import fits_headers
+from quasar_mass.spectra.fits_bytes import BLOCK
 
-MAX_HEADER_BYTES = 400 * BLOCK  # far beyond any header here
 SPECTRUM_HDUS = 4  # of a spec-lite file
 MAX_SPECTRUM_BYTES = 5_000_000  # a spec-lite file has 0.2 MB, a full one at most 3 MB
 FETCHED = "fetched"  # origin of a simulated survey that came from a mirror
-_SIZES = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
-_NAMES = ("SIMULATE", "PLATEID", "MJD", "FIBERID", "RUN2D")  # in HDU 0
 
 
 @dataclass(frozen=True)
@@ -42,55 +39,6 @@ class SpecHeader:
     simulated: bool
 
 
-def hdus(content: bytes) -> list[dict[str, str]]:
-    """Walk through a FITS file, in memory or mapped, and give a few header values of every HDU.
-
-    Raises
-    ------
-    ValueError
-        If it is not FITS, or ends before it is complete.
-    """
-    size = len(content)
-    if content[:8] != b"SIMPLE  ":
-        begin = " ".join(bytes(content[:40]).decode("latin-1").split())
-        raise ValueError(f"not FITS: begins {begin!r}" if size else "not FITS: empty")
-    headers, position = [], 0
-    while position < size:
-        number = len(headers)
-        values, position = _header(content, position, number)
-        try:
-            sizes = {key: int(values[key]) for key in _SIZES if key in values}
-            axes = (
-                [int(sizes[f"NAXIS{axis}"]) for axis in range(1, sizes["NAXIS"] + 1)] if sizes["NAXIS"] <= 2 else [-1]
-            )
-            points = math.prod(axes) if axes else 0
-            data = abs(sizes["BITPIX"]) // 8 * sizes.get("GCOUNT", 1) * (sizes.get("PCOUNT", 0) + points)
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"damaged: header of HDU {number}: {error}") from error
-        if data < 0:
-            raise ValueError(f"damaged: header of HDU {number}: {data:,} bytes")
-        position += whole_blocks(data)
-        if position > size:
-            raise ValueError(f"cut off: HDU {number} ends at byte {position:,} of {size:,}")
-        headers.append(values)
-    return headers
-
-
-def _header(content: bytes, start: int, number: int) -> tuple[dict[str, str], int]:
-    """A few values of one header, and where its data begin."""
-    end = find_card(content, END, start, min(len(content), start + MAX_HEADER_BYTES))
-    data = start + whole_blocks(end + CARD - start)
-    if end < 0 or data > len(content):
-        raise ValueError(f"cut off: in the header of HDU {number}")
-    values: dict[str, str] = {}
-    for key in _SIZES if number else (*_SIZES, *_NAMES):
-        card = find_card(content, key.ljust(8).encode(), start, end)
-        if card >= 0:
-            text = content[card + 10 : card + CARD].decode("latin-1").split("/")[0]
-            values[key] = text.strip(" '")
-    return values, data
-
-
 def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> SpecHeader:
     """Check that a spec file is complete, and of the spectrum (plate, mjd, fiberid) that was asked for.
 
@@ -101,27 +49,28 @@ def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> SpecHeader:
     """
     if len(content) % BLOCK and content.startswith(b"SIMPLE"):
         raise ValueError(f"cut off: {len(content):,} bytes are no whole blocks")
-    headers = hdus(content)
+    headers = fits_headers.walk(content, strict=True)
     if len(headers) < SPECTRUM_HDUS:
         raise ValueError(f"cut off: {len(headers)} HDUs instead of {SPECTRUM_HDUS}")
-    if int(headers[1].get("NAXIS2", 0)) < 1 or headers[2].get("NAXIS2") != "1":
+    if headers[1].sizes.get("NAXIS2", 0) < 1 or headers[2].sizes.get("NAXIS2") != 1:
         raise ValueError("damaged: no rows in HDU 1, or not one in HDU 2")
     primary = headers[0]
-    named = tuple(primary.get(key) for key in ("PLATEID", "MJD", "FIBERID"))
+    named = tuple(primary.text(key) for key in ("PLATEID", "MJD", "FIBERID"))
     if None not in named and named != tuple(map(str, spec_id)):
         raise ValueError(f"another spectrum: {'-'.join(named)} instead of {format_spec_id(*spec_id)}")
-    return SpecHeader(primary.get("RUN2D", ""), primary.get("SIMULATE") == "T")
+    return SpecHeader(primary.text("RUN2D") or "", primary.text("SIMULATE") == "T")
 
 
 def says_simulated(path: Path) -> bool:
     """Whether a catalogue or a spec file says itself that it is simulated, in its title or its first header."""
     with open(path, "rb") as file:
-        begin = file.read(MAX_HEADER_BYTES)
+        begin = file.read(fits_headers.MAX_HEADER_BYTES)
     if begin.startswith(b"SIMPLE"):
         try:
-            return _header(begin, 0, 0)[0].get("SIMULATE") == "T"
+            primary = fits_headers.read_header(begin)
         except ValueError:  # damaged: it says nothing, and whoever reads it reports that
             return False
+        return primary is not None and primary.text("SIMULATE") == "T"
     return b"SIMULATED" in begin.partition(b"\n")[0]
 
 

@@ -175,7 +175,7 @@ def _is_spectrum(path: Path) -> bool:
 def _check_sizes(path: Path) -> None:
     """Refuse a FITS file whose header astropy must not be asked to believe; ValueError."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        fits_headers.check_header(content)
+        fits_headers.walk(content)
 
 
 def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:

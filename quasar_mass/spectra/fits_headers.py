@@ -1,82 +1,122 @@
-"""Whether a FITS file's headers declare sizes that a file can have, seen before astropy is asked to read it.
+"""A walk over the headers of a FITS file: whether they declare sizes that the file can have, before astropy reads it.
 
-astropy believes every number: on a negative size it walks back over the same header for ever, and it makes lists as
-long as NAXIS and TFIELDS say.
+astropy believes every number: on a negative size it reads the same header for ever, and it makes lists as long as NAXIS
+and TFIELDS say.
 """
 
 import math
 import re
+from dataclasses import dataclass
 
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
 
-MAX_HEADER_BYTES = 400 * BLOCK  # bytes: a thousand columns with room to spare
+MAX_HEADER_BYTES = 400 * BLOCK  # a thousand columns and more
 MAX_AXES, MAX_COLUMNS = 999, 999  # of the FITS standard
 _BITS = (8, 16, 32, 64, -32, -64)
 _SIZE = re.compile(rb"(HIERARCH +)?(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|GROUPS) *=", re.IGNORECASE)
-_BEGIN = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"GROUPS", b"HIERARCH")
+_SIZE_KEYS = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"GROUPS", b"HIERARCH")
 _NUMBER = re.compile(rb" *= *([+-]?\d{1,18}) *(?:/.*)?", re.DOTALL)
 
 
-def check_header(content) -> None:
-    """Refuse a file whose headers declare sizes that no file has, or this one has not.
+@dataclass(frozen=True)
+class Hdu:
+    """A header of a FITS file.
+
+    Attributes
+    ----------
+    number : int
+        0 for the primary one.
+    header : bytes
+        Its cards, without END.
+    sizes : dict of str to int
+        BITPIX, NAXIS and the like.
+    data : int
+        Where its data begin in the file, bytes.
+    """
+
+    number: int
+    header: bytes
+    sizes: dict[str, int]
+    data: int
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of its data, without the filling of the last block."""
+        axes = [self.sizes.get(f"NAXIS{axis}", 0) for axis in range(1, self.sizes.get("NAXIS", 0) + 1)]
+        pixels = self.sizes.get("PCOUNT", 0) + (math.prod(axes) if axes else 0)
+        return abs(self.sizes.get("BITPIX", 8)) // 8 * self.sizes.get("GCOUNT", 1) * pixels
+
+    def text(self, key: str) -> str | None:
+        """What a card says, without quotes and comment; None where there is none."""
+        place = find_card(self.header, key.ljust(8).encode(), 0, len(self.header))
+        if place < 0:
+            return None
+        return self.header[place + 10 : place + CARD].decode("latin-1").split("/")[0].strip(" '")
+
+
+def walk(content, *, strict: bool = False) -> list[Hdu]:
+    """Walk over the headers of a FITS file.
 
     Parameters
     ----------
     content : bytes or mmap
+    strict : bool
+        Refuse also what astropy leaves alone: bytes behind the last HDU, and a last block that is not whole.
 
     Raises
     ------
     ValueError
-        Says which header.
+        If a header declares sizes that no file has, or this one has not. The message begins with ``not FITS``,
+        ``cut off`` or ``damaged`` and says which header.
     """
-    position = number = 0
+    if content[:6] != b"SIMPLE":
+        begin = " ".join(bytes(content[:40]).decode("latin-1").split())
+        raise ValueError(f"not FITS: begins {begin!r}" if len(content) else "not FITS: empty")
+    hdus, position = [], 0
     while position < len(content):
-        end = _end(content, position)
-        if end is None:
-            if number:
-                return  # rubbish behind the last one, which astropy leaves alone
-            raise ValueError("no end of the first header")
-        sizes = _sizes(content[position:end], number)
-        position += whole_blocks(end + CARD - position)
-        data = _data(sizes, number)
-        if position + data > len(content):
-            raise ValueError(f"cut off: HDU {number} ends at byte {position + data:,} of {len(content):,}")
-        position += whole_blocks(data)
-        number += 1
+        hdu = read_header(content, position, len(hdus))
+        if hdu is None and hdus and not strict:
+            break
+        if hdu is None or hdu.data > len(content):
+            raise ValueError(f"cut off: in header {len(hdus)}")
+        size = hdu.data_bytes
+        position = hdu.data + whole_blocks(size)
+        end = position if strict else hdu.data + size
+        if end > len(content):
+            raise ValueError(f"cut off: HDU {hdu.number} ends at byte {end:,} of {len(content):,}")
+        hdus.append(hdu)
+    return hdus
 
 
-def _end(content, start: int) -> int | None:
-    """Where the END card stands."""
+def read_header(content, start: int = 0, number: int = 0) -> Hdu | None:
+    """Read the header that begins at a byte; None if it has no end. Raises ValueError as `walk`."""
     last = min(len(content), start + MAX_HEADER_BYTES)
-    place = find_card(content, END, start, last)
-    if place < 0 and last - start == MAX_HEADER_BYTES:
-        raise ValueError(f"a header of more than {MAX_HEADER_BYTES:,} bytes")
-    return place if place >= 0 else None
+    end = find_card(content, END, start, last)
+    if end < 0:
+        if last - start == MAX_HEADER_BYTES:
+            raise ValueError(f"damaged: header {number} has more than {MAX_HEADER_BYTES:,} bytes")
+        return None
+    header = bytes(content[start:end])
+    return Hdu(number, header, _sizes(header, number), start + whole_blocks(end + CARD - start))
 
 
 def _sizes(header: bytes, number: int) -> dict[str, int]:
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for start in range(0, len(header), CARD):
-        if not header[start : start + 8].upper().startswith(_BEGIN):
+        if not header[start : start + 8].upper().startswith(_SIZE_KEYS):
             continue
         card = header[start : start + CARD]
         match = _SIZE.match(card)
         if not match:
             continue
         name, value = match[2].decode().upper(), _NUMBER.fullmatch(card, 8)
-        if match[1] or not value or name in found:
-            raise ValueError(f"header {number} with {card.decode('latin-1').strip()!r}")
-        found[name] = int(value[1])
-    return found
-
-
-def _data(sizes: dict[str, int], number: int) -> int:
-    """Bytes of the data that follow a header."""
+        if match[1] or not value or name in sizes:
+            raise ValueError(f"damaged: header {number} with {card.decode('latin-1').strip()!r}")
+        sizes[name] = int(value[1])
     axes, columns = sizes.get("NAXIS", 0), sizes.get("TFIELDS", 0)
     if not (0 <= axes <= MAX_AXES and 0 <= columns <= MAX_COLUMNS):
-        raise ValueError(f"header {number} with {axes} axes and {columns} columns")
-    lengths = [sizes.get(f"NAXIS{axis}", 0) for axis in range(1, axes + 1)]
-    more, times = sizes.get("PCOUNT", 0), sizes.get("GCOUNT", 1)
-    if min([*lengths, more, times]) < 0 or sizes.get("BITPIX", 8) not in _BITS:
-        raise ValueError(f"header {number} with negative or odd sizes")
-    return abs(sizes.get("BITPIX", 8)) // 8 * times * (more + (math.prod(lengths) if lengths else 0))
+        raise ValueError(f"damaged: header {number} with {axes} axes and {columns} columns")
+    counted = ("PCOUNT", "GCOUNT", *(f"NAXIS{axis}" for axis in range(1, axes + 1)))
+    if min(sizes.get(name, 0) for name in counted) < 0 or sizes.get("BITPIX", 8) not in _BITS:
+        raise ValueError(f"damaged: header {number} with negative sizes, or a BITPIX that FITS does not have")
+    return sizes

@@ -52,7 +52,7 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)  # irregular header cards in the real files
             warnings.filterwarnings("error", message="File may have been truncated")
-            fits_headers.check_header(content)
+            fits_headers.walk(content)
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
                 return _spectrum(*_parts(hdus, content), path)
     except damaged as error:

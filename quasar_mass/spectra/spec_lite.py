@@ -1,10 +1,10 @@
-"""The format of SDSS's spec-lite files (DR16, RUN2D v5_13_0), as bytes: upper-case names, no EXTNAME.
+"""SDSS's spec-lite files (DR16, RUN2D v5_13_0) as bytes: upper-case names, no EXTNAME.
 
-Two rooms write such files, the simulation and the download from SPARCL, so the format stands where both may look.
+The simulation writes such files, and so does the download from SPARCL.
 """
 
 import functools
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,8 +30,23 @@ _COADD = tuple(
 _COADD_TYPE = np.dtype([column.field for column in _COADD])
 
 
-class Pixels(Protocol):
-    """What HDU 1 holds: `first`, the index k of the first pixel at 10^(k/10000) Angstrom, and arrays of one length."""
+@dataclass(frozen=True)
+class Pixels:
+    """The eight columns of HDU 1, as many values in each.
+
+    Attributes
+    ----------
+    first : int
+        Index k of the first pixel, at 10^(k / 10000) Angstrom.
+    flux, ivar : ndarray
+        Flux density in 1e-17 erg / s / cm2 / Angstrom and its inverse variance.
+    and_mask, or_mask : ndarray of int
+        SPPIXMASK bits set in every exposure, and in any.
+    wdisp : ndarray
+        Standard deviation of the line-spread function in pixels.
+    sky, model : ndarray
+        The sky that was subtracted, and the flux without noise as a template shows it.
+    """
 
     first: int
     flux: np.ndarray

@@ -202,7 +202,7 @@ def read_dr16q(path: Path, keys: np.ndarray) -> Catalogue:
     try:
         with open(path, "rb") as file:  # not opened by astropy, which does not close it after an error
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                fits_headers.check_header(content)
+                fits_headers.walk(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AstropyUserWarning)  # on damaged files; the error below says it
                 with fits.open(file, memmap=True) as hdus:

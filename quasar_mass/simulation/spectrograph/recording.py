@@ -18,6 +18,7 @@ import numpy as np
 
 from quasar_mass.simulation.spectrograph import flux_calibration, masks
 from quasar_mass.simulation.spectrograph.sky import FIRST, LAST, SKY, blur, draw_resolution, leftover, pixels, sky
+from quasar_mass.spectra.spec_lite import Pixels
 
 __all__ = ["FIRST", "LAST", "SKY", "Conditions", "Exposure", "Observation", "conditions", "expose", "observe", "pixels"]
 
@@ -79,17 +80,9 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One spectrum, as the columns of a published file: all of one length, `model` being the light without noise."""
+class Observation(Pixels):
+    """One spectrum as the columns of a published file, and how it was observed."""
 
-    first: int
-    flux: np.ndarray
-    ivar: np.ndarray
-    and_mask: np.ndarray
-    or_mask: np.ndarray
-    wdisp: np.ndarray
-    sky: np.ndarray
-    model: np.ndarray
     conditions: Conditions
 
     @functools.cached_property
