@@ -70,7 +70,7 @@ def repeated(path: Path, spectra: int) -> None:
 def soak(spectra: int) -> Soak:
     """Predict so many spectra in this process."""
     from quasar_mass.predict import mass_table
-    from quasar_mass.predict.compatibility import SHIPPED_MODEL
+    from quasar_mass.predict.inputs import SHIPPED_MODEL
     from quasar_mass.predict.predictor import Predictor
 
     quoter = Predictor.load(SHIPPED_MODEL)

@@ -56,7 +56,7 @@ def expected():
 def main() -> int:
     """Write the masses anew."""
     sys.path.insert(0, str(HERE.parent.parent))
-    from quasar_mass.predict.compatibility import SHIPPED_MODEL
+    from quasar_mass.predict.inputs import SHIPPED_MODEL
 
     if not SPECTRA.exists():
         simulate()

@@ -56,13 +56,13 @@ def evaluate(options) -> None:
 
     require_tables(options.survey)
     paths = _models(options)
-    from quasar_mass.predict import compatibility
+    from quasar_mass.predict.predictor import check_fit, transfer_note
     from quasar_mass.report import assessment
     from quasar_mass.tables import dataset
 
     data = dataset.load(options.survey)
     predictor = _predictor(paths, options)
-    compatibility.check_fit(predictor.ensemble.first, data.about, options.survey.spectra)
+    check_fit(predictor.ensemble.first, data.about, options.survey.spectra)
     result = assessment.assess(predictor, data, options.survey)
     if options.json:
         print(json.dumps(assessment.summary(result, predictor, data, options.survey, paths), indent=1))
@@ -70,7 +70,7 @@ def evaluate(options) -> None:
     print(assessment.text(result, predictor, data, options.survey, paths))
     if predictor.calibration is None:
         print(f"\nno intervals: {NO_CALIBRATION}")
-    print(f"\n{compatibility.transfer_note(predictor.ensemble.first, data.kind)}")
+    print(f"\n{transfer_note(predictor.ensemble.first, data.kind)}")
 
 
 def predict(options) -> None:
@@ -82,8 +82,13 @@ def predict(options) -> None:
     if not options.files:
         require_tables(options.survey)
     files, whole_tables = inputs.gather(options.files, options.survey)
+    if not whole_tables:
+        inputs.check_exists(files)
     paths = _models(options)
-    from quasar_mass.predict import compatibility, mass_table
+    if skipped := inputs.count_skipped(options.files):
+        print(f"note: {skipped:,} files in these folders are no spectrum files and are skipped", file=sys.stderr)
+    from quasar_mass.predict import mass_table
+    from quasar_mass.predict.predictor import transfer_note
 
     predictor = _predictor(paths, options)
     how = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}
@@ -91,6 +96,8 @@ def predict(options) -> None:
         parts = [mass_table.predict_table(path, predictor, **how) for path in whole_tables]
         parts += [mass_table.predict_files(files, predictor, **how)] if files else []
         table = mass_table.concatenate(parts)
+        if len(table) == 1:
+            mass_table.check_usable(table, files[0].file if files else whole_tables[0])
     else:
         table = mass_table.predict_survey(options.survey, predictor, **how)
     without = int(table["LMBH"].isna().sum())
@@ -109,8 +116,9 @@ def predict(options) -> None:
             f"note: intervals hold the single-epoch mass one would measure, with {predictor.confidence:.0%} "
             "probability; --total adds the virial method's own scatter"
         )
-    for kind in kinds.split(" and "):
-        print(compatibility.transfer_note(predictor.ensemble.first, kind))
+    for kind in filter(None, kinds.split(" and ")):
+        print(transfer_note(predictor.ensemble.first, kind))
+    mass_table.check_usable(table, output or "the spectra")
 
 
 def calibrate(options) -> None:
@@ -200,15 +208,9 @@ def export(options) -> None:
 
 
 def _models(options) -> list[Path]:
-    """The model files that were named, or the shipped one; ModelError for a file that does not exist."""
-    from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict import compatibility
+    from quasar_mass.predict.inputs import model_files
 
-    paths = [Path(path) for path in options.model or [compatibility.default_model()]]
-    for path in paths:
-        if not path.is_file():
-            raise ModelError(path, "does not exist; name a trained model with --model, or train one with: make run")
-    return paths
+    return model_files(options.model)
 
 
 def _predictor(paths: list[Path], options) -> "Predictor":

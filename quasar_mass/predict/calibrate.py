@@ -17,8 +17,7 @@ from quasar_mass.core.parallel import prefetch
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.ensemble import Ensemble
 from quasar_mass.predict import calibration_file
-from quasar_mass.predict.compatibility import check_fit
-from quasar_mass.predict.predictor import Predictor
+from quasar_mass.predict.predictor import Predictor, check_fit
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling, training_domain
 from quasar_mass.uncertainty.calibration import (

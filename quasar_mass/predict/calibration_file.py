@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from quasar_mass.core.errors import ModelError
-from quasar_mass.network.keras_io import model_arrays, model_checks
+from quasar_mass.network.keras_io import model_checks, model_file
+from quasar_mass.network.keras_io.model_file import ModelFile
 from quasar_mass.uncertainty.calibration import LINES, Calibration, Interval
 from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.mixture_density import MixtureDensity
@@ -36,11 +37,18 @@ def save(calibration: Calibration, path: str | Path, name: str) -> None:
         for group, scores in {"": interval.scores, **interval.pooled}.items():
             arrays[f"{line}.scores.{group}"] = np.stack([scores.score, scores.weight])
     facts = calibration.facts | {"pooling": dict(calibration.pooling.best)}
-    model_arrays.write_arrays(path, f"{PREFIX}-{name}", facts, arrays)
+    model_file.write_arrays(path, f"{PREFIX}-{name}", facts, arrays)
 
 
-def load(path: str | Path, name: str) -> Calibration | None:
-    """Read the calibration of an ensemble from the model file of its first network.
+def read(file: ModelFile, name: str) -> Calibration | None:
+    """Take the calibration of an ensemble from the model file of its first network.
+
+    Parameters
+    ----------
+    file : ModelFile
+        From `model_file.read`.
+    name : str
+        Of the ensemble (`Ensemble.name`).
 
     Returns
     -------
@@ -52,7 +60,7 @@ def load(path: str | Path, name: str) -> Calibration | None:
     ModelError
         If the calibration is damaged, or of another version.
     """
-    stored = model_arrays.read_arrays(path, f"{PREFIX}-{name}")
+    path, stored = file.path, file.arrays(f"{PREFIX}-{name}")
     if stored is None:
         return None
     facts, arrays = stored

@@ -1,27 +1,35 @@
-"""Which spectra masses are wanted of: spec files, folders, names of a survey's spectra, or tables with redshifts."""
+"""Which spectra masses are wanted for: files, folders, names of a survey's spectra, or tables with redshifts.
+
+Nothing here needs Keras, so a wrong name is reported at once.
+"""
 
 import mmap
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import FileError, TableError, first_line
-from quasar_mass.core.survey import Survey, is_spectrum_id
+from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
+from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import fits_headers
+from quasar_mass.spectra.read import is_spectrum_file
 
-EPOCH = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
+FINAL = "Best_ANN_final_stage.h5"
+SHIPPED_MODEL = shipped_model(FINAL)
+DEMO_MODEL = HOME / "models" / "demo" / FINAL
+
+SPEC_ID = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 MAX_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
 NAMES = {
     "object": ("object", "sdss_name", "name"),
-    "epoch": ("epoch",),
+    "spec_id": ("epoch",),
     "plate": ("plate",),
     "mjd": ("mjd",),
     "fiberid": ("fiberid", "fiber", "fiber_id"),
@@ -30,18 +38,34 @@ NAMES = {
 }
 
 
+# --- models -----------------------------------------------------------------------------------------------------------
+def default_model() -> Path:
+    """The shipped model, or the demonstration's own where none is shipped."""
+    return SHIPPED_MODEL if SHIPPED_MODEL.exists() or not DEMO_MODEL.exists() else DEMO_MODEL
+
+
+def model_files(names: Sequence[str | Path] | None) -> list[Path]:
+    """The model files that were named, or the default one; ModelError for one that does not exist."""
+    paths = [Path(name) for name in names or [default_model()]]
+    for path in paths:
+        if not path.is_file():
+            raise ModelError(path, "does not exist; name a trained model with --model, or train one with: make run")
+    return paths
+
+
+# --- spectra ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SpectrumRequest:
-    """One spectrum of which a mass is wanted.
+    """One spectrum whose mass is wanted.
 
     Attributes
     ----------
     file : Path
-        Its spec file.
+        Its file.
     redshift : float
         NaN: the file's own.
     name : str
-        The object's; empty where none is known.
+        The object's; empty where it is not known.
     """
 
     file: Path
@@ -52,64 +76,55 @@ class SpectrumRequest:
 def gather(
     arguments: Iterable[str | Path], survey: Survey, *, within: tuple[Path, ...] = ()
 ) -> tuple[list[SpectrumRequest], list[Path]]:
-    """Take apart what a user named.
+    """Find the spectra that a user named.
 
     Parameters
     ----------
     arguments : iterable of str or path
-        Each a spec file; a folder, of which all ``*.fits`` are taken, sorted; the name ``plate-mjd-fiber`` of a
-        spectrum of the survey; a text file (.txt, .lst) with one of these a line; a table (.parquet, .csv, .ecsv,
-        .fits) of EPOCH, or plate, mjd and fiberid, or FILE, with a column Z; or a spectra.parquet of this project.
+        Each a spectrum file; a folder, of which all such files are taken, sorted; the name ``plate-mjd-fiber`` of a
+        spectrum of the survey; a text file (.txt, .lst) with one of these per line; a table (.parquet, .csv, .ecsv,
+        .fits) with the columns Z and EPOCH, or plate, mjd and fiberid, or FILE; or a spectra.parquet of this project.
     survey : Survey
-        Where spectra named by plate, MJD and fibre lie.
+        Where spectra named by plate, MJD and fibre are.
     within : tuple of Path
-        The lists that these names stand in.
+        The lists that these arguments come from.
 
     Returns
     -------
     list of SpectrumRequest
-        Spec files, in order.
+        Spectrum files, in order.
     list of Path
         Tables that hold spectra themselves, on the grid.
 
     Raises
     ------
     FileError, TableError
-        If a name is empty, a folder holds no spectra, or a table cannot be read or lacks what is needed.
+        If a name is empty, a folder holds no spectra, or a table cannot be read or lacks a column.
     """
-    wanted, whole_tables = [], []
+    requests, tables = [], []
     for argument in arguments:
-        if not str(argument):  # a shell variable that is not set; as a path it would be the current folder
-            raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
-        path = Path(argument)
-        name = EPOCH.fullmatch(str(argument))
-        try:
-            folder = path.is_dir()
-        except OSError as error:  # no system has a name so long
-            got = f"one of {len(str(path)):,} characters"
-            raise FileError(str(path)[:60], expected="a file name", got=got, do="correct it") from error
-        if folder and any(path.glob("*.parquet")) and _holds_spectra(path):
-            whole_tables.append(path)
-        elif folder:
-            wanted += [SpectrumRequest(file) for file in expand([path])]
-        elif name and not path.exists():
-            wanted.append(SpectrumRequest(survey.spectrum(*map(int, name.groups()))))
+        path = _path(argument)
+        spec_id = SPEC_ID.fullmatch(str(argument))
+        if path.is_dir() and not (any(path.glob("*.parquet")) and _holds_spectra(path)):
+            requests += [SpectrumRequest(file) for file in expand([path])]
+        elif path.is_dir() or (path.suffix.lower() == ".parquet" and _holds_spectra(path)):
+            tables.append(path)
+        elif spec_id and not path.exists():
+            requests.append(SpectrumRequest(survey.spectrum(*map(int, spec_id.groups()))))
         elif path.suffix.lower() in LISTS:
             if path in within:
-                raise FileError(path, expected="a list of spectra", got="one that names itself", do="take the name out")
-            lines, tables = gather(_lines(path), survey, within=(*within, path))
-            wanted, whole_tables = wanted + lines, whole_tables + tables
-        elif path.suffix.lower() == ".parquet" and _holds_spectra(path):
-            whole_tables.append(path)
+                raise FileError(path, "is a list that names itself; take that line out")
+            listed = gather(_lines(path), survey, within=(*within, path))
+            requests, tables = requests + listed[0], tables + listed[1]
         elif path.suffix.lower() in TABLES and not _is_spectrum(path):
-            wanted += _rows(path, survey)
+            requests += _rows(path, survey)
         else:
-            wanted.append(SpectrumRequest(path))
-    return wanted, whole_tables
+            requests.append(SpectrumRequest(path))
+    return requests, tables
 
 
 def expand(arguments: Iterable[str | Path]) -> list[Path]:
-    """Files as given, and all ``*.fits`` below each folder, sorted.
+    """Files as given, and all spectrum files (.fits, .fit, also gzip'd) below each folder, sorted.
 
     Raises
     ------
@@ -117,29 +132,48 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         If a folder holds none, or a name is empty.
     """
     files = []
-    for argument in arguments:
-        if not str(argument):
-            raise FileError("FILES", expected="names of spec files or folders", got="an empty name", do="name one")
-        argument = Path(argument)
-        if argument.is_dir():
-            found = sorted(argument.rglob("*.fits"))
-            if not found:
-                raise FileError(
-                    argument, expected="spec files (*.fits) in this folder", got="none", do="name another one"
-                )
-            files.extend(found)
+    for path in map(_path, arguments):
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob("*")) if is_spectrum_file(file)]
+            if not inside:
+                raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz); name another folder")
+            files += inside
         else:
-            files.append(argument)
+            files.append(path)
     return files
+
+
+def count_skipped(arguments: Iterable[str | Path]) -> int:
+    """How many files in the folders among the arguments `expand` leaves out."""
+    folders = [path for path in map(_path, arguments) if path.is_dir()]
+    return sum(file.is_file() and not is_spectrum_file(file) for folder in folders for file in folder.rglob("*"))
+
+
+def check_exists(requests: Sequence[SpectrumRequest]) -> None:
+    """Raise FileError if a single spectrum is wanted, and its file does not exist."""
+    if len(requests) == 1 and not requests[0].file.exists():
+        raise FileError(requests[0].file, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
+
+
+def _path(argument: str | Path) -> Path:
+    if not str(argument):  # a shell variable that is not set; as a path it would be the current folder
+        raise FileError("FILES", "one of the names is empty; name spectrum files or folders")
+    try:
+        Path(argument).is_dir()
+    except OSError as error:  # longer than any system allows
+        raise FileError(str(argument)[:60], f"is no file name ({first_line(error)}); correct it") from error
+    return Path(argument)
 
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise FileError(path, expected="a list of spectra, one a line", got="no such file", do="correct the name")
+        raise FileError(path, "does not exist; correct the name of the list of spectra")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise FileError(path, expected="text", got=str(error), do="give one plate-mjd-fiber a line") from error
+        raise FileError(
+            path, f"is no text ({first_line(error)}); it should have one plate-mjd-fiber per line"
+        ) from error
     return [line for line in lines if line and not line.startswith("#") and line != str(path)]
 
 
@@ -150,84 +184,85 @@ def _holds_spectra(path: Path) -> bool:
 
 
 def _is_spectrum(path: Path) -> bool:
-    """Whether a FITS file is no table of spectra's names: a spec file, or damaged, which its reader will say."""
+    """Whether a FITS file is no table that names spectra: a spectrum, or damaged, which its reader will report."""
     if path.suffix.lower() not in (".fits", ".fit"):
         return False
     if path.name.startswith("spec-") or not path.is_file():
         return True
     from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: its reader will say it
-            _check_sizes(path)
-            with (
-                open(path, "rb") as file,
-                fits.open(file) as hdus,
-            ):  # not by name: astropy leaves it open where it fails
-                names = {name.lower() for name in hdus[1].columns.names}
+        _check_header(path)
+        # opened by Python: astropy leaves a file that it opened itself open where it fails
+        with _without_astropy_warnings(), open(path, "rb") as file, fits.open(file) as hdus:
+            names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
-    return "loglam" in names or not names & {alias for key in ("epoch", "plate", "file") for alias in NAMES[key]}
+    return "loglam" in names or not names & {alias for key in ("spec_id", "plate", "file") for alias in NAMES[key]}
 
 
-def _check_sizes(path: Path) -> None:
-    """Refuse a FITS file whose header astropy must not be asked to believe; ValueError."""
+def _check_header(path: Path) -> None:
+    """Refuse a FITS file whose header claims absurd sizes, on which astropy would not end; ValueError."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         fits_headers.walk(content)
 
 
+def _without_astropy_warnings() -> warnings.catch_warnings:
+    """Drop astropy's warnings about damaged files: they end in an error of this module."""
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    return warnings.catch_warnings(action="ignore", category=AstropyUserWarning)
+
+
+# --- tables that name spectra -----------------------------------------------------------------------------------------
 def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     """The spectra that a table names."""
     table = _read(path)
-    found = {}
-    for what, aliases in NAMES.items():
-        column = next((name for alias in aliases for name in table.columns if str(name).lower() == alias), None)
-        if column is not None:
-            found[what] = table[column]
-    places = "file" in found or "epoch" in found or {"plate", "mjd", "fiberid"} <= set(found)
-    if "z" not in found or not places:
+    columns = {}
+    for key, aliases in NAMES.items():
+        name = next((name for alias in aliases for name in table.columns if str(name).lower() == alias), None)
+        if name is not None:
+            columns[key] = table[name]
+    named = "file" in columns or "spec_id" in columns or {"plate", "mjd", "fiberid"} <= set(columns)
+    if "z" not in columns or not named:
+        given = ", ".join(map(str, table.columns[:12]))[:200]
         raise TableError(
             path,
-            expected="columns Z and EPOCH (plate-mjd-fiber), or plate, mjd, fiberid, or FILE",
-            got=f"{', '.join(map(str, table.columns[:12]))}",
-            do="add or rename the columns",
+            "needs the columns Z and EPOCH (plate-mjd-fiber), or Z, plate, mjd and fiberid, or Z and FILE; "
+            f"it has {given}; add or rename columns",
         )
-    redshift = pd.to_numeric(found["z"], errors="coerce").to_numpy(float)
-    names = [_text(value) for value in found.get("object", [""] * len(table))]
+    redshift = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float)
+    redshift = np.where(np.isfinite(redshift), redshift, 0.0)  # 0: no redshift, and not the file's own instead
+    names = [_text(value) for value in columns.get("object", [""] * len(table))]
     return [
-        SpectrumRequest(
-            _file(found, row, path, survey), float(redshift[row]) if np.isfinite(redshift[row]) else 0.0, names[row]
-        )
+        SpectrumRequest(_file(columns, row, path, survey), float(redshift[row]), names[row])
         for row in range(len(table))
     ]
 
 
-def _file(found: dict, row: int, path: Path, survey: Survey) -> Path:
-    if "file" in found:
-        name = _text(found["file"].iloc[row])
+def _file(columns: dict, row: int, path: Path, survey: Survey) -> Path:
+    """The file of the spectrum that a row names."""
+    if "file" in columns:
+        name = _text(columns["file"].iloc[row])
         if not name:
-            raise TableError(f"{path}, row {row + 1}", expected="a FILE", got="none", do="correct or leave out the row")
+            raise TableError(f"{path}, row {row + 1}", "names no FILE; correct the row or leave it out")
         return Path(name)
-    if "epoch" in found:
-        text = _text(found["epoch"].iloc[row])
-        match = EPOCH.fullmatch(text)
+    if "spec_id" in columns:
+        text = _text(columns["spec_id"].iloc[row])
+        match = SPEC_ID.fullmatch(text)
         numbers = match.groups() if match else (text,)
     else:
-        numbers = [found[key].iloc[row] for key in ("plate", "mjd", "fiberid")]
+        numbers = [columns[key].iloc[row] for key in ("plate", "mjd", "fiberid")]
     try:
         plate, mjd, fiberid = (int(number) for number in numbers)
-        # 7666.7 is no plate
         whole = all(not isinstance(number, float) or number == int(number) for number in numbers)
         if not (whole and is_spectrum_id(plate, mjd, fiberid)):
-            raise ValueError("no spectrum of these numbers")
+            raise ValueError("no spectrum has these numbers")
     except (TypeError, ValueError, OverflowError) as error:
+        given = " ".join(str(number) for number in numbers)[:60]
         raise TableError(
             f"{path}, row {row + 1}",
-            expected="plate, MJD and fibre of a spectrum",
-            got=" ".join(str(number) for number in numbers),
-            do="correct or leave out the row",
+            f"names no spectrum: {given} is no plate, MJD and fibre; correct the row or leave it out",
         ) from error
     return survey.spectrum(plate, mjd, fiberid)
 
@@ -239,37 +274,14 @@ def _text(value) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """A table of the format that its name says; FileError where it is none."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from astropy.io.fits import VerifyError
-    from astropy.table import Table
-    from astropy.utils.exceptions import AstropyUserWarning
-
-    from quasar_mass.tables import parquet
 
     if not path.is_file():
-        raise FileError(path, expected="a table", got="no such file", do="correct the name")
+        raise FileError(path, "does not exist; correct the name of the table")
     try:
-        if path.suffix.lower() == ".parquet":
-            described = parquet.footer(path)
-            if described.num_columns > MAX_COLUMNS:
-                raise ValueError(f"more than {MAX_COLUMNS:,} columns")
-            table = pq.read_table(path, **parquet.READING)
-            table.validate(full=True)  # text that is none would be found out later
-            return table.to_pandas(ignore_metadata=True)
-        if path.suffix.lower() == ".csv":
-            with open(path, "rb") as file:
-                if file.readline(1 << 20).count(b",") > MAX_COLUMNS:
-                    raise ValueError(f"more than {MAX_COLUMNS:,} columns")
-            return pd.read_csv(path, comment="#")
-        form = "ascii.ecsv" if path.suffix.lower() == ".ecsv" else "fits"
-        if form == "fits":
-            _check_sizes(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)  # of a damaged file: the errors below say it
-            with open(path, "rb") as file:  # not by name: astropy leaves it open where it fails
-                table = Table.read(file if form == "fits" else path, format=form)
-        return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+        return {".parquet": _read_parquet, ".csv": _read_csv}.get(path.suffix.lower(), _read_astropy)(path)
     except (
         OSError,
         ValueError,
@@ -281,8 +293,40 @@ def _read(path: Path) -> pd.DataFrame:
         pa.ArrowException,
     ) as error:
         raise FileError(
-            path,
-            expected=f"a table as its name ({path.suffix}) says",
-            got=first_line(error),
-            do="correct the file or its name",
+            path, f"is not a table as its name ({path.suffix}) says ({first_line(error)}); correct the file or its name"
         ) from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    from quasar_mass.tables import parquet
+
+    _check_columns(parquet.footer(path).num_columns)
+    table = pq.read_table(path, **parquet.READING)
+    table.validate(full=True)  # otherwise text that is not UTF-8 would fail later
+    return table.to_pandas(ignore_metadata=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with open(path, "rb") as file:
+        _check_columns(file.readline(1 << 20).count(b","))
+    return pd.read_csv(path, comment="#")
+
+
+def _read_astropy(path: Path) -> pd.DataFrame:
+    from astropy.table import Table
+
+    if path.suffix.lower() == ".ecsv":
+        with _without_astropy_warnings():
+            table = Table.read(path, format="ascii.ecsv")
+    else:
+        _check_header(path)
+        with _without_astropy_warnings(), open(path, "rb") as file:
+            table = Table.read(file, format="fits")
+    return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+
+
+def _check_columns(number: int) -> None:
+    if number > MAX_COLUMNS:
+        raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")

@@ -1,41 +1,28 @@
-"""Masses of spectra: from files or a survey's table to a table that TOPCAT and astropy open."""
+"""Masses of spectra, from files or a survey's table to a table that TOPCAT and astropy open."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import SpectrumError
+from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import printable, progress
 from quasar_mass.core.parallel import check_missing, is_cluster, map_in_threads, ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict.compatibility import (
-    DEMO_MODEL,
-    SHIPPED_MODEL,
-    check_fit,
-    default_model,
-    model_kind,
-    transfer_note,
-)
-from quasar_mass.predict.inputs import SpectrumRequest, expand
-from quasar_mass.predict.predictor import Predictor
-from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare, raise_if_all_failed
+from quasar_mass.predict.inputs import SpectrumRequest
+from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels, check_fit
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
-__all__ = ["DEMO_MODEL", "SHIPPED_MODEL", "default_model", "expand", "model_kind", "transfer_note"]
-
 BATCH = 1024  # spectra of a task
-MAX_BAD_FRACTION = (
-    0.5  # share of replaced pixels above which a spectrum is mostly made up, and gets no mass; chosen here
-)
+FEW_FILES = 20  # they are done before a progress bar could be read
 
 # column: (unit, description)
 COLUMNS = {
@@ -59,32 +46,10 @@ COLUMNS = {
     "SURVEY_KIND": ("", "sdss: observed; simulated: not"),
     "MODEL_KIND": ("", "what the model was trained on: sdss or simulated"),
 }
-_KEPT = ("Z", "SPLIT", "SURVEY_KIND", "MODEL_KIND")  # of an object, from its first spectrum
+_OF_OBJECT = ("Z", "SPLIT", "SURVEY_KIND", "MODEL_KIND")  # taken from an object's first spectrum
 
 
-@dataclass(frozen=True)
-class _Share:
-    """What is made of some spectra, wherever that was.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        Of the table of predictions.
-    refusals : list of SpectrumError
-        Of the files that could not be used.
-    names : ndarray of str, shape (n,)
-    flux : ndarray, shape (n, grid.size)
-    seen : NetworkView or None
-        Whose the spectra that were used are, and what is needed to pool them; None unless that was asked for.
-    """
-
-    rows: pd.DataFrame
-    refusals: list = field(default_factory=list)
-    names: np.ndarray | None = None
-    flux: np.ndarray | None = None
-    seen: NetworkView | None = None
-
-
+# --- what masses are wanted of ----------------------------------------------------------------------------------------
 def predict_files(
     files: Iterable[Path | SpectrumRequest],
     model: EasyAI | Predictor,
@@ -93,15 +58,15 @@ def predict_files(
     jobs: int | str = 1,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Predict the mass of every spec file, with the extinction and, unless another is given, the redshift it carries.
+    """Predict the mass of every spectrum file, with the extinction and, unless another is given, the redshift in it.
 
     Parameters
     ----------
-    files : iterable of Path or Wanted
+    files : iterable of Path or SpectrumRequest
     model : EasyAI or Predictor
         A plain network gives no intervals, and works in this process alone.
     per_object : bool
-        One mass per object, named or else of the file's spectrum.
+        One mass per object: of the files with the same name, or else of the same spectrum.
     jobs : int or str
         As of `ordered_map`: processes, or the address of a Dask scheduler whose workers see the files and the model.
     quiet : bool
@@ -114,39 +79,33 @@ def predict_files(
 
     Raises
     ------
-    SpectrumError
-        If not one of the files can be used; says why the first cannot.
     ClusterError
-        As of `ordered_map`, and if a worker does not see a file that is there.
+        As of `ordered_map`, and if a worker does not see a file that exists.
     """
-    quoter = Predictor.of(model)
-    wanted = [one if isinstance(one, SpectrumRequest) else SpectrumRequest(Path(one)) for one in files]
-    chunks = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
-    here = Path.cwd()  # processes elsewhere have a current folder of their own
-    tasks = [(quoter, chunk, here, per_object) for chunk in chunks]
-    refusals: list[SpectrumError] = []
+    predictor = Predictor.of(model)
+    requests = [file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file)) for file in files]
+    chunks = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+    folder = Path.cwd()  # processes elsewhere have a current folder of their own
+    tasks = [(predictor, chunk, folder, per_object) for chunk in chunks]
 
-    def shares() -> Iterable[_Share]:
-        made = _made(_from_files, tasks, jobs, [path for path, _ in quoter.files])
-        little = quiet or len(wanted) < 20
-        with progress(None, total=len(wanted), what="spectra", unit="files", quiet=little) as bar:
-            for chunk, share in zip(chunks, made, strict=True):
-                for error in share.refusals:
-                    if is_cluster(jobs) and error.reason == "missing file":
+    def batches() -> Iterator[Batch]:
+        hidden = quiet or len(requests) < FEW_FILES
+        results = _map(_from_files, tasks, jobs, [path for path, _ in predictor.files])
+        with progress(None, total=len(requests), what="spectra", unit="files", quiet=hidden) as bar:
+            for batch in results:
+                for error in batch.errors if is_cluster(jobs) else ():
+                    if error.reason == "missing file":
                         check_missing(Path(error.where))
-                refusals.extend(share.refusals)
-                yield share
-                bar.update(len(chunk))
+                yield batch
+                bar.update(len(batch.rows))
 
-    table = _collect(shares(), quoter, per_object)
-    raise_if_all_failed(refusals, [one.file for one in wanted])
-    return table
+    return _collect(batches(), predictor, per_object)
 
 
 def predict_survey(
     survey: Survey, model: EasyAI | Predictor, *, per_object: bool = False, jobs: int | str = 1, quiet: bool = False
 ) -> pd.DataFrame:
-    """Predict the mass of every spectrum of a survey's spectra.parquet, streamed; parameters as of `predict_files`.
+    """Predict the mass of every spectrum in a survey's spectra.parquet; parameters as of `predict_files`.
 
     Raises
     ------
@@ -158,7 +117,7 @@ def predict_survey(
         As of `ordered_map`.
     """
     survey_tables.check_pair(survey)
-    survey_tables.read_quasars(survey.quasars)  # what is wrong with it is said before the work begins
+    survey_tables.read_quasars(survey.quasars)  # so that a damaged table is reported before the work begins
     return predict_table(survey.spectra, model, survey.quasars, per_object=per_object, jobs=jobs, quiet=quiet)
 
 
@@ -178,33 +137,68 @@ def predict_table(
     path : Path
     model : EasyAI or Predictor
     quasars : Path, optional
-        The quasars.parquet beside it, for the objects' split and BAL probability.
-    per_object, jobs, quiet : bool
+        The quasars.parquet of the same survey, for the objects' split and BAL probability.
+    per_object, jobs, quiet
         As of `predict_files`; errors as of `predict_survey`.
     """
-    quoter = Predictor.of(model)
+    predictor = Predictor.of(model)
     about = survey_tables.read_about(path)
-    check_fit(quoter.ensemble.first, about, path)
+    check_fit(predictor.ensemble.first, about, path)
     files = survey_tables.partition_files(Path(path).absolute())
     quasars = quasars and Path(quasars).absolute()
-    shares = split_evenly(files, BATCH)
-    tasks = [(quoter, share, about.get("build"), quasars, per_object) for share in shares]
-    needs = [path for path, _ in (*quoter.files, *files[:1])] + ([quasars] if quasars else [])
+    tasks = [(predictor, ranges, about.get("build"), quasars, per_object) for ranges in split_evenly(files, BATCH)]
+    needs = [file for file, _ in (*predictor.files, *files[:1])] + ([quasars] if quasars else [])
 
-    def made() -> Iterable[_Share]:
+    def batches() -> Iterator[Batch]:
         total = sum(rows for _, rows in files)
         with progress(None, total=total, what="masses", unit="spectra", quiet=quiet) as bar:
-            for share in _made(_from_table, tasks, jobs, needs):
-                yield share
-                bar.update(len(share.rows))
+            for batch in _map(_from_table, tasks, jobs, needs):
+                yield batch
+                bar.update(len(batch.rows))
 
-    table = _collect(made(), quoter, per_object)
-    return table.assign(SURVEY_KIND=about["kind"], MODEL_KIND=quoter.kind)
+    table = _collect(batches(), predictor, per_object)
+    return table.assign(SURVEY_KIND=about["kind"], MODEL_KIND=predictor.kind)
 
 
-def _made(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path]) -> Iterator[_Share]:
-    """Do the tasks; in this process side by side, for a network leaves gaps that reading and counting fill."""
+def _map(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path]) -> Iterator[Batch]:
+    """Do the tasks; in one process in threads, since a network leaves processor time for reading and measuring."""
     return map_in_threads(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs)
+
+
+# --- one task, in whatever process it runs ----------------------------------------------------------------------------
+def _from_files(predictor: Predictor, requests: Sequence[SpectrumRequest], folder: Path, per_object: bool) -> Batch:
+    """Masses of some files; relative names are in `folder`."""
+    batch = predictor.from_spectra(
+        [folder / request.file for request in requests],
+        [request.redshift for request in requests],
+        [None] * len(requests),
+    )
+    rows = batch.rows.assign(
+        OBJECT=[request.name for request in requests],
+        FILE=[printable(request.file) for request in requests],
+        MODEL_KIND=predictor.kind,
+    )
+    return _result(batch, rows, per_object)
+
+
+def _from_table(
+    predictor: Predictor, ranges: list[RowRange], build: str | None, quasars: Path | None, per_object: bool
+) -> Batch:
+    """Masses of some rows of a table."""
+    frame, flux = survey_tables.read_rows(ranges, build)
+    frame = frame.reset_index(drop=True)
+    flags = [list(filter(None, text.split("; "))) for text in frame["FLAGS"].fillna("")]
+    bad = frame["N_BAD"].fillna(0).to_numpy(float) / (predictor.grid.size * predictor.grid.step / 1e-4)
+    rows = frame[["OBJECT", "EPOCH", "Z"]].assign(
+        SN=frame["SN"].to_numpy(np.float64), REASON=[bad_pixels(fraction) for fraction in bad]
+    )
+    if quasars is not None:
+        objects = _objects_of(quasars, quasars.stat().st_mtime_ns).reindex(frame["OBJECT"])
+        rows["SPLIT"] = objects["SPLIT"].to_numpy()
+        bal = predictor.catalogue_flags(objects["BAL_PROB"].to_numpy())
+        flags = [own + more for own, more in zip(flags, bal, strict=True)]
+    batch = predictor.from_rest_frame(rows, flux, flags)
+    return _result(batch, batch.rows, per_object)
 
 
 @functools.lru_cache(maxsize=1)
@@ -212,123 +206,78 @@ def _objects_of(quasars: Path, _time: int) -> pd.DataFrame:
     return survey_tables.read_quasars(quasars)[["SPLIT", "BAL_PROB"]]
 
 
-def _from_table(
-    quoter: Predictor, share: list[RowRange], build: str | None, quasars: Path | None, per_object: bool
-) -> _Share:
-    """Masses of some rows of a table."""
-    frame, flux = survey_tables.read_rows(share, build)
-    noise = frame["SN"].to_numpy(np.float64)
-    own = [list(filter(None, flags.split("; "))) for flags in frame["FLAGS"].fillna("")]
-    rows = frame[["OBJECT", "EPOCH", "Z"]].assign(SN=noise, REASON="")
-    if quasars is not None:
-        known = _objects_of(quasars, quasars.stat().st_mtime_ns)
-        rows["SPLIT"] = known["SPLIT"].reindex(frame["OBJECT"]).to_numpy()
-        bal = quoter.catalogue_flags(known["BAL_PROB"].reindex(frame["OBJECT"]).to_numpy())
-        own = [words + more for words, more in zip(own, bal, strict=True)]
-    bad = frame["N_BAD"].fillna(0).to_numpy(float) / (quoter.grid.size * quoter.grid.step / 1e-4)
-    for row in np.flatnonzero(bad > MAX_BAD_FRACTION):
-        rows.loc[rows.index[row], "REASON"] = _few_pixels(bad[row])
-    return _quote(rows.reset_index(drop=True), flux, own, quoter, per_object)
+def _result(batch: Batch, rows: pd.DataFrame, per_object: bool) -> Batch:
+    """What travels back from a task: the spectra themselves only where they are pooled."""
+    return replace(batch, rows=rows) if per_object else Batch(rows, batch.errors)
 
 
-def _from_files(quoter: Predictor, wanted: list[SpectrumRequest], here: Path, per_object: bool) -> _Share:
-    """Masses of some files, whose names hold in the folder `here`."""
-    rows, fluxes, own, refusals = [], [], [], []
-    for one in wanted:
-        row = {"OBJECT": one.name, "EPOCH": "", "FILE": printable(one.file), "Z": np.nan, "SN": np.nan, "REASON": ""}
-        row |= {"SURVEY_KIND": "", "MODEL_KIND": quoter.kind}
-        flux, flags = np.zeros(quoter.grid.size, np.float32), []
-        prepared = prepare(here / one.file, quoter.grid, redshift=one.redshift, correct_extinction=quoter.corrected)
-        if spectrum := prepared.spectrum:
-            row |= {"EPOCH": spectrum.spec_id, "Z": prepared.redshift, "SURVEY_KIND": spectrum.kind}
-        if prepared.error:
-            refusals.append(prepared.error)
-            row["REASON"] = prepared.reason
-        else:
-            placed = prepared.rest_frame
-            row["SN"], flux = placed.signal_to_noise, placed.flux
-            flags += class_flags(spectrum) + prepared.flags
-            flags += luminosity_flags(flux, prepared.redshift, quoter.grid)
-            if placed.n_bad > MAX_BAD_FRACTION * placed.n_pixels:
-                row["REASON"] = _few_pixels(placed.n_bad / placed.n_pixels)
-        rows.append(row)
-        fluxes.append(flux)
-        own.append(flags)
-    share = _quote(pd.DataFrame(rows), np.array(fluxes, np.float32), own, quoter, per_object)
-    return replace(share, refusals=refusals)
-
-
-def _few_pixels(share: float) -> str:
-    return f"too many bad pixels: expected at most {MAX_BAD_FRACTION:.0%} of the window, got {share:.0%}"
-
-
-def _quote(rows: pd.DataFrame, flux: np.ndarray, own: list, quoter: Predictor, per_object: bool) -> _Share:
-    """Masses, intervals and flags of some spectra; `own` are the flags they bring along."""
-    use = np.flatnonzero((rows["REASON"] == "").to_numpy())
-    flags = [list(words) for words in own]
-    pooling = {}
-    if len(use):
-        noise = rows["SN"].to_numpy(float)[use]
-        seen = quoter.view(flux[use], rows["Z"].to_numpy(float)[use], noise)
-        for row, words in zip(use, quoter.flags(seen, noise), strict=True):
-            flags[row] = words + flags[row]
-        rows = rows.join(quoter.masses(seen).set_index(rows.index[use]))
-        if per_object:
-            names = rows["OBJECT"].where(rows["OBJECT"] != "", rows["EPOCH"]).to_numpy()[use]
-            pooling = {"names": names, "flux": flux[use], "seen": seen}
-    elif "LMBH" not in rows:
-        rows = rows.assign(LMBH=np.nan)
-    return _Share(rows.assign(FLAGS=["; ".join(words) for words in flags]), **pooling)
-
-
-def _collect(shares: Iterable[_Share], quoter: Predictor, per_object: bool) -> pd.DataFrame:
-    """One table of all shares, in order; the fluxes of one of them are in memory at a time."""
-    parts, kept, names, stacks = [], [], [], StackedSpectra(quoter.grid.size)
-    for share in shares:
-        if share.seen is not None:
-            stacks.add(share.names, share.flux, share.seen.signal_to_noise)
-            kept.append(share.seen)
-            names.append(share.names)
-        parts.append(share.rows)
+# --- all tasks together -----------------------------------------------------------------------------------------------
+def _collect(batches: Iterable[Batch], predictor: Predictor, per_object: bool) -> pd.DataFrame:
+    """One table of all batches, in order; the fluxes of one batch are in memory at a time."""
+    parts, views, names, stacks = [], [], [], StackedSpectra(predictor.grid.size)
+    for batch in batches:
+        parts.append(batch.rows)
+        if batch.view is not None:
+            used = batch.rows[batch.rows["REASON"] == ""]
+            names.append(_object_names(used).to_numpy())
+            stacks.add(names[-1], batch.flux, batch.view.signal_to_noise)
+            views.append(batch.view)
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=float if unit else str) for name, (unit, _) in COLUMNS.items()})
     table = pd.concat(parts, ignore_index=True)
     if per_object:
-        return _objects(table, quoter, kept, names, stacks)
-    return table[[name for name in COLUMNS if name in table]]
+        pooled = predictor.pool(np.concatenate(names), NetworkView.joined(views), stacks) if views else None
+        table = _per_object(table, pooled)
+    return _ordered(table)
 
 
-def _objects(
-    table: pd.DataFrame, quoter: Predictor, kept: list[NetworkView], names: list, stacks: StackedSpectra
-) -> pd.DataFrame:
-    """One row per object, with the flags of any of its spectra."""
+def _object_names(table: pd.DataFrame) -> pd.Series:
+    """The object of each row: its name, or else the spectrum, or the file that could not be read."""
     name = table["OBJECT"].where(table["OBJECT"] != "", table["EPOCH"]).rename("OBJECT")
-    if "FILE" in table:  # of a file that could not be read nothing else is known
-        name = name.where(name != "", table["FILE"])
-    used = table["REASON"] == ""
-    known = [column for column in _KEPT if column in table]
+    return name.where(name != "", table["FILE"]) if "FILE" in table else name
+
+
+def _per_object(table: pd.DataFrame, pooled: pd.DataFrame | None) -> pd.DataFrame:
+    """One row per object, with the flags of all of its spectra; `pooled` is from `Predictor.pool`."""
+    name, used = _object_names(table), table["REASON"] == ""
+    of_object = [column for column in _OF_OBJECT if column in table]
     without = ~used & ~name.isin(name[used])
-    refused = (
-        table[without]
-        .groupby(name[without], sort=True)[[*known, "LMBH", "REASON"]]
-        .first()
-        .assign(N_EPOCHS=0, FLAGS="")
-    )
-    if not kept:
-        return refused.reset_index()
-    pooled = quoter.pool(np.concatenate(names), NetworkView.joined(kept), stacks)
+    columns = [*of_object, "LMBH", "REASON"]
+    unusable = table[without].groupby(name[without], sort=True)[columns].first().assign(N_EPOCHS=0, FLAGS="")
+    if pooled is None:
+        return unusable.reset_index()
     groups = table[used].groupby(name[used], sort=True)
-    first = groups[known].first()
-    words = groups["FLAGS"].agg(lambda every: "; ".join(dict.fromkeys("; ".join(filter(None, every)).split("; "))))
-    result = first.join(pooled).assign(FLAGS=words, REASON="")
-    result = (pd.concat([result, refused]) if len(refused) else result).rename_axis("OBJECT").reset_index()
-    return result[[column for column in COLUMNS if column in result]]
+    flags = groups["FLAGS"].agg(lambda texts: "; ".join(dict.fromkeys("; ".join(filter(None, texts)).split("; "))))
+    result = groups[of_object].first().join(pooled).assign(FLAGS=flags, REASON="")
+    result = pd.concat([result, unusable]) if len(unusable) else result
+    return result.rename_axis("OBJECT").reset_index()
 
 
 def concatenate(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Several tables of predictions as one, columns in their usual order."""
-    table = pd.concat(parts, ignore_index=True)
+    return _ordered(pd.concat(parts, ignore_index=True))
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in COLUMNS if name in table]]
+
+
+def check_usable(table: pd.DataFrame, where: str | Path) -> None:
+    """Raise FileError if there is no mass in a table of predictions: with the reason, or how often there is which.
+
+    Parameters
+    ----------
+    table : DataFrame
+    where : str or path
+        What was asked for, for the error.
+    """
+    if not len(table) or table["LMBH"].notna().any():
+        return
+    if len(table) == 1:
+        raise FileError(where, table["REASON"].iloc[0])
+    counts = table["REASON"].str.split(":").str[0].value_counts()
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
+    raise FileError(where, f"not one of the {len(table):,} spectra got a mass ({reasons}); REASON says more")
 
 
 def write(predictions: pd.DataFrame, path: Path, about: dict) -> None:

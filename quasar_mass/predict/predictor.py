@@ -3,30 +3,59 @@
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from quasar_mass.core.errors import ModelError
-from quasar_mass.core.files import sha256
-from quasar_mass.core.survey import Grid
+from quasar_mass.core.errors import ModelError, SpectrumError
+from quasar_mass.core.survey import REFERENCE_STEP, STEP, Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
-from quasar_mass.predict.compatibility import model_grid, model_kind
+from quasar_mass.predict.inputs import default_model
+from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare
+from quasar_mass.spectra.spectrum import Spectrum
 from quasar_mass.uncertainty import spectrum_measures, training_domain
 from quasar_mass.uncertainty.calibration import CONFIDENCE, Calibration, add_systematic
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, StackedSpectra, object_spectra
 
-NO_CALIBRATION = "training range unknown"
+FLAG_NO_CALIBRATION = "training range unknown"
+MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
+ROW = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
+ALWAYS = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON")  # columns that every result has
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Masses of some spectra, with what is needed to pool them.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        One row per spectrum; where there is no mass, LMBH is NaN and REASON is not empty.
+    errors : list of SpectrumError
+        Of the spectra that could not be used.
+    flux : ndarray, shape (n, grid.size), or None
+    view : NetworkView or None
+        Of the rows with a mass, in order; None where there is none.
+    """
+
+    rows: pd.DataFrame
+    errors: list[SpectrumError] = field(default_factory=list)
+    flux: np.ndarray | None = None
+    view: NetworkView | None = None
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network, or several, with its calibration and the intervals that are wanted.
+    """A network, or several, with its calibration: gives masses with intervals and flags.
+
+    `load` gives the shipped one, or that of a model file.
 
     Attributes
     ----------
@@ -42,6 +71,24 @@ class Predictor:
     files : tuple of (Path, str)
         The model files it was loaded from and their SHA-256; empty for a network of this process alone. Other processes
         load the same files.
+
+    Examples
+    --------
+    A power law with noise, at redshift 1.6:
+
+    >>> import numpy as np
+    >>> from quasar_mass.predict.predictor import load
+    >>> model = load()
+    >>> wavelength = 10 ** np.arange(3.56, 4.0, 1e-4)  # Angstrom, vacuum, observed frame
+    >>> noise = np.random.default_rng(1).normal(0.0, 0.5, len(wavelength))
+    >>> flux = 5.0 * (wavelength / 5000.0) ** -1.5 + noise  # 1e-17 erg / s / cm2 / Angstrom
+    >>> mass = model.predict(wavelength, flux, np.full(len(flux), 4.0), redshift=1.6, ebv=0.03)
+    >>> bool(mass.LMBH_LOW < mass.LMBH < mass.LMBH_HIGH)
+    True
+    >>> "unlike training" in mass.FLAGS  # it has no lines
+    True
+    >>> model.predict(wavelength, flux, np.zeros(len(flux)), redshift=1.6).REASON.split(":")[0]
+    'no good pixels'
     """
 
     ensemble: Ensemble
@@ -74,11 +121,13 @@ class Predictor:
             If a file cannot be used, or the calibration has no such line.
         """
         paths = [paths] if isinstance(paths, str | Path) else list(paths)
-        ensemble = Ensemble.load(paths)
-        files = tuple((Path(path).absolute(), sha256(path)) for path in paths)
-        predictor = cls(ensemble, calibration_file.load(paths[0], ensemble.name), files=files, **options)
-        if predictor.calibration is not None:
-            predictor.calibration.interval(predictor.line)
+        files = [model_file.read(path) for path in paths]
+        ensemble = Ensemble.load(files)
+        calibration = calibration_file.read(files[0], ensemble.name)
+        names = tuple((Path(file.path).absolute(), file.sha256) for file in files)
+        predictor = cls(ensemble, calibration, files=names, **options)
+        if calibration is not None:
+            calibration.interval(predictor.line)
             _check_lengths(predictor, paths[0])
         return predictor
 
@@ -87,21 +136,137 @@ class Predictor:
         """A network as it is, without calibration; or a predictor, unchanged."""
         return model if isinstance(model, Predictor) else cls(Ensemble([model]))
 
-    @property
+    @functools.cached_property
     def grid(self) -> Grid:
         """The rest-frame grid that its spectra are on."""
         return model_grid(self.ensemble.first)
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
         """What it was trained on: ``"sdss"``, ``"simulated"`` or ``"unknown"``."""
         return model_kind(self.ensemble.first)
 
-    @property
+    @functools.cached_property
     def corrected(self) -> bool:
         """Whether its spectra have to be corrected for Galactic extinction."""
         return bool((self.ensemble.first.about or {}).get("extinction_corrected", False))
 
+    # --- the masses of spectra ----------------------------------------------------------------------------------------
+    def predict(
+        self,
+        spectra: "Spectrum | Sequence[Spectrum] | ArrayLike",
+        flux: ArrayLike | None = None,
+        ivar: ArrayLike | None = None,
+        *,
+        redshift: ArrayLike | None = None,
+        ebv: ArrayLike | None = None,
+        confidence: float | None = None,
+        line: str | None = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Masses of spectra, with intervals and flags; the same numbers as `quasar_analysis.py predict` gives.
+
+        Parameters
+        ----------
+        spectra : Spectrum, sequence of Spectrum, or array_like of shape (n,)
+            One spectrum or several; or, with `flux` and `ivar`, the wavelengths of one: Angstrom, vacuum, observed
+            frame, ascending.
+        flux : array_like, shape (n,), optional
+            1e-17 erg / s / cm2 / Angstrom, not corrected for Galactic extinction.
+        ivar : array_like, shape (n,), optional
+            Inverse variance of `flux`; 0 where there is no data.
+        redshift : float or array_like, optional
+            Of each spectrum, instead of its own.
+        ebv : float or array_like, optional
+            E(B-V) of Schlegel, Finkbeiner & Davis 1998 of each spectrum in magnitudes, instead of its own. Where it is
+            not known, nothing is corrected, and a model that was trained on corrected spectra flags it.
+        confidence : float, optional
+            Of the intervals, between 0 and 1; by default that of this predictor (0.9).
+        line : str, optional
+            The line whose masses the intervals hold: ``"any"``, ``"MgII"`` or ``"CIV"``; by default this predictor's.
+
+        Returns
+        -------
+        Series, or DataFrame with a row for each of several spectra
+            Z; SN, the median signal-to-noise ratio per pixel; LMBH, log10(M_BH / M_Sun), the single-epoch mass that one
+            would measure; LMBH_LOW and LMBH_HIGH, its interval; FLAGS, reasons to doubt it; REASON, why there is no
+            mass, and LMBH is then NaN. An ensemble adds LMBH_ENS_STD, `total` TOTAL_LOW and TOTAL_HIGH.
+
+        Raises
+        ------
+        SpectrumError
+            If the arrays cannot be a spectrum: unequal lengths, wavelengths that do not ascend.
+        ModelError
+            If the model has no such line.
+        """
+        several = flux is None and not isinstance(spectra, Spectrum)
+        if flux is not None:
+            spectra = Spectrum(spectra, flux, ivar)
+        # a converter for the objects of another package belongs here
+        spectra = list(spectra) if several else [spectra]
+        redshift, ebv = _for_each(redshift, len(spectra), np.nan), _for_each(ebv, len(spectra), None)
+        options = {"confidence": confidence, "line": line}
+        predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
+        table = predictor.from_spectra(spectra, redshift, ebv).rows
+        table = table.reindex(columns=[name for name in ROW if name in table or name in ALWAYS])
+        return table if several else table.iloc[0].rename(None)
+
+    def from_spectra(
+        self, spectra: Sequence[Spectrum | Path], redshift: Sequence[float], ebv: Sequence[float | None]
+    ) -> Batch:
+        """Masses of spectra, or of their files.
+
+        Parameters
+        ----------
+        spectra : sequence of Spectrum or Path, length n
+        redshift : sequence of float, length n
+            NaN: the spectrum's own.
+        ebv : sequence of float or None, length n
+            None: the spectrum's own.
+        """
+        rows, flags, errors = [], [], []
+        flux = np.zeros((len(spectra), self.grid.size), np.float32)
+        for n, source in enumerate(spectra):
+            prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
+            row = {"EPOCH": "", "Z": prepared.redshift, "SN": np.nan, "REASON": prepared.reason, "SURVEY_KIND": ""}
+            own = []
+            if prepared.spectrum:
+                row |= {"EPOCH": prepared.spectrum.spec_id, "SURVEY_KIND": prepared.spectrum.kind}
+            if prepared.error:
+                errors.append(prepared.error)
+            else:
+                rest = prepared.rest_frame
+                row["SN"], flux[n] = rest.signal_to_noise, rest.flux
+                row["REASON"] = bad_pixels(rest.n_bad / rest.n_pixels)
+                own = class_flags(prepared.spectrum) + prepared.flags
+                own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
+            rows.append(row)
+            flags.append(own)
+        return replace(self.from_rest_frame(pd.DataFrame(rows), flux, flags), errors=errors)
+
+    def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:
+        """Masses of spectra on the grid.
+
+        Parameters
+        ----------
+        rows : DataFrame of n rows
+            With Z, SN (NaN where it is not known) and REASON; a row with a reason gets no mass.
+        flux : ndarray, shape (n, grid.size)
+            In the tables' unit (`to_rest_frame`).
+        flags : sequence of n sequences of str
+            What is known already; the flags of this predictor come before them.
+        """
+        use = np.flatnonzero((rows["REASON"] == "").to_numpy())
+        if not len(use):
+            rows = rows if "LMBH" in rows else rows.assign(LMBH=np.nan)
+            return Batch(rows.assign(FLAGS=["; ".join(words) for words in flags]))
+        sn = rows["SN"].to_numpy(float)[use]
+        view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn)
+        own = dict(zip(use, self.flags(view, sn), strict=True))
+        rows = rows.join(self.masses(view).set_index(rows.index[use]))
+        rows = rows.assign(FLAGS=["; ".join([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
+        return Batch(rows, flux=flux[use], view=view)
+
+    # --- the steps ----------------------------------------------------------------------------------------------------
     def view(self, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray) -> NetworkView:
         """Run the network on spectra, and measure them.
 
@@ -161,7 +326,7 @@ class Predictor:
             return self.calibration.domain.flags(view.redshift, signal_to_noise, view.measures, view.hidden)
         trained = (self.ensemble.first.about or {}).get("trained_on")
         if not trained:
-            return [[NO_CALIBRATION] for _ in range(len(view))]
+            return [[FLAG_NO_CALIBRATION] for _ in range(len(view))]
         ranges = {
             training_domain.FLAG_REDSHIFT: (view.redshift, trained["redshift"]),
             training_domain.FLAG_SN: (signal_to_noise, trained["sn"]),
@@ -173,7 +338,7 @@ class Predictor:
         return flags
 
     def catalogue_flags(self, bal_probability: np.ndarray) -> list[list[str]]:
-        """Flags from DR16Q's BAL_PROB, shape (n,), beside those measured on the spectra; none without a calibration."""
+        """Flags from DR16Q's BAL_PROB, shape (n,), in addition to those measured; none without a calibration."""
         known = training_domain.catalogued_bal(bal_probability) & (self.calibration is not None)
         return [[training_domain.FLAG_CATALOGUED_BAL] if bal else [] for bal in known]
 
@@ -227,12 +392,109 @@ def _check_lengths(predictor: Predictor, path: str | Path) -> None:
             )
 
 
+def _for_each(values: ArrayLike | None, number: int, default: float | None) -> list:
+    """A list with a value for each spectrum, from one for all or one for each; `default` where there is none."""
+    return [default] * number if values is None else np.broadcast_to(np.asarray(values, float), number).tolist()
+
+
+def bad_pixels(fraction: float) -> str:
+    """The reason to refuse a spectrum with this fraction of replaced pixels; empty where there is none."""
+    if fraction <= MAX_BAD_FRACTION:
+        return ""
+    return f"too many bad pixels: {fraction:.0%} of the window, more than {MAX_BAD_FRACTION:.0%}"
+
+
+def load(path: str | Path | Sequence[str | Path] | None = None, **options) -> Predictor:
+    """Load a model.
+
+    Parameters
+    ----------
+    path : path or sequence of path, optional
+        A model file; of several, the mean is taken. By default the shipped model.
+    **options
+        `confidence`, `line` and `total`, as of `Predictor`.
+
+    Raises
+    ------
+    ModelError
+        If a file does not exist or cannot be used.
+    """
+    return Predictor.load(default_model() if path is None else path, **options)
+
+
 @functools.lru_cache(maxsize=1)
 def _loaded(files: tuple, confidence: float, line: str, total: bool) -> Predictor:
     """Load a predictor in another process; once, for all of its tasks."""
-    for path, checksum in files:
-        if sha256(path) != checksum:
+    predictor = Predictor.load([path for path, _ in files], confidence=confidence, line=line, total=total)
+    for (path, checksum), (_, now) in zip(files, predictor.files, strict=True):
+        if now != checksum:
             raise ModelError(
                 path, "is not the file that the work began with; leave it unchanged, on a disk that all machines share"
             )
-    return Predictor.load([path for path, _ in files], confidence=confidence, line=line, total=total)
+    return predictor
+
+
+# --- which spectra a model is for -------------------------------------------------------------------------------------
+def model_grid(model: EasyAI) -> Grid:
+    """The grid a model expects, by its description or, for a file from elsewhere, by its number of input pixels."""
+    if "step" in ((model.about or {}).get("grid") or {}):
+        return Grid(model.about["grid"]["step"])
+    pixels = model.model.input_shape[1]
+    for grid in (Grid(STEP), Grid(REFERENCE_STEP)):
+        if pixels == grid.size:
+            return grid
+    raise ModelError(
+        "the model",
+        f"takes {pixels} pixels and does not describe its grid, which is none of this project's "
+        f"({Grid(STEP).size} or {Grid(REFERENCE_STEP).size} pixels); use a model of this project",
+    )
+
+
+def model_kind(model: EasyAI) -> str:
+    """What a model was trained on: ``"simulated"``, ``"sdss"``, or ``"unknown"`` for a file from elsewhere."""
+    return (model.about or {}).get("kind", "unknown")
+
+
+def transfer_note(model: EasyAI, survey_kind: str) -> str:
+    """One line to print with every prediction: what the model was trained on, and what it is used on."""
+    kind = model_kind(model)
+    if kind == "unknown":
+        return "note: this model file does not say what it was trained on; take its masses with care"
+    if kind == "simulated" and survey_kind == "sdss":
+        return (
+            "note: this model was trained on SIMULATED spectra and is applied to observed ones;"
+            " how well it transfers is not established"
+        )
+    return f"note: model trained on {kind} spectra, applied to {survey_kind} ones"
+
+
+def check_fit(model: EasyAI, about: dict, where: Path) -> None:
+    """Refuse a table of spectra on another grid than the model's, or treated for extinction in another way.
+
+    Parameters
+    ----------
+    model : EasyAI
+    about : dict
+        What the table says of itself (`survey_tables.read_about`).
+    where : Path
+        The table, for the error.
+
+    Raises
+    ------
+    ModelError
+    """
+    step = model_grid(model).step
+    if "grid" not in about or about["grid"]["step"] != step:
+        other = f"has the grid step {about['grid']['step']:g}" if "grid" in about else "does not say its grid step"
+        raise ModelError(
+            where, f"{other}, and the model needs {step:g}; run: python get_Chen_data.py build --step {step:g}"
+        )
+    corrected = (model.about or {}).get("extinction_corrected")
+    if corrected is not None and corrected != about.get("extinction_corrected"):
+        words = {True: "corrected", False: "not corrected", None: "perhaps corrected"}
+        given = words[about.get("extinction_corrected")]
+        raise ModelError(
+            where,
+            f"holds spectra {given} for Galactic extinction, and the model needs them {words[corrected]}; "
+            f"build the table {'without' if corrected else 'with'} --no-extinction",
+        )

@@ -8,8 +8,8 @@ import pandas as pd
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict import compatibility
 from quasar_mass.predict.inputs import SpectrumRequest
+from quasar_mass.predict.predictor import check_fit, model_grid, model_kind
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.rest_frame import prepare
@@ -53,7 +53,7 @@ def explain(
     """
     files, tables = requests
     model = EasyAI.load(model_path)
-    grid = compatibility.model_grid(model)
+    grid = model_grid(model)
     if files:
         names, flux, kind = _from_files(files[:number], model)
     else:
@@ -75,12 +75,12 @@ def explain(
         figures.save_all(figure, folder, f"spectrum-{name}")
     response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)
-    title = f"{len(flux):,} spectra ({kind}); model trained on {compatibility.model_kind(model)} spectra"
+    title = f"{len(flux):,} spectra ({kind}); model trained on {model_kind(model)} spectra"
     return f"{attribution.summary(title, fractions, response)}\n\nfigures in {folder} ({kind})"
 
 
 def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]:
-    grid = compatibility.model_grid(model)
+    grid = model_grid(model)
     corrected = (model.about or {}).get("extinction_corrected", False)
     names, flux, kinds, refusals = [], [], set(), []
     for one in files:
@@ -99,7 +99,7 @@ def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]
 def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple[list[str], np.ndarray, str]:
     """Test spectra, evenly spread over the table; all kinds of spectra of a table that is not the survey's."""
     about = survey_tables.check_pair(survey) if path == survey.spectra else survey_tables.read_about(path)
-    compatibility.check_fit(model, about, path)
+    check_fit(model, about, path)
     split = survey_tables.read_quasars(survey.quasars)["SPLIT"] if path == survey.spectra else None
     names, flux = [], []
     for frame, block in survey_tables.iterate_spectra(path):
@@ -117,7 +117,7 @@ def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple
 def _backdrop(survey: Survey, model: EasyAI, flux: np.ndarray) -> np.ndarray:
     """Spectra of the survey on the model's grid, or else the ones that are there."""
     try:
-        if survey_tables.read_about(survey.spectra)["grid"]["step"] == compatibility.model_grid(model).step:
+        if survey_tables.read_about(survey.spectra)["grid"]["step"] == model_grid(model).step:
             return next(iter(survey_tables.iterate_spectra(survey.spectra)))[1]
     except (FileError, TableError, StopIteration):
         pass

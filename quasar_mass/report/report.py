@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import SPLITS, Survey
 from quasar_mass.network.architecture import recipe
-from quasar_mass.predict import compatibility
-from quasar_mass.predict.predictor import Predictor
+from quasar_mass.predict.predictor import Predictor, check_fit
 from quasar_mass.report import accuracy, attribution, comparison, figures, page
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.report.assessment import Assessment, assess
@@ -56,7 +55,7 @@ def write(predictor: Predictor, data: Dataset, survey: Survey, folder: Path, *, 
     ModelError, TableError
         If model and survey do not fit, or there are no test objects.
     """
-    compatibility.check_fit(predictor.ensemble.first, data.about, survey.spectra)
+    check_fit(predictor.ensemble.first, data.about, survey.spectra)
     plots = folder / "figures"
     result = None
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from quasar_mass.core.constants import C_KM_S
+from quasar_mass.core.constants import C_KM_S, LUMINOSITY_UNIT
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra.rest_frame import median
 
-# erg/s/Angstrom per unit of the tables, for an isotropic source: 4 pi Mpc^2 1e-17 1e9 (`spectrum.to_rest_frame`)
-LUMINOSITY_UNIT = 4.0 * np.pi * 9.5214e40
 MEDIAN_DIFFERENCE = 0.9539  # median of |a - b| of two normal deviates, over the standard deviation of one
 # Interpolation onto the grid and the coadd correlate neighbouring pixels, so pixels `LAG` apart are compared;
 # interpolation still reduces their noise by a fifth.

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quasar_mass.predict.compatibility import SHIPPED_MODEL
+from quasar_mass.predict.inputs import SHIPPED_MODEL
 
 TESTS = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-4  # dex
@@ -28,7 +28,7 @@ def predicted_with(backend):
         pytest.skip(f"{backend} is not installed: pip install -r requirements.txt")
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
-        "import golden_sample, quasar_mass.predict.compatibility as usage\n"
+        "import golden_sample, quasar_mass.predict.inputs as usage\n"
         "name, table = golden_sample.predicted(usage.SHIPPED_MODEL)\n"
         "print(name); print(table.to_csv(index=False))"
     )

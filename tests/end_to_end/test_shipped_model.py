@@ -7,6 +7,7 @@ from quasar_mass import virial
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
+from quasar_mass.predict.inputs import SHIPPED_MODEL, expand
 from quasar_mass.report import comparison
 from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
@@ -22,7 +23,7 @@ WINDOWS = {"C IV": (1480.0, 1600.0, 1547.0), "C III]": (1830.0, 1985.0, 1906.0),
 
 @pytest.fixture(scope="module")
 def shipped():
-    return EasyAI.load(mass_table.SHIPPED_MODEL)
+    return EasyAI.load(SHIPPED_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_the_file_says_what_it_was_trained_on(shipped):
     assert shipped.about["kind"] == "simulated"
     assert "true Mg II masses" in shipped.about["targets"]["intermediate"]
     assert "labels" in shipped.about["targets"]["final"]
-    card = (mass_table.SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
+    card = (SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
     assert "simulated" in card.splitlines()[0]
     assert "make train SURVEY=data" in card.splitlines()[0]
 
@@ -124,7 +125,7 @@ def patched(spectrum, composite):
 
 
 def test_real_profiles_of_other_redshifts_get_masses_like_those_of_the_line_fit(shipped, composite, real_data):
-    files = mass_table.expand([real_data / "sdss"])
+    files = expand([real_data / "sdss"])
     fitted = measure_files(files, quiet=True)
     usable = fitted["Z"].between(0.95, 2.62) & (fitted["SN"] > 3.5) & fitted["LMBH_MgII"].notna()
     usable &= ~fitted["FLAGS"].str.contains("very wide")

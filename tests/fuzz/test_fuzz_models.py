@@ -13,10 +13,10 @@ from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
-from quasar_mass.network.keras_io.model_arrays import ARRAYS
-from quasar_mass.predict import calibration_file, compatibility
+from quasar_mass.network.keras_io.model_file import ARRAYS
+from quasar_mass.predict import calibration_file
 from quasar_mass.predict.calibrate import calibrate_file
-from quasar_mass.predict.predictor import Predictor
+from quasar_mass.predict.predictor import Predictor, check_fit, transfer_note
 from quasar_mass.tables import dataset
 from quasar_mass.tables.build.pipeline import build
 from quasar_mass.uncertainty.pooling import StackedSpectra
@@ -52,7 +52,9 @@ def test_a_damaged_calibration_is_read_as_it_is_or_refused(original, tmp_path, e
     def check(case: Case) -> None:
         changed = case.damaged()
         path.write_bytes(changed)
-        found = watch.attempt("calibrations", lambda: (model_file.read_about(path), calibration_file.load(path, name)))
+        found = watch.attempt(
+            "calibrations", lambda: (model_file.read_about(path), calibration_file.read(model_file.read(path), name))
+        )
         if found is None:
             return
         watch.note("calibrations", "unchanged" if changed == content else "as h5py" if found[1] else "none in the file")
@@ -79,9 +81,9 @@ def test_a_damaged_network_predicts_what_keras_predicts_or_is_refused(original, 
 
     def use() -> tuple:
         quoter = Predictor.load(path, confidence=0.5)
-        compatibility.check_fit(quoter.ensemble.first, data.about, path)
+        check_fit(quoter.ensemble.first, data.about, path)
         seen = quoter.view(data.flux, redshift, noise)
-        compatibility.transfer_note(quoter.ensemble.first, "sdss")
+        transfer_note(quoter.ensemble.first, "sdss")
         return (
             quoter.masses(seen),
             quoter.flags(seen, noise),

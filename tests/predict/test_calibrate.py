@@ -9,7 +9,7 @@ from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.ensemble import Ensemble
-from quasar_mass.network.keras_io import model_arrays
+from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.calibrate import calibrate_file
 from quasar_mass.predict.predictor import Predictor
@@ -63,7 +63,7 @@ def test_a_calibrated_file_is_the_same_network_and_plain_keras_opens_it(calibrat
 
 def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
     survey, paths, _, _ = calibrated
-    first = calibration_file.load(paths[0], Ensemble.load(paths[:1]).name)
+    first = calibration_file.read(model_file.read(paths[0]), Ensemble.load(paths[:1]).name)
     assert first.facts["kind"] == "sdss"
     assert Predictor.load(paths[1]).calibration is None
     assert Predictor.load(paths).calibration is None
@@ -81,7 +81,7 @@ def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(ca
     calibrate_file(paths[:1], survey, quiet=True)
     assert paths[0].read_bytes() == content
     with pytest.raises(TypeError):
-        model_arrays.write_arrays(paths[0], "other", {}, {"bad": object()})
+        model_file.write_arrays(paths[0], "other", {}, {"bad": object()})
     assert paths[0].read_bytes() == content
     assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(".*partial*"))
 
@@ -101,7 +101,7 @@ def test_everything_comes_back_from_the_file(tmp_path):
         Pooling(Noise(-3.0, 1.0, 0.01), density, {"any": "mean", "MgII": "learned"}),
     )
     calibration_file.save(saved, path, "abc")
-    loaded = calibration_file.load(path, "abc")
+    loaded = calibration_file.read(model_file.read(path), "abc")
     assert loaded.facts["kind"] == "simulated"
     assert (loaded.pooling.best, loaded.pooling.noise) == (saved.pooling.best, saved.pooling.noise)
     assert [loaded.pooling.method(line) for line in ("any", "MgII", "CIV")] == ["mean", "learned", "mean"]
@@ -116,11 +116,11 @@ def test_everything_comes_back_from_the_file(tmp_path):
     np.testing.assert_array_equal(interval.scores.score, scores.score)
     np.testing.assert_array_equal(interval.scores.weight, scores.weight)
     assert interval.pooled["stacked 60+"].threshold(0.9) == 8.0
-    assert calibration_file.load(path, "other") is None
+    assert calibration_file.read(model_file.read(path), "other") is None
     with pytest.raises(ModelError, match="--line"):
         loaded.interval("MgII")
     with h5py.File(path, "r+") as file:
-        group = file[f"{model_arrays.ARRAYS}/{calibration_file.PREFIX}-abc"]
+        group = file[f"{model_file.ARRAYS}/{calibration_file.PREFIX}-abc"]
         group.attrs["names"] = [name for name in group.attrs["names"] if "hidden_mean" not in name]
     with pytest.raises(ModelError, match="calibrate the model again"):
-        calibration_file.load(path, "abc")
+        calibration_file.read(model_file.read(path), "abc")

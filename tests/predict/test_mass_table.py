@@ -1,51 +1,22 @@
-"""Quoted masses of files, tables and surveys: intervals, flags, refusals, ensembles, one mass per object."""
+"""Tables of masses of files, tables and surveys: intervals, flags, reasons, ensembles, one mass per object."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from quasar_mass.core.errors import ModelError
-from quasar_mass.core.survey import Grid
-from quasar_mass.network import backend
+from quasar_mass.core.errors import FileError
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
-from quasar_mass.predict.calibrate import calibrate_file
 from quasar_mass.predict.inputs import SpectrumRequest, gather
 from quasar_mass.predict.predictor import Predictor
-from quasar_mass.tables import dataset, survey_tables
-from quasar_mass.tables.build.pipeline import build
+from quasar_mass.uncertainty.pooling import StackedSpectra
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-STEP = 1e-3
 
-
-@pytest.fixture(scope="module")
-def made(_tiny_original, tmp_path_factory):
-    """The tiny survey on a coarse grid, and two untrained networks for it; the first alone and both are calibrated."""
-    import shutil
-
-    from quasar_mass.core.survey import Survey
-
-    folder = tmp_path_factory.mktemp("quoted")
-    survey = Survey(shutil.copytree(_tiny_original, folder / "survey"))
-    build(survey, step=STEP, quiet=True)
-    data = dataset.load(survey)
-    about = dataset.describe(data.about, data.quasars, data.spectra)
-    layers = backend.import_keras().layers
-    paths = [folder / "one.h5", folder / "two.h5"]
-    for seed, path in enumerate(paths):
-        hidden = [layers.Flatten(), layers.Dense(6, activation="tanh"), layers.Dense(1)]
-        EasyAI(hidden, (Grid(STEP).size, 1), seed=seed).save(path, about=about)
-    for chosen in (paths[:1], paths):
-        calibrate_file(chosen, survey, quiet=True)
-    return survey, paths, data
-
-
-def test_a_survey_s_masses_have_intervals_where_the_validation_set_allows_them(made):
+def test_masses_of_a_survey_have_intervals_where_the_validation_set_allows_them(made):
     survey, paths, _ = made
     table = mass_table.predict_survey(survey, Predictor.load(paths[0], confidence=0.5, total=True), quiet=True)
     assert (table["LMBH_LOW"] < table["LMBH_HIGH"]).all()
@@ -57,7 +28,7 @@ def test_a_survey_s_masses_have_intervals_where_the_validation_set_allows_them(m
     assert unable[["LMBH_LOW", "LMBH_HIGH"]].isna().all(axis=None)
 
 
-def test_an_ensemble_gives_the_mean_and_the_spread(made):
+def test_an_ensemble_gives_mean_and_standard_deviation(made):
     survey, paths, data = made
     masses = [EasyAI.load(path).predict(data.flux) for path in paths]
     table = mass_table.predict_survey(survey, Predictor.load(paths, confidence=0.5), quiet=True)
@@ -66,7 +37,7 @@ def test_an_ensemble_gives_the_mean_and_the_spread(made):
     assert table["LMBH_LOW"].notna().all()
 
 
-def test_a_plain_network_still_predicts_and_says_what_it_does_not_know(made):
+def test_a_plain_network_gives_masses_without_intervals_and_says_so(made):
     survey, paths, _ = made
     model = EasyAI.load(paths[0])
     table = mass_table.predict_survey(survey, model, quiet=True)
@@ -78,46 +49,44 @@ def test_a_plain_network_still_predicts_and_says_what_it_does_not_know(made):
 
 def test_one_mass_per_object_by_the_method_that_was_calibrated(made):
     survey, paths, data = made
-    quoter = Predictor.load(paths[0], confidence=0.5)
-    table = mass_table.predict_survey(survey, quoter, per_object=True, quiet=True).set_index("OBJECT")
-    singles = mass_table.predict_survey(survey, quoter, quiet=True)
+    predictor = Predictor.load(paths[0], confidence=0.5)
+    table = mass_table.predict_survey(survey, predictor, per_object=True, quiet=True).set_index("OBJECT")
+    singles = mass_table.predict_survey(survey, predictor, quiet=True)
     assert table["N_EPOCHS"].equals(data.quasars["N_EPOCHS"].reindex(table.index).astype("int64"))
     mean = singles.groupby("OBJECT")["LMBH"].mean()
     np.testing.assert_allclose(table["LMBH_MEAN"], mean.loc[table.index])
     alone = table["N_EPOCHS"] == 1
     np.testing.assert_allclose(table.loc[alone, "LMBH"], mean.loc[table.index[alone]])
-    seen = [(frame, flux) for frame, flux in survey_tables.iterate_spectra(survey.spectra)]
-    frame, flux = pd.concat([one for one, _ in seen]), np.concatenate([one for _, one in seen])
     name = data.quasars.index[data.quasars["N_EPOCHS"] == 4][0]
-    rows = (frame["OBJECT"] == name).to_numpy()
-    weights = frame.loc[rows, "SN"].to_numpy(float) ** 2
-    stack = np.average(flux[rows], axis=0, weights=weights).astype(np.float32)
-    from quasar_mass.uncertainty.pooling import StackedSpectra
-
-    stacks = StackedSpectra(flux.shape[1])
-    look = quoter.view(flux[rows], frame.loc[rows, "Z"].to_numpy(), frame.loc[rows, "SN"].to_numpy(float))
-    stacks.add(np.array([name] * 4), flux[rows], look.signal_to_noise)
-    pooled = quoter.pool([name] * 4, look, stacks, "stacked")
+    rows = (data.spectra.index.get_level_values(0) == name).nonzero()[0]
+    sn = data.spectra["SN"].to_numpy(float)[rows]
+    stack = np.average(data.flux[rows], axis=0, weights=sn**2).astype(np.float32)
+    view, stacks = (
+        predictor.view(data.flux[rows], data.spectra["Z"].to_numpy()[rows], sn),
+        StackedSpectra(data.grid.size),
+    )
+    stacks.add([name] * 4, data.flux[rows], view.signal_to_noise)
+    pooled = predictor.pool([name] * 4, view, stacks, "stacked")
     assert pooled["LMBH"][name] == pytest.approx(EasyAI.load(paths[0]).predict(stack[None])[0], abs=1e-5)
 
 
 def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshift(made, tmp_path):
     survey, paths, data = made
-    quoter = Predictor.load(paths[0], confidence=0.5)
-    whole = mass_table.predict_survey(survey, quoter, quiet=True)
+    predictor = Predictor.load(paths[0], confidence=0.5)
+    whole = mass_table.predict_survey(survey, predictor, quiet=True)
     listed = data.spectra.reset_index()[["OBJECT", "EPOCH", "Z"]]
     listed.to_parquet(tmp_path / "list.parquet")
     files, _ = gather([tmp_path / "list.parquet"], survey)
-    table = mass_table.predict_files(files, quoter, quiet=True)
+    table = mass_table.predict_files(files, predictor, quiet=True)
     np.testing.assert_allclose(table["LMBH"], whole["LMBH"], atol=1e-4)
     assert table["OBJECT"].tolist() == whole["OBJECT"].tolist()
-    moved = mass_table.predict_files([SpectrumRequest(files[0].file, files[0].redshift + 0.01)], quoter, quiet=True)
+    moved = mass_table.predict_files([SpectrumRequest(files[0].file, files[0].redshift + 0.01)], predictor, quiet=True)
     assert moved["Z"][0] == pytest.approx(files[0].redshift + 0.01)
     assert moved["LMBH"][0] != pytest.approx(table["LMBH"][0], abs=1e-6)
-    by_object = mass_table.predict_files(files, quoter, per_object=True, quiet=True)
+    by_object = mass_table.predict_files(files, predictor, per_object=True, quiet=True)
     assert by_object["N_EPOCHS"].sum() == len(files)
     _, (spectra,) = gather([survey.spectra], survey)
-    np.testing.assert_allclose(mass_table.predict_table(spectra, quoter, quiet=True)["LMBH"], whole["LMBH"])
+    np.testing.assert_allclose(mass_table.predict_table(spectra, predictor, quiet=True)["LMBH"], whole["LMBH"])
 
 
 def test_mostly_bad_pixels_and_no_redshift_are_null_with_the_reason(made, make, tmp_path):
@@ -126,8 +95,8 @@ def test_mostly_bad_pixels_and_no_redshift_are_null_with_the_reason(made, make, 
     ivar[1500:4200] = 0
     bad = make.spec(tmp_path / "spec-4000-56000-0001.fits", ivar=ivar)
     good = make.spec(tmp_path / "spec-4000-56000-0002.fits")
-    wanted = [SpectrumRequest(bad), SpectrumRequest(good, 0.0), SpectrumRequest(good)]
-    table = mass_table.predict_files(wanted, Predictor.load(paths[0], confidence=0.5), quiet=True)
+    requests = [SpectrumRequest(bad), SpectrumRequest(good, 0.0), SpectrumRequest(good)]
+    table = mass_table.predict_files(requests, Predictor.load(paths[0], confidence=0.5), quiet=True)
     assert table["LMBH"].isna().tolist() == [True, True, False]
     assert "too many bad pixels" in table["REASON"][0]
     assert "no redshift" in table["REASON"][1]
@@ -139,16 +108,16 @@ def test_an_object_without_a_usable_spectrum_has_a_row_with_the_reason(made, mak
     _, paths, _ = made
     good = make.spec(tmp_path / "spec-4000-56000-0001.fits")
     far = make.spec(tmp_path / "spec-4000-56000-0002.fits", spectrum=(4000, 56000, 2), z=3.5)
-    wanted = [SpectrumRequest(good), SpectrumRequest(far), SpectrumRequest(tmp_path / "none.fits")]
-    quoter = Predictor.load(paths[0], confidence=0.5)
-    table = mass_table.predict_files(wanted, quoter, per_object=True, quiet=True).set_index("OBJECT")
+    requests = [SpectrumRequest(good), SpectrumRequest(far), SpectrumRequest(tmp_path / "none.fits")]
+    predictor = Predictor.load(paths[0], confidence=0.5)
+    table = mass_table.predict_files(requests, predictor, per_object=True, quiet=True).set_index("OBJECT")
     assert table["N_EPOCHS"].to_dict() == {"4000-56000-0001": 1, "4000-56000-0002": 0, str(tmp_path / "none.fits"): 0}
     assert table["LMBH"].notna().tolist() == [True, False, False]
     assert "does not cover the window" in table["REASON"]["4000-56000-0002"]
     assert "missing file" in table["REASON"][str(tmp_path / "none.fits")]
 
 
-def test_what_is_no_quasar_is_flagged_and_keeps_its_number(made, make, tmp_path):
+def test_a_star_is_flagged_and_keeps_its_mass(made, make, tmp_path):
     _, paths, _ = made
     path = make.spec(tmp_path / "spec-4000-56000-0001.fits")
     with fits.open(path, mode="update") as hdus:
@@ -172,9 +141,18 @@ def test_tables_say_units_and_what_the_columns_are(made, tmp_path, ending):
         assert read.meta["CONFID"] == "0.5"
 
 
-def test_networks_that_do_not_belong_together_are_refused(made, tmp_path):
-    _, paths, _ = made
-    layers = backend.import_keras().layers
-    EasyAI([layers.Flatten(), layers.Dense(1)], (99, 1)).save(tmp_path / "other.h5")
-    with pytest.raises(ModelError, match="model 2 of 2"):
-        Predictor.load([paths[0], tmp_path / "other.h5"])
+def test_where_no_file_can_be_used_every_reason_is_in_the_table_and_counted(made, make, tmp_path):
+    far = make.spec(tmp_path / "spec-4000-56000-0002.fits", spectrum=(4000, 56000, 2), z=3.5)
+    requests = [far, tmp_path / "none.fits", tmp_path / "no.fits"]
+    table = mass_table.predict_files(requests, Predictor.load(made[1][0]), quiet=True)
+    assert table["REASON"].str.split(":").str[0].tolist() == ["does not cover the window", *["missing file"] * 2]
+    with pytest.raises(FileError, match=r"3 spectra got a mass \(2 missing file, 1 does not cover the window\)"):
+        mass_table.check_usable(table, "the spectra")
+    with pytest.raises(FileError, match=r"^far\.fits: does not cover the window: "):
+        mass_table.check_usable(table[:1], "far.fits")
+    mass_table.check_usable(table.assign(LMBH=[np.nan, 8.0, np.nan]), "the spectra")
+
+
+def test_a_bal_quasar_of_the_catalogue_is_flagged(made):
+    flags = Predictor.load(made[1][0]).catalogue_flags(np.array([np.nan, 0.0, 0.74, 0.75, 1.0]))
+    assert flags == [[], [], [], ["BAL quasar of the catalogue"], ["BAL quasar of the catalogue"]]

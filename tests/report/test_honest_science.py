@@ -21,7 +21,7 @@ from quasar_mass.network import architecture, backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import mass_table
-from quasar_mass.predict.compatibility import SHIPPED_MODEL
+from quasar_mass.predict.inputs import SHIPPED_MODEL
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import assessment, baselines, explain_files
 from quasar_mass.simulation import library, monitored, population, probes

@@ -5,7 +5,7 @@ import weakref
 
 import golden_sample
 
-from quasar_mass.predict.compatibility import SHIPPED_MODEL
+from quasar_mass.predict.inputs import SHIPPED_MODEL
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import survey_tables
 

@@ -1,0 +1,153 @@
+"""Masses of spectra in Python: the numbers of the file they came from, flags, reasons, and errors."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quasar_mass.core.errors import ModelError, SpectrumError
+from quasar_mass.core.survey import shipped_model
+from quasar_mass.network import backend
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.keras_io import model_file
+from quasar_mass.predict import mass_table, predictor
+from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY, FLAG_NO_EXTINCTION
+from quasar_mass.spectra.spectrum import Spectrum
+
+# Keras 3.15's own, under NumPy 2.4.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+COLUMNS = ["Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON"]
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return Predictor.load(made[1][0], confidence=0.5)
+
+
+@pytest.fixture(scope="module")
+def files(made):
+    return sorted((made[0].folder / "spectra").glob("*/*.fits"))[:4]
+
+
+def arrays(spectrum):
+    return spectrum.wavelength, spectrum.flux, np.where(spectrum.mask, 0.0, spectrum.ivar)
+
+
+def test_arrays_and_spectra_give_the_numbers_of_their_files(model, files):
+    expected = mass_table.predict_files(files, model, quiet=True)[COLUMNS]
+    spectra = [read_spectrum(file) for file in files]
+    pd.testing.assert_frame_equal(model.predict(spectra), expected)
+    for row, spectrum in enumerate(spectra):
+        given = model.predict(*arrays(spectrum), redshift=spectrum.redshift, ebv=spectrum.ebv)
+        pd.testing.assert_series_equal(given, expected.iloc[row], check_names=False)
+        assert given.LMBH_LOW < given.LMBH_HIGH
+
+
+def test_redshift_and_extinction_are_one_for_all_or_one_for_each(model, files):
+    spectra = [read_spectrum(file) for file in files]
+    own = np.array([spectrum.redshift for spectrum in spectra])
+    table = model.predict(spectra, redshift=own + 0.01, ebv=0.2)
+    np.testing.assert_allclose(table["Z"], own + 0.01)
+    one = model.predict(spectra[1], redshift=own[1] + 0.01, ebv=0.2)
+    assert table["LMBH"][1] == one.LMBH != model.predict(spectra[1]).LMBH
+    assert model.predict(spectra, redshift=1.6)["Z"].tolist() == [1.6] * 4
+
+
+def test_confidence_and_line_are_those_of_the_call(model, files):
+    spectrum = read_spectrum(files[0])
+    wide, narrow = (model.predict(spectrum, confidence=confidence) for confidence in (0.6, 0.2))
+    assert wide.LMBH_LOW < narrow.LMBH_LOW < narrow.LMBH_HIGH < wide.LMBH_HIGH
+    assert np.isnan(model.predict(spectrum, confidence=0.99).LMBH_LOW)  # too few objects for so much
+    with pytest.raises(ModelError, match="--line"):
+        model.predict(spectrum, line="CIV")
+
+
+def test_an_unusable_spectrum_has_no_mass_and_the_reason(model, files):
+    spectrum = read_spectrum(files[0])
+    wavelength, flux, ivar = arrays(spectrum)
+    few = np.where(np.arange(len(ivar)) % 3, 0.0, ivar)
+    cases = {
+        "no redshift": model.predict(wavelength, flux, ivar, ebv=0.03),
+        "does not cover the window": model.predict(spectrum, redshift=3.5),
+        "no good pixels": model.predict(wavelength, flux, 0 * ivar, redshift=1.6),
+        "too many bad pixels": model.predict(wavelength, flux, few, redshift=spectrum.redshift),
+    }
+    for reason, row in cases.items():
+        assert row.REASON.startswith(f"{reason}: ")
+        assert list(row.index) == COLUMNS
+        assert row[["LMBH", "LMBH_LOW", "LMBH_HIGH"]].isna().all()
+    table = model.predict([spectrum, spectrum], redshift=[3.5, spectrum.redshift])
+    assert table["LMBH"].isna().tolist() == [True, False]
+
+
+def test_unknown_extinction_and_a_wrong_unit_are_flagged(model, files):
+    spectrum = read_spectrum(files[0])
+    wavelength, flux, ivar = arrays(spectrum)
+    assert FLAG_NO_EXTINCTION in model.predict(wavelength, flux, ivar, redshift=1.6).FLAGS
+    assert FLAG_NO_EXTINCTION in model.predict(spectrum, ebv=np.nan).FLAGS
+    known = model.predict(wavelength, flux, ivar, redshift=1.6, ebv=0.03).FLAGS
+    assert FLAG_NO_EXTINCTION not in known
+    assert FLAG_LUMINOSITY not in known
+    for unit in (1e-17, 1e17):
+        assert FLAG_LUMINOSITY in model.predict(wavelength, unit * flux, ivar / unit**2, redshift=1.6, ebv=0.03).FLAGS
+
+
+def test_arrays_that_are_no_spectrum_are_refused(model):
+    wavelength = np.linspace(3700.0, 9500.0, 3000)
+    ones = np.ones(3000)
+    with pytest.raises(SpectrumError):
+        model.predict(wavelength, ones[1:], ones, redshift=1.6)
+    with pytest.raises(SpectrumError):
+        model.predict(wavelength[::-1], ones, ones, redshift=1.6)
+
+
+def test_an_ensemble_and_total_add_their_columns(made, files):
+    spectrum = read_spectrum(files[0])
+    row = Predictor.load(made[1], confidence=0.5, total=True).predict(spectrum)
+    assert row.LMBH_ENS_STD > 0
+    assert row.TOTAL_LOW < row.LMBH_LOW < row.LMBH_HIGH < row.TOTAL_HIGH
+    plain = Predictor.of(EasyAI.load(made[1][0])).predict(spectrum)
+    assert list(plain.index) == COLUMNS
+    assert np.isnan(plain.LMBH_LOW)
+
+
+def test_the_shipped_model_is_loaded_by_default():
+    ((path, checksum),) = predictor.load().files
+    assert path == shipped_model("Best_ANN_final_stage.h5").absolute()
+    assert checksum == model_file.read(path).sha256
+
+
+def test_another_process_loads_the_same_file_or_refuses_it(made, tmp_path):
+    path = tmp_path / "model.h5"
+    shutil.copyfile(made[1][0], path)
+    whole = pickle.dumps(Predictor.load(path, confidence=0.6))
+    predictor._loaded.cache_clear()
+    assert pickle.loads(whole).confidence == 0.6
+    shutil.copyfile(made[1][1], path)
+    predictor._loaded.cache_clear()
+    with pytest.raises(ModelError, match="is not the file that the work began with"):
+        pickle.loads(whole)
+    with pytest.raises(ModelError, match="this process alone"):
+        pickle.dumps(Predictor.of(EasyAI.load(path)))
+
+
+def test_networks_that_do_not_belong_together_are_refused(made, tmp_path):
+    layers = backend.import_keras().layers
+    EasyAI([layers.Flatten(), layers.Dense(1)], (99, 1)).save(tmp_path / "other.h5")
+    with pytest.raises(ModelError, match="model 2 of 2"):
+        Predictor.load([made[1][0], tmp_path / "other.h5"])
+
+
+def test_wavelengths_of_another_grid_give_the_same_mass(model, files):
+    """Pixels of 0.9 Angstrom, finer than SDSS's in the red and coarser in the blue: 0.02 dex are allowed."""
+    spectrum = read_spectrum(files[0])
+    wavelength = np.arange(spectrum.wavelength[0] + 1.0, spectrum.wavelength[-1] - 1.0, 0.9)
+    flux = np.interp(wavelength, spectrum.wavelength, spectrum.flux)
+    ivar = np.interp(wavelength, spectrum.wavelength, spectrum.ivar)
+    given = model.predict(Spectrum(wavelength, flux, ivar, redshift=spectrum.redshift, ebv=spectrum.ebv))
+    assert pytest.approx(model.predict(spectrum).LMBH, abs=0.02) == given.LMBH
