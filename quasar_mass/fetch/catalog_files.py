@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError, TableError
-from quasar_mass.core.files import PARTIAL, progress
+from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client, discard
+from quasar_mass.fetch.urls import BigFile
 from quasar_mass.fetch.verify import git_blob, mark_kind, says_simulated
 from quasar_mass.spectra import fits_headers
 from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
 
-MAX_CHEN_BYTES = 200_000_000  # far beyond 22 MB
-MAX_DR16Q_BYTES = 4_000_000_000  # far beyond 1.7 GB
+MAX_GROWTH = 10  # a file that is so many times as long as the published one is refused
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,6 @@ class CatalogCheck:
     simulated: bool
 
 
-@dataclass(frozen=True)
-class _Catalog:
-    name: str
-    address: str
-    path: Path
-    check: Callable[[Path], CatalogCheck]
-    limit: int
-    usual_size: int
-
-
 def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> list[str]:
     """Fetch the Chen+ 2019 table and DR16Q, unless they are there.
 
@@ -62,74 +52,37 @@ def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> li
     SurveyError
         If one is simulated and the other is not, or the disk is too full.
     """
-    return [
-        _fetch_catalog(survey, catalog, client, quiet)
-        for catalog in (
-            _Catalog("Chen+ 2019 table", urls.CHEN, survey.chen, check_chen, MAX_CHEN_BYTES, urls.CHEN_SIZE),
-            _Catalog("DR16Q catalogue", urls.DR16Q, survey.dr16q, check_dr16q, MAX_DR16Q_BYTES, urls.DR16Q_SIZE),
-        )
-    ]
+    lines = []
+    for file, check in zip(urls.catalogs(survey), (check_chen, check_dr16q), strict=True):
+
+        def accept(path: Path, check: Callable = check) -> str:
+            result = check(path)
+            mark_kind(survey, result.simulated, client.mirror)  # before the file gets its name
+            return result.note
+
+        how = "there already" if file.path.exists() else "fetched"
+        if file.path.exists():
+            discard(file.part)  # of a run that was killed just before it ended
+            try:
+                note = accept(file.path)
+            except (FileError, TableError, FetchError) as error:
+                message = f"is not the published catalogue ({error.message}); move it away, and fetch again"
+                raise FileError(file.path, message) from error
+        else:
+            note = download_checked(file, client, accept, quiet=quiet)
+        lines.append(f"{file.name}: {file.path} ({file.path.stat().st_size / 1e6:,.1f} MB), {how}, {note}")
+    return lines
 
 
-def _fetch_catalog(survey: Survey, catalog: _Catalog, client: Client, quiet: bool) -> str:
-    def accept(path: Path) -> CatalogCheck:
-        result = catalog.check(path)
-        mark_kind(survey, result.simulated, client.mirror)  # before the file gets its name
-        return result
-
-    path = catalog.path
-    if path.exists():
-        how = "there already"
-        discard(partial(path))  # of a run that was killed just before it ended
-        try:
-            result = accept(path)
-        except (FileError, TableError, FetchError) as error:
-            message = f"is not the published catalogue ({error.message}); move it away, and fetch again"
-            raise FileError(path, message) from error
-    else:
-        how = "fetched"
-        result = download_checked(
-            catalog.name,
-            catalog.address,
-            path,
-            client,
-            accept,
-            limit=catalog.limit,
-            usual_size=catalog.usual_size,
-            quiet=quiet,
-        )
-    return f"{catalog.name}: {path} ({path.stat().st_size / 1e6:,.1f} MB), {how}, {result.note}"
-
-
-def download_checked(
-    name: str,
-    address: str,
-    target: Path,
-    client: Client,
-    accept: Callable[[Path], object],
-    *,
-    limit: int,
-    usual_size: int,
-    size: int | None = None,
-    quiet: bool = False,
-):
+def download_checked(file: BigFile, client: Client, accept: Callable[[Path], object], *, quiet: bool = False):
     """Fetch a big file, resuming an earlier download, and give it its name once it is accepted.
 
     Parameters
     ----------
-    name, address : str
-        What the progress bar calls it, and its public address.
-    target : Path
-        Its final name.
+    file : BigFile
     client : Client
     accept : callable
         Given the file under its temporary name; raises what is wrong with it, and then nothing of it is kept.
-    limit : int
-        Bytes that it has at most.
-    usual_size : int
-        Bytes that it has, more or less: so many must be free on the disk.
-    size : int, optional
-        Its exact size, where that is known.
     quiet : bool
         No progress bar.
 
@@ -138,29 +91,25 @@ def download_checked(
     object
         What `accept` returned.
     """
-    part = partial(target)
-    require_space(target.parent, usual_size - (part.stat().st_size if part.exists() else 0))
-    with progress(None, total=size, what=name, unit="B", quiet=quiet) as bar:
+    part = file.part
+    require_space(part.parent, file.size - (part.stat().st_size if part.exists() else 0))
+    with progress(None, total=file.size, what=file.name, unit="B", quiet=quiet) as bar:
         bar.unit_scale = True
 
         def advance(position: int, total: int | None) -> None:
             bar.total = total
             bar.update(position - bar.n)
 
-        client.download(address, part, limit=limit, size=size, advance=advance)
+        limit = file.size if file.exact else MAX_GROWTH * file.size
+        client.download(file.address, part, limit=limit, advance=advance)
     try:
         result = accept(part)
     except QuasarMassError:
         discard(part)
         raise
-    os.replace(part, target)
+    os.replace(part, file.path)
     discard(part)
     return result
-
-
-def partial(target: Path) -> Path:
-    """Where a big file is gathered, over as many runs as it takes."""
-    return target.with_name(f".{target.stem}{PARTIAL}{target.suffix}")
 
 
 def require_space(folder: Path, size: int) -> None:

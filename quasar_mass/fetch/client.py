@@ -118,7 +118,6 @@ class Client:
         part: Path,
         *,
         limit: int,
-        size: int | None = None,
         advance: Callable[[int, int | None], None] = lambda position, total: None,
     ) -> None:
         """Fetch a big file into `part`, resuming an earlier download of the same version.
@@ -133,8 +132,6 @@ class Client:
             Where it goes; the caller checks and renames it.
         limit : int
             Bytes that it has at most.
-        size : int, optional
-            Bytes that it must have, where that is known.
         advance : callable
             Called with the number of bytes that are there, and the total where that is known.
 
@@ -147,11 +144,11 @@ class Client:
         part.parent.mkdir(parents=True, exist_ok=True)
         self._retried(
             address,
-            lambda: self._resume(address, part, limit, size, advance),
+            lambda: self._resume(address, part, limit, advance),
             lambda: part.stat().st_size if part.exists() else 0,
         )
 
-    def _resume(self, address: str, part: Path, limit: int, size: int | None, advance: Callable) -> None:
+    def _resume(self, address: str, part: Path, limit: int, advance: Callable) -> None:
         """Fetch what is missing of a big file, once."""
         known = _read_note(part, address)
         position, total = (part.stat().st_size, known["size"]) if known else (0, None)
@@ -162,15 +159,12 @@ class Client:
         headers = {"Range": f"bytes={position}-", "If-Range": known["version"]} if position else {}
         with self._request(address, headers, (200, 206, 416) if position else (200,)) as response:
             if response.status_code == 200:
-                position, total = 0, response.raw.length_remaining or size
+                position, total = 0, response.raw.length_remaining
                 part.unlink(missing_ok=True)
                 _write_note(part, address, total, response.headers)
             elif response.headers.get("Content-Range") != f"bytes {position}-{total - 1}/{total}":
                 discard(part)
                 raise _BadBodyError("another file: the server's copy has changed")
-            if size is not None and total != size:
-                message = f"has {total:,} bytes, but {size:,} are listed; check the address or the mirror"
-                raise FetchError(address, message, reason="size: not the one listed")
             advance(position, total)
             with open(part, "ab") as file:
                 for chunk in _body(response, address, limit - position):
@@ -198,7 +192,7 @@ class Client:
         try:
             response = self._session.get(address, headers=headers, stream=True, timeout=self.policy.timeout)
         except requests.exceptions.RequestException as error:
-            cause = _cause(error)
+            cause = str(error).rpartition(": ")[2].strip("')\" ")[:200]  # the innermost of several nested messages
             message = f"cannot be fetched ({cause}); check the address or the mirror, or run again later"
             raise FetchError(address, message, reason=f"connection: {cause}") from error
         status = response.status_code
@@ -296,13 +290,3 @@ def _read_note(part: Path, address: str) -> dict:
         return known if usable else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _cause(error: Exception) -> str:
-    """The innermost message of a nested network error, short."""
-    while True:
-        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    return str(error).rpartition(": ")[2].strip("')\" ")[:200] or type(error).__name__

@@ -8,14 +8,14 @@ from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.files import sha256
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
-from quasar_mass.fetch.catalog_files import download_checked, partial
+from quasar_mass.fetch.catalog_files import download_checked
 from quasar_mass.fetch.client import Client, discard
+from quasar_mass.fetch.urls import BigFile
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import convert
 
 MAX_PAGE_BYTES = 5_000_000  # of one page of a listing: ten files take some 30 kB
 MAX_PAGES = 50
-MAX_TABLE_BYTES = 20_000_000_000  # far beyond 2.4 GB
 PROJECT_PAGE = f"https://osf.io/{urls.OSF_PROJECT}/"  # for people
 
 
@@ -56,11 +56,12 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
             advice = f"look at {PROJECT_PAGE}, get the file by hand, and run: python get_Chen_data.py convert FILE"
             raise FetchError(urls.OSF_LISTING, f"does not list {name} (it lists {listed}); {advice}")
         entry, path = entries[name], convert.kept_name(table)
-        if _is_listed_file(path, entry):
-            discard(partial(path))  # of a run that was killed just before it ended
+        file = BigFile(name, entry.address, path, entry.size, exact=True)
+        if path.exists() and path.stat().st_size == entry.size and sha256(path) == entry.sha256:
+            discard(file.part)  # of a run that was killed just before it ended
             lines.append(f"{name}: {path}, there already, verified")
         else:
-            _fetch_table(path, entry, client, quiet)
+            _fetch_table(file, entry.sha256, client, quiet)
             lines.append(f"{name}: {path} ({entry.size / 1e6:,.1f} MB), fetched, verified by its checksum")
         if table.exists() and survey_tables.read_about(table).get("inputs", {}).get(path.name) == entry.sha256:
             lines.append(f"{name}: converted already to {table}")
@@ -101,27 +102,13 @@ def listing(client: Client) -> dict[str, Entry]:
     return entries
 
 
-def _fetch_table(path: Path, entry: Entry, client: Client, quiet: bool) -> None:
+def _fetch_table(file: BigFile, checksum: str, client: Client, quiet: bool) -> None:
     def accept(part: Path) -> None:
-        if not _is_listed_file(part, entry):
-            message = "came with another size or checksum than listed, and was not kept; run the same command again"
-            raise FetchError(entry.address, message)
+        if sha256(part) != checksum:
+            message = "came with another checksum than listed, and was not kept; run the same command again"
+            raise FetchError(file.address, message)
 
-    download_checked(
-        entry.name,
-        entry.address,
-        path,
-        client,
-        accept,
-        limit=MAX_TABLE_BYTES,
-        usual_size=entry.size,
-        size=entry.size,
-        quiet=quiet,
-    )
-
-
-def _is_listed_file(path: Path, entry: Entry) -> bool:
-    return path.exists() and path.stat().st_size == entry.size and sha256(path) == entry.sha256
+    download_checked(file, client, accept, quiet=quiet)
 
 
 def _refuse_other_tables(survey: Survey) -> None:

@@ -91,12 +91,9 @@ def plan(what: str, survey: Survey, spec_ids: list[SpecId] | None, mirror: str |
     """What `fetch` would do: counts, bytes, addresses. `spec_ids` are the selected spectra, where known already."""
     lines = []
     if what in ("catalogs", "all"):
-        for name, path, size, address in (
-            ("Chen+ 2019 table", survey.chen, urls.CHEN_SIZE, urls.CHEN),
-            ("DR16Q catalogue", survey.dr16q, urls.DR16Q_SIZE, urls.DR16Q),
-        ):
-            state = "there already" if path.exists() else f"about {size / 1e6:,.0f} MB"
-            lines.append(f"{name}: {state}\n  from {urls.mirrored(address, mirror)}\n  to   {path}")
+        for file in urls.catalogs(survey):
+            state = "there already" if file.path.exists() else f"about {file.size / 1e6:,.0f} MB"
+            lines.append(f"{file.name}: {state}\n  from {urls.mirrored(file.address, mirror)}\n  to   {file.path}")
     if what == "tables":
         lines.append(
             f"the reference's {' and '.join(urls.OSF_TABLES)}: about {urls.OSF_SIZE / 1e6:,.0f} MB\n"

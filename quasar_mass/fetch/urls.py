@@ -1,8 +1,11 @@
 """Where the real survey is published, and what a mirror changes about it."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from quasar_mass.core.survey import format_spec_id
+from quasar_mass.core.files import PARTIAL
+from quasar_mass.core.survey import Survey, format_spec_id
 
 CHEN = "https://iopscience.iop.org/0067-0049/244/2/36/suppdata/apjsab41fet1_mrt.txt"
 CHEN_BLOB = "652bd17e75935ed66f20b77bf87d79cd290ebb60"  # git blob sha1 of its LF form, from the reference's repository
@@ -39,6 +42,42 @@ FIRST_BOSS_PLATE = 3510  # first plate of the BOSS spectrograph
 BOSS_REDUCTIONS = ("v5_13_0", "v5_13_2")
 # Legacy and SEGUE-1, stellar clusters, SEGUE-2: the plate number does not tell which, so they are tried in turn.
 SDSS_REDUCTIONS = ("26", "103", "104")
+
+
+@dataclass(frozen=True)
+class BigFile:
+    """A big file that is published.
+
+    Attributes
+    ----------
+    name, address : str
+        What people call it, and its public address.
+    path : Path
+        Where it goes.
+    size : int
+        Bytes that it has, more or less.
+    exact : bool
+        Whether it has exactly so many.
+    """
+
+    name: str
+    address: str
+    path: Path
+    size: int
+    exact: bool = False
+
+    @property
+    def part(self) -> Path:
+        """Where it is gathered, over as many runs as it takes."""
+        return self.path.with_name(f".{self.path.stem}{PARTIAL}{self.path.suffix}")
+
+
+def catalogs(survey: Survey) -> tuple[BigFile, BigFile]:
+    """The Chen+ 2019 table and DR16Q."""
+    return (
+        BigFile("Chen+ 2019 table", CHEN, survey.chen, CHEN_SIZE),
+        BigFile("DR16Q catalogue", DR16Q, survey.dr16q, DR16Q_SIZE),
+    )
 
 
 def reductions(plate: int) -> tuple[str, ...]:

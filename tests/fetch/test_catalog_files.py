@@ -11,6 +11,7 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import catalog_files, urls
 from quasar_mass.fetch.catalog_files import check_chen, check_dr16q, download_checked, fetch_catalogs
 from quasar_mass.fetch.client import Client, RetryPolicy
+from quasar_mass.fetch.urls import BigFile
 from quasar_mass.fetch.verify import git_blob
 
 HASTY = RetryPolicy(tries=4, backoff=0.002, timeout=(2.0, 2.0))
@@ -24,9 +25,9 @@ def target(tmp_path):
     return tmp_path / "there" / "big.fits"
 
 
-def get(archive, target, *, policy=HASTY, accept=lambda part: None, limit=10**7, size=None):
+def get(archive, target, *, policy=HASTY, accept=lambda part: None, size=10**6, exact=False):
     with Client(archive.url, policy=policy) as client:
-        download_checked("big", ADDRESS, target, client, accept, limit=limit, size=size, usual_size=1000, quiet=True)
+        download_checked(BigFile("big", ADDRESS, target, size, exact), client, accept, quiet=True)
 
 
 def cut_off(target):
@@ -83,9 +84,9 @@ def test_a_server_without_ranges_sends_all_again(target):
 @pytest.mark.parametrize(
     ("options", "fault", "words"),
     [
-        ({"limit": 1000}, None, "longer than the 1,000 bytes"),
-        ({"limit": 1000}, "chunked", "longer than the 1,000 bytes"),
-        ({"size": 5}, None, "has 1,000,000 bytes, but 5 are listed"),
+        ({"size": 100}, None, "longer than the 1,000 bytes"),
+        ({"size": 100}, "chunked", "longer than the 1,000 bytes"),
+        ({"size": 5, "exact": True}, None, "longer than the 5 bytes"),
         ({}, "location file:///etc/passwd", "No connection adapters"),
         ({}, "status 401", "status 401"),
         ({}, "after 99999", "status 429, asks to wait"),
@@ -121,7 +122,7 @@ def published(tiny_survey, monkeypatch):
     """The tiny survey's catalogues under the public paths, as if they were the published ones."""
     monkeypatch.setattr(urls, "CHEN_ROWS", 12)
     monkeypatch.setattr(urls, "DR16Q_ROWS", 12)
-    monkeypatch.setattr(urls, "DR16Q_SIZE", 1000)
+    monkeypatch.setattr(urls, "DR16Q_SIZE", 100_000)
     files = {urls.CHEN: tiny_survey.chen, urls.DR16Q: tiny_survey.dr16q}
     return {f"/{address.split('/', 3)[3]}": path for address, path in files.items()}
 
