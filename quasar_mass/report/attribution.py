@@ -185,8 +185,8 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, qu
 
 def summary(title: str, fractions: pd.DataFrame, slopes: pd.DataFrame) -> str:
     """Print the tables of `fractions` and `slopes`; the second may be empty."""
-    lines = [f"what moves the predicted masses: {title}", fractions.to_string(float_format="{:.3f}".format)]
+    lines = [f"what moves the predicted masses: {title}", fractions.to_string(float_format="{:.3f}".format, na_rep="-")]
     if len(slopes):
         lines += ["", "how the predicted mass follows one property alone, in simulated quasars"]
-        lines.append(slopes.to_string(float_format="{:.3f}".format))
+        lines.append(slopes.to_string(float_format="{:.3f}".format, na_rep="-"))
     return "\n".join(lines)
