@@ -12,24 +12,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from quasar_mass import __version__
 from quasar_mass.core.errors import FileError, TableError
-from quasar_mass.core.survey import LABEL_LINES, SPLITS, Grid
+from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, SPLITS, Grid
 from quasar_mass.tables import parquet
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
 
 # quasars.parquet: the reference's columns under its names, then those that its selection knew and dropped.
-REFERENCE_COLUMNS = (
-    "ZVI",
-    "logMBH-Hb",
-    "logMBH-Ha-2",
-    "logMBH-MgII-2",
-    "logMBH-CIV-2",
-    "LMBH",
-    "CHEN EPOCH",
-    "Z",
-    "N_EPOCHS",
-)
+REFERENCE_COLUMNS = ("ZVI", *LABEL_COLUMNS, "LMBH", "CHEN EPOCH", "Z", "N_EPOCHS")
 QUASAR_COLUMNS = (*REFERENCE_COLUMNS, "LABEL_LINE", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB", "SPLIT")
 _QUASAR_TYPES = dict.fromkeys(("OBJECT", "CHEN EPOCH", "LABEL_LINE", "SPLIT"), pa.string()) | {"N_EPOCHS": pa.int64()}
 QUASAR_SCHEMA = pa.schema([(name, _QUASAR_TYPES.get(name, pa.float64())) for name in ("OBJECT", *QUASAR_COLUMNS)])
@@ -85,13 +76,27 @@ def read_about(path: Path, schema: pa.Schema) -> dict:
     for name, kind in _ABOUT_TYPES.items():
         if name in about and type(about[name]) is not kind:
             raise _wrong(path, f"its description has an unusable {name} ({about[name]!r})")
-    if any(not isinstance(cut, dict) for cut in about.get("cuts", ())):
-        raise _wrong(path, "its description has unusable cuts")
     if about.get("flux_unit", FLUX_UNIT) != FLUX_UNIT:
         raise _wrong(path, f"its flux is in {about['flux_unit']!r}, not in {FLUX_UNIT}")
     if "grid" in about and not _same_grid(about["grid"]):
         raise _wrong(path, f"its description has an unusable grid ({about['grid']})")
     return about
+
+
+def new_about(survey_about: dict, inputs: dict, **more: object) -> dict:
+    """Begin the description of a table.
+
+    Parameters
+    ----------
+    survey_about : dict
+        `Survey.about`.
+    inputs : dict
+        Name to SHA-256 of the files that the table is made from.
+    **more
+        Further entries.
+    """
+    about = {"format": 1, "kind": survey_about["kind"], "survey": survey_about, "version": __version__}
+    return about | {"inputs": inputs, "split_seed": SPLIT_SEED, **more}
 
 
 def describe_grid(grid: Grid) -> dict:

@@ -14,9 +14,6 @@ from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.tables import parquet, schemas
 from quasar_mass.tables.parquet import RowRange, split_evenly
-from quasar_mass.tables.schemas import describe_grid
-
-__all__ = ["describe_grid"]
 
 ROW_GROUP = 1024  # spectra per row group: 15 MB, small enough to stream
 
@@ -25,14 +22,15 @@ BUILD = "run: python get_Chen_data.py build"  # what to do where a table is miss
 
 def write_quasars(path: Path, quasars: pd.DataFrame, about: dict, place: Callable = atomic_write) -> None:
     """Write quasars.parquet (one row per object, index OBJECT) whole or not at all; `place` as in `write_spectra`."""
-    table = pa.Table.from_pandas(quasars[list(schemas.QUASAR_COLUMNS)])
-    with place(path) as temporary:
-        pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
+    _write(path, pa.Table.from_pandas(quasars[list(schemas.QUASAR_COLUMNS)]), about, place)
 
 
 def write_rejects(path: Path, rejects: list[dict], about: dict, place: Callable = atomic_write) -> None:
     """Write rejects.parquet: OBJECT, EPOCH, REASON and DETAIL of every spectrum that is not in spectra.parquet."""
-    table = pa.Table.from_pylist(rejects, schema=schemas.REJECT_SCHEMA)
+    _write(path, pa.Table.from_pylist(rejects, schema=schemas.REJECT_SCHEMA), about, place)
+
+
+def _write(path: Path, table: pa.Table, about: dict, place: Callable) -> None:
     with place(path) as temporary:
         pq.write_table(table.cast(parquet.with_metadata(table.schema, about)), temporary, **parquet.WRITING)
 
@@ -93,9 +91,8 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
     int
         Rows written.
     """
-    schema = schemas.spectra_schema(grid)
+    schema, written = schemas.spectra_schema(grid), 0
     plain = [name for name in schema.names if name != "flux"]
-    written, pending = 0, []
     with pq.ParquetWriter(
         path,
         schema,
@@ -104,27 +101,25 @@ def write_file(path: Path, batches: Iterable[pa.Table], grid: Grid, finish: Call
         use_byte_stream_split=["flux.list.element"],  # bytes of equal significance together: half the size, lossless
         write_statistics=plain,
     ) as writer:
-
-        def flush(everything: bool) -> None:
-            nonlocal pending, written
-            table = pa.concat_tables(pending) if pending else schema.empty_table()
-            while table.num_rows >= ROW_GROUP or (everything and table.num_rows):
-                group = table.slice(0, ROW_GROUP)
-                writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP)
-                written += group.num_rows
-                table = table.slice(ROW_GROUP)
-            pending = [table] if table.num_rows else []
-
-        for batch in batches:
-            pending.append(batch)
-            if sum(part.num_rows for part in pending) >= ROW_GROUP:
-                flush(everything=False)
-        flush(everything=True)
+        for group in _row_groups(batches, schema):
+            writer.write_table(group.combine_chunks(), row_group_size=ROW_GROUP)
+            written += group.num_rows
         # pyarrow fixes the schema when it opens a file, but the counts are known only now: write the schema again
         final = parquet.with_metadata(schema, finish())
         arrow_schema = base64.b64encode(final.serialize().to_pybytes())
         writer.add_key_value_metadata({**final.metadata, b"ARROW:schema": arrow_schema})
     return written
+
+
+def _row_groups(batches: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    pending = schema.empty_table()
+    for batch in batches:
+        pending = pa.concat_tables([pending, batch])
+        while pending.num_rows >= ROW_GROUP:
+            yield pending.slice(0, ROW_GROUP)
+            pending = pending.slice(ROW_GROUP)
+    if pending.num_rows:
+        yield pending
 
 
 def read_about(path: Path, hint: str = BUILD) -> dict:

@@ -248,4 +248,5 @@ def test_the_published_labels_convert(real_data, survey):
     assert quasars["LABEL_LINE"].value_counts().to_dict() == {"MgII": 23_379, "CIV": 7_541}
     assert quasars["SPLIT"].value_counts().to_dict() == {"training": 21_644, "validation": 6_184, "test": 3_092}
     assert quasars["N_EPOCHS"].sum() == 41_464
+    assert abs((quasars["SPLIT"][quasars["N_EPOCHS"] >= 60] == "test").sum() - 11.6) <= 2
     assert quasars["LMBH"].mean() == pytest.approx(8.560, abs=5e-4)

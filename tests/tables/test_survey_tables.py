@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import random_tables
 
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Grid
@@ -15,32 +16,12 @@ from quasar_mass.tables import schemas, survey_tables
 GRID = Grid(1e-3)
 
 
-def rows(n, start=0, seed=3):
-    random = np.random.default_rng(seed)
-    flux = random.normal(0, 1e3, (start + n, GRID.size)).astype(np.float32)[start:]
-    numbers = range(start, start + n)
-    return {
-        "OBJECT": [f"object {number:06d}" for number in numbers],
-        "EPOCH": [f"4000-56000-{number:04d}" for number in numbers],
-        "LABEL_EPOCH": [number % 2 == 0 for number in numbers],
-        "Z": [1.5 + number / 1e6 for number in numbers],
-        "SN": [None if number % 5 == 0 else number + 0.25 for number in numbers],
-        "N_BAD": [None if number % 5 == 0 else number for number in numbers],
-        "EBV": [None if number % 7 == 0 else 0.03 for number in numbers],
-        "RUN2D": ["v5_13_0"] * n,
-        "FLAGS": [""] * n,
-        "flux": flux,
-    }
+def rows(n, start=0):
+    return random_tables.rows(n, GRID, start)
 
 
 def about(**more):
-    return {
-        "kind": "sdss",
-        "grid": survey_tables.describe_grid(GRID),
-        "build": "abc",
-        "cuts": [{"cut": "é", "objects": 3}],
-        **more,
-    }
+    return random_tables.about(GRID, cuts=[{"cut": "é", "objects": 3}]) | more
 
 
 def write(path, batches, **more):
@@ -141,18 +122,7 @@ def test_wrong_flux_length_is_an_error_and_not_a_table(tmp_path):
 
 @pytest.fixture
 def quasars():
-    names = pd.Index(["000001.00+000000.0", "000002.00+000000.0"], name="OBJECT")
-    frame = pd.DataFrame(index=names)
-    for name in ("ZVI", "logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2", "LMBH", "Z"):
-        frame[name] = [1.625, 8.51]
-    frame["CHEN EPOCH"] = ["4000-56000-0001", "10000-56000-0002"]
-    frame["N_EPOCHS"] = [1, 75]
-    frame["LABEL_LINE"] = ["MgII", "CIV"]
-    for name in ("RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB"):
-        frame[name] = [0.5, np.nan]
-    frame["SPLIT"] = ["training", "test"]
-    frame["left out"] = 1
-    return frame
+    return random_tables.quasars(rows(3)).assign(N_EPOCHS=[1, 2, 75], EBV=[0.5, np.nan, 0], more=1)
 
 
 def test_quasars_come_back_with_a_text_index(tmp_path, quasars):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import FileError, SurveyError, TableError
 from quasar_mass.core.files import atomic_group, progress, sha256
-from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, WINDOW, Grid, Survey
+from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, WINDOW, Grid, Survey
 from quasar_mass.spectra.rest_frame import FLAG_NO_EXTINCTION
 from quasar_mass.tables import parquet, schemas, survey_tables
 from quasar_mass.tables.dataset import split_objects
@@ -149,17 +149,7 @@ def _text(values: pd.Series | pd.Index) -> list[str]:
 
 
 def _about(path: Path, source: Path, **more: object) -> dict:
-    return {
-        "format": 1,
-        "kind": "sdss",
-        "survey": {"kind": "sdss"},
-        "version": __version__,
-        "inputs": {path.name: sha256(source)},
-        "split_seed": SPLIT_SEED,
-        "rejects": {},
-        "origin": ORIGIN,
-        **more,
-    }
+    return schemas.new_about({"kind": "sdss"}, {path.name: sha256(source)}, origin=ORIGIN, **more)
 
 
 def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
@@ -183,7 +173,7 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
     cuts = [{"cut": "as converted", "objects": len(frame), "spectra": int(frame["N_EPOCHS"].sum())}]
     # a converted pair of tables belongs together if it has the same objects with the same labels
     text = frame.sort_index()[["LMBH", "Z"]].to_csv()
-    about = _about(path, source, cuts=cuts, build=hashlib.sha256(text.encode()).hexdigest())
+    about = _about(path, source, cuts=cuts, rejects={}, build=hashlib.sha256(text.encode()).hexdigest())
     kept = _new_name(source, survey.quasars)
     with atomic_group() as place:
         survey_tables.write_quasars(survey.quasars, frame.sort_index(), about, place)
@@ -193,16 +183,8 @@ def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
 
 
 def _wavelength_columns(schema: pa.Schema) -> list[str]:
-    """Give the columns whose names are log10 wavelengths, ascending."""
-    columns = []
-    for name in schema.names:
-        try:
-            log_wavelength = float(name)
-        except ValueError:
-            continue
-        if 3.0 < log_wavelength < 4.5:
-            columns.append((log_wavelength, name))
-    return [name for _, name in sorted(columns)]
+    """Give the columns whose names are log10 wavelengths (1000 to 10,000 Angstrom), ascending."""
+    return sorted((name for name in schema.names if re.fullmatch(r"3\.\d+", name)), key=float)
 
 
 def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey, quiet: bool) -> str:
@@ -214,7 +196,7 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
             survey.quasars, "the spectra need this table; convert the reference's quasars.parquet first"
         ) from error
     columns = _wavelength_columns(schema)
-    grid = _grid(path, schema, columns)
+    grid = _grid(path, columns)
     names = _names(path, source, schema)
     known = names["OBJECT"].isin(quasars.index)
     if not known.any():
@@ -262,11 +244,8 @@ def _convert_spectra(path: Path, source: Path, schema: pa.Schema, survey: Survey
     return f"{n_spectra:,} spectra (sdss, step {grid.step:g}) in {survey.spectra}; {len(rejects):,} without a label"
 
 
-def _grid(path: Path, schema: pa.Schema, columns: list[str]) -> Grid:
+def _grid(path: Path, columns: list[str]) -> Grid:
     """Give the grid with the step of the wide table, after a check that its columns cover the window evenly."""
-    text = [name for name in columns if not pa.types.is_floating(schema.field(name).type)]
-    if text:
-        raise TableError(path, f"has a flux column {text[0]} that does not hold numbers; {FETCH}")
     log_wavelength = np.array([float(name) for name in columns])
     steps = np.diff(log_wavelength)
     step, first, last = float(np.median(steps)), log_wavelength[0], log_wavelength[-1]

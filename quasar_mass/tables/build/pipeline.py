@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map
-from quasar_mass.core.survey import SPLIT_SEED, STEP, Grid, Survey
+from quasar_mass.core.survey import STEP, Grid, Survey
 from quasar_mass.spectra.extinction import extinction_curve
 from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.tables import schemas, survey_tables
@@ -96,19 +95,15 @@ def build(
     selection = select(read_chen(survey.chen), survey.dr16q)
     quasars, n_selected = selection.quasars, len(selection.epochs)
     cut = {"cut": "all spectra of these objects", "objects": len(quasars), "spectra": n_selected}
-    about = {
-        "format": 1,
-        "kind": survey_about["kind"],
-        "survey": survey_about,
-        "grid": schemas.describe_grid(grid),
-        "flux_unit": schemas.FLUX_UNIT,
-        "cosmology": "Planck15 (astropy)",
-        "extinction_corrected": extinction,
-        "version": __version__,
-        "inputs": {path.name: sha256(path) for path in (survey.chen, survey.dr16q)},
-        "split_seed": SPLIT_SEED,
-        "cuts": [*selection.cuts, cut],
-    }
+    about = schemas.new_about(
+        survey_about,
+        {path.name: sha256(path) for path in (survey.chen, survey.dr16q)},
+        grid=schemas.describe_grid(grid),
+        flux_unit=schemas.FLUX_UNIT,
+        cosmology="Planck15 (astropy)",
+        extinction_corrected=extinction,
+        cuts=[*selection.cuts, cut],
+    )
     work = _Regridding(survey, _spectra(selection, extinction), grid, jobs, quiet)
 
     def finish() -> dict:

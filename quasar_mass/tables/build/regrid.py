@@ -17,7 +17,7 @@ class Selected(NamedTuple):
 
     Attributes
     ----------
-    name, epoch : str
+    name, spec_id : str
         OBJECT, and plate-mjd-fiber.
     plate, mjd, fiberid : int
     label_epoch : bool
@@ -27,7 +27,7 @@ class Selected(NamedTuple):
     """
 
     name: str
-    epoch: str
+    spec_id: str
     plate: int
     mjd: int
     fiberid: int
@@ -38,7 +38,7 @@ class Selected(NamedTuple):
 
 
 def regrid(
-    survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray, keep: Path | None = None
+    survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray, save_to: Path | None = None
 ) -> tuple[list[str], dict | tuple, list[dict]]:
     """Read files and put them on the grid.
 
@@ -49,16 +49,16 @@ def regrid(
     grid : Grid
     curve : ndarray
         `extinction.extinction_curve`.
-    keep : Path, optional
-        Leave the batch in this file.
+    save_to : Path, optional
+        Save the batch in this file instead of returning it.
 
     Returns
     -------
     objects : list of str
-        Whose spectra they are.
+        OBJECT of every spectrum on the grid.
     batch : dict
-        Columns of spectra.parquet: lists, and the flux, float32 of shape (n, grid.size). With `keep`, what
-        `partitions.keep` says of it.
+        Columns of spectra.parquet: lists, and the flux, float32 of shape (n, grid.size). With `save_to`, the result of
+        `partitions.save_batch`.
     rejects : list of dict
         Rows of rejects.parquet.
 
@@ -67,43 +67,41 @@ def regrid(
     SurveyError
         If a simulated spectrum lies in an observed survey.
     """
-    kind = survey.kind
+    observed = survey.kind != "simulated"
     flux = np.empty((len(spectra), grid.size), np.float32)
     rows, rejects = [], []
-    for one in spectra:
-        path = survey.spectrum(one.plate, one.mjd, one.fiberid)
-        prepared = prepare(
-            path, grid, redshift=one.redshift, spec_id=one.epoch, ebv=one.ebv, distance=one.distance, curve=curve
-        )
-        if prepared.spectrum and prepared.spectrum.kind == "simulated" and kind != "simulated":
+    for selected in spectra:
+        path = survey.spectrum(selected.plate, selected.mjd, selected.fiberid)
+        values = {"redshift": selected.redshift, "ebv": selected.ebv, "distance": selected.distance}
+        prepared = prepare(path, grid, spec_id=selected.spec_id, curve=curve, **values)
+        if prepared.spectrum and prepared.spectrum.kind == "simulated" and observed:
             raise SurveyError(
                 path,
-                "is a simulated spectrum, and survey.json or its absence says that this survey is observed; keep the "
-                "two apart: fetch, or simulate, into another --survey",
+                "is a simulated spectrum among real data; keep the two apart, in different --survey folders",
             )
+        row = {"OBJECT": selected.name, "EPOCH": selected.spec_id}
         if prepared.error:
-            # inside the survey, so that the table reads the same wherever the folder stands
+            # paths relative to the survey, so that the table is the same wherever the folder stands
             detail = str(prepared.error).replace(f"{survey.folder}/", "")
-            rejects.append({"OBJECT": one.name, "EPOCH": one.epoch, "REASON": prepared.error.reason, "DETAIL": detail})
+            rejects.append({**row, "REASON": prepared.error.reason, "DETAIL": detail})
             continue
-        placed = prepared.rest_frame
-        flux[len(rows)] = placed.flux
+        flux[len(rows)] = prepared.rest_frame.flux
         rows.append(
             {
-                "OBJECT": one.name,
-                "EPOCH": one.epoch,
-                "LABEL_EPOCH": one.label_epoch,
-                "Z": one.redshift,
-                "SN": placed.signal_to_noise,
-                "N_BAD": placed.n_bad,
-                "EBV": None if np.isnan(one.ebv) else one.ebv,
+                **row,
+                "LABEL_EPOCH": selected.label_epoch,
+                "Z": selected.redshift,
+                "SN": prepared.rest_frame.signal_to_noise,
+                "N_BAD": prepared.rest_frame.n_bad,
+                "EBV": None if np.isnan(selected.ebv) else selected.ebv,
                 "RUN2D": prepared.spectrum.run2d,
                 "FLAGS": "; ".join(prepared.flags),
             }
         )
     batch = {name: [row[name] for row in rows] for name in _COLUMNS} | {"flux": flux[: len(rows)]}
-    if keep:
+    objects = batch["OBJECT"]
+    if save_to:
         from quasar_mass.tables.build import partitions  # not at the top: local processes do not need it
 
-        return batch["OBJECT"], partitions.save_batch(keep, batch, grid), rejects
-    return batch["OBJECT"], batch, rejects
+        batch = partitions.save_batch(save_to, batch, grid)
+    return objects, batch, rejects
