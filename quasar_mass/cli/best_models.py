@@ -124,7 +124,7 @@ def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource"
     weight = occurs**-0.5
     rng = np.random.default_rng(LIBRARY_SEED)
     rows = np.sort(rng.choice(len(weight), size, p=weight / weight.sum()))
-    return SimulatedSource(library.light[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
+    return SimulatedSource(library.flux[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
 
 
 def run(options) -> None:

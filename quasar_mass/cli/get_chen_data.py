@@ -159,7 +159,7 @@ def _check(options, run) -> None:
         print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
         return
     path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
-    figures.save(figures.spectra_beside(comparison.drawn(result.pairs)), path)
+    figures.save(figures.spectra_beside(comparison.figure_panels(result.pairs)), path)
     print(f"figure: {path}")
 
 

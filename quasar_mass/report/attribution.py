@@ -168,7 +168,7 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, qu
     rng = np.random.default_rng(seed)
     properties = (("2 log FWHM (Mg II)", WIDTHS, 1.0), ("log L", LUMINOSITIES, 0.5))
     for what, steps, expected in progress(properties, total=2, what="slopes", unit="properties", quiet=quiet):
-        change = "width" if expected == 1.0 else "light"
+        change = "width" if expected == 1.0 else "luminosity"
         light, sigma = probes.series(number, change, steps, grid, seed)
         x = np.array(steps) * (2.0 if change == "width" else 1.0)
         for noise, factor in NOISES.items():

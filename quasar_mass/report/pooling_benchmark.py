@@ -72,7 +72,7 @@ def measure(
 def _view(quasar: monitored.Monitored, predictor: Predictor) -> tuple[ObjectSpectra, dict]:
     """Keep of a quasar what pooling needs, and its known masses; not its spectra, which would fill the memory."""
     known = {"LMBH": quasar.label, "TRUTH": quasar.truth, "TRUTH_MgII": quasar.truth_mgii}
-    known["NOISE_FREE"] = float(predictor.ensemble.outputs(quasar.bare[None]).mass[0])
+    known["NOISE_FREE"] = float(predictor.ensemble.outputs(quasar.noiseless_flux[None]).mass[0])
     return calibrate.view_object(predictor, quasar), known
 
 

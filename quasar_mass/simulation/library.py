@@ -1,14 +1,13 @@
-"""Simulated quasars without their noise, and how large it would be: spectra for pre-training, observed anew each time.
+"""Noise-free spectra of simulated quasars, and the size of their noise: for pre-training with new noise each time.
 
-A survey's file holds one night's noise, and a network that sees it twenty times learns it by heart. Here each quasar is
-kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network averages
-over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the truth:
-the mass that a noise-free measurement would have given. A library is its own simulation, of other quasars than any
-survey's, and never stands for the sky.
+A survey's file holds the noise of one night, and a network that sees it twenty times learns it by heart. Here each
+quasar is kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network
+averages over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the
+true mass that a noise-free measurement would have given. The quasars of a library are in no survey.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -19,12 +18,13 @@ from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
-from quasar_mass.simulation.spectrograph import recording
-from quasar_mass.spectra.rest_frame import to_rest_frame
+from quasar_mass.simulation.quasar.intrinsic import PRETRAINING_VARIETY
+from quasar_mass.simulation.spectrograph.recording import CORRELATION
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 PART = 2000  # quasars per file: half a minute's work
 FIRST_SEED = 1_000_003  # added to a library's seed, so that its quasars are not those of a survey of the same seed
+COLUMNS = ("Z", "LMBH_MgII", "LMBH_CIV", "log_L3000", "log_FWHM_MgII", "log_FWHM_CIV")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Library:
 
     Attributes
     ----------
-    light, sigma : ndarray of float16, shape (n, grid.size // group)
+    flux, sigma : ndarray of float16, shape (n, grid.size // group)
         Mean flux in the tables' unit and the standard deviation of its noise, on groups of `group` grid pixels.
     mass : ndarray of float32, shape (n,)
         log10(M_BH / M_Sun): `labels.expected_mass`.
@@ -42,23 +42,23 @@ class Library:
     group : int
     """
 
-    light: np.ndarray
+    flux: np.ndarray
     sigma: np.ndarray
     mass: np.ndarray
     truth: np.ndarray
     group: int
 
 
-COLUMNS = ("Z", "LMBH_MgII", "LMBH_CIV", "log_L3000", "log_FWHM_MgII", "log_FWHM_CIV")
+_TYPES = {"flux": np.float16, "sigma": np.float16, "mass": np.float32, "truth": np.float32}
 
 
 def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, quiet: bool = False) -> Library:
-    """Read a library, simulating what is not there yet.
+    """Read a library, simulating the parts that are missing.
 
     Parameters
     ----------
     folder : path
-        Where its parts lie; interrupted, the next call goes on after the last whole one.
+        Of its parts. After an interruption the next call goes on behind the last complete one.
     size : int
         How many quasars, about: a few per cent do not cover the window. In steps of `PART`.
     seed : int
@@ -69,6 +69,11 @@ def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, qu
         Processes to work in.
     quiet : bool
         No progress bar.
+
+    Raises
+    ------
+    FileError
+        If a part is damaged.
     """
     folder = Path(folder)
     paths = [folder / f"seed-{seed}-group-{group}-{n:04d}.npz" for n in range(-(-size // PART))]
@@ -77,69 +82,62 @@ def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, qu
     for _ in progress(made, total=len(tasks), what="Library", unit=f"x {PART} quasars", quiet=quiet or not tasks):
         pass
     parts = [_read(path) for path in paths]
-    return Library(*(np.concatenate([part[name] for part in parts]) for name in _NAMES), group=group)
-
-
-_NAMES = ("light", "sigma", "mass", "truth")
+    return Library(**{name: np.concatenate([part[name] for part in parts]) for name in _TYPES}, group=group)
 
 
 def _read(path: Path) -> dict:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as part:
-            return {name: part[name] for name in _NAMES}
+            return {name: part[name] for name in _TYPES}
     except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise FileError(
-            path, expected="a part of a library", got=f"{type(error).__name__}: {error}", do="delete it and start again"
-        ) from error
+        raise FileError(path, f"is no part of a library ({error}); delete it and start again") from error
 
 
 def _simulate_part(path: Path, seed: int, number: int, group: int, size: int) -> None:
-    rows = list(_rows(seed, number, group, size))
+    columns = zip(*_rows(seed, number, group, size), strict=True)
+    arrays = {name: np.array(column, kind) for (name, kind), column in zip(_TYPES.items(), columns, strict=True)}
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file,
-            light=np.array([row[0] for row in rows], np.float16),
-            sigma=np.array([row[1] for row in rows], np.float16),
-            mass=np.array([row[2] for row in rows], np.float32),
-            truth=np.array([row[3] for row in rows], np.float32),
-        )
+        np.savez(file, **arrays)
 
 
 def _rows(seed: int, number: int, group: int, size: int) -> Iterator[tuple]:
-    own = FIRST_SEED + 10_007 * seed + number
-    for target in population.targets(size, own):
+    seed = FIRST_SEED + 10_007 * seed + number
+    for target in population.targets(size, seed):
         if target.kind != "main":
             continue
-        quasar, _exposure, spectrum = observing.library_exposure(own, target)
+        quasar = observing.draw_quasar(seed, target, PRETRAINING_VARIETY)
+        exposure = observing.epoch_exposure(seed, quasar, target, 0)
+        spectrum = observing.noiseless_spectrum(exposure, target, target.epochs[0])
         try:
-            light, sigma = averages(spectrum, target.z, target.ebv, group)
-        except SpectrumError:  # does not cover the window: as such a file, it is none of the training set
+            flux, sigma = averages(spectrum, target.z, target.ebv, group)
+        except SpectrumError:  # does not cover the window: such a file is not in a training set either
             continue
         truth = labels.true_masses(quasar)
         widths = np.log10([quasar.fwhm["MgII"], quasar.fwhm["CIV"]])
         known = [target.z, truth["MgII"], truth["CIV"], quasar.log_l3000, *widths]
-        yield light, sigma, labels.expected_mass(quasar, target.z), known
+        yield flux, sigma, labels.expected_mass(quasar, target.z), known
 
 
 def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tuple[np.ndarray, np.ndarray]:
-    """Put a noise-free spectrum on groups of grid pixels.
+    """Put a noiseless spectrum on groups of grid pixels.
 
     Parameters
     ----------
     spectrum : Spectrum
-        `flux` is the mean recorded flux, `ivar` the true inverse variance of the noise, 0 in lost pixels.
+        From `observing.noiseless_spectrum`.
     redshift : float
     ebv : float
-        To correct the Galaxy's extinction with, magnitudes.
+        For the correction of Galactic extinction, magnitudes.
     group : int
         Grid pixels averaged.
 
     Returns
     -------
-    light, sigma : ndarray, shape (grid.size // group,)
-        Mean flux in the tables' unit, and the standard deviation of the noise that the average of `group` pixels has,
-        neighbouring pixels being correlated by the coadd and by the interpolation onto the grid. (Between groups the
-        noise is taken as independent; and in a gap, where the table has a straight line, as that of single pixels.)
+    flux, sigma : ndarray, shape (grid.size // group,)
+        Mean flux in the tables' unit, and the standard deviation of the noise in the average of `group` pixels. The
+        noise of neighbouring pixels is correlated by the coadd and by the interpolation onto the grid; that of
+        different groups is taken as independent. In a gap, where the table has a straight line, it is that of single
+        pixels.
 
     Raises
     ------
@@ -147,13 +145,9 @@ def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tup
         If the spectrum does not cover the window.
     """
     grid = Grid()
-    deviation = np.zeros_like(spectrum.flux)
-    np.divide(1.0, np.sqrt(spectrum.ivar), out=deviation, where=spectrum.ivar > 0)
-    light = to_rest_frame(spectrum, redshift, grid, ebv=ebv).flux
-    sigma = to_rest_frame(replace(spectrum, flux=deviation), redshift, grid, ebv=ebv).flux
+    both = observing.rest_frame_flux_and_noise(spectrum, redshift, grid, ebv)
+    flux, sigma = (values[: grid.size // group * group].reshape(-1, group) for values in both)
     fraction = float((grid.start + np.log10(1.0 + redshift)) / PIXEL % 1.0)  # of a pixel, between the two grids
     interpolation = np.append(np.ones(group), 0.0) * (1.0 - fraction) + np.append(0.0, np.ones(group)) * fraction
-    weights = np.convolve(recording.CORRELATION / np.linalg.norm(recording.CORRELATION), interpolation / group)
-    whole_groups = grid.size // group * group
-    grouped = (values[:whole_groups].reshape(-1, group) for values in (light, sigma))
-    return (next(grouped).mean(axis=1), np.sqrt(np.mean(next(grouped) ** 2, axis=1)) * np.linalg.norm(weights))
+    weights = np.convolve(CORRELATION / np.linalg.norm(CORRELATION), interpolation / group)
+    return flux.mean(axis=1), np.sqrt(np.mean(sigma**2, axis=1)) * np.linalg.norm(weights)

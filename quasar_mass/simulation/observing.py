@@ -1,7 +1,7 @@
 """Objects from start to end: draw the quasars, observe their epochs, measure their masses, write their files.
 
-Every object, and every epoch of it, has generators of its own, made from the survey's seed and its number: what is
-drawn depends neither on the other objects and epochs nor on which files are there.
+Every object and every epoch has random generators of its own, made from the survey's seed and the object's number: what
+is drawn depends neither on other objects and epochs nor on which files exist.
 """
 
 from collections.abc import Sequence
@@ -12,81 +12,75 @@ import numpy as np
 from quasar_mass import virial
 from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.files import atomic_write
-from quasar_mass.core.survey import BRIGHTSKY, Survey, format_spec_id
+from quasar_mass.core.survey import BRIGHTSKY, Grid, Survey, format_spec_id
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERROR, Target, true_redshift
 from quasar_mass.simulation.quasar import intrinsic
-from quasar_mass.simulation.quasar.received_flux import magnitudes, received_light, variation, variations
+from quasar_mass.simulation.quasar.received_flux import draw_variations, magnitudes, received_flux, variability_factor
 from quasar_mass.simulation.spectrograph import recording, spec_file
 from quasar_mass.spectra.extinction import ebv_from_extinction
+from quasar_mass.spectra.rest_frame import to_rest_frame
+from quasar_mass.spectra.spec_lite import Pixels
 from quasar_mass.spectra.spectrum import Spectrum, grid_wavelength
 
 # A_u..A_z per E(B-V)_SFD at R_V = 3.1: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6.
 EXTINCTION = np.array((4.239, 3.303, 2.285, 1.698, 1.263))
 LAMBDA_EFF = {False: 4000.0, True: 5400.0}  # Angstrom: quasar targets, and the monitored field (measured)
 
-# Numbers that tell an object's generators apart; population has 2, light 3.
+# Numbers that tell an object's generators apart; population has 2, variability 3.
 _EPOCH, _LABEL = 4, 5
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the catalogues say of one object.
+    """What the catalogues need of one object.
 
     Attributes
     ----------
     target : Target
-        Its place, redshifts and epochs.
+        Its position, redshifts and epochs.
     quasar : Quasar
-        What it truly is.
-    label : Label
-        Its masses.
+        Its true properties.
     primary, measured : int
-        Which of the epochs is DR16Q's primary, and on which the masses were measured.
+        Which of the epochs is DR16Q's primary one, and on which the masses were measured.
     signal_to_noise : tuple of float
         SN_MEDIAN_ALL of each epoch.
     magnitudes : ndarray
         ugriz, dimmed by the Galaxy.
+    label : Label or None
+        Its masses, once they are measured.
     """
 
     target: Target
     quasar: intrinsic.Quasar
-    label: labels.Label
     primary: int
     measured: int
     signal_to_noise: tuple
     magnitudes: np.ndarray
+    label: labels.Label | None = None
 
 
 def simulate_targets(survey: Survey, seed: int, targets: Sequence[Target]) -> list[Record]:
-    """Simulate some objects and write their spectra, keeping files that are there; what a worker is given at a time.
+    """Simulate some objects and write those of their spectra that are missing: a worker's task.
 
     Parameters
     ----------
     survey : Survey
-        Where to.
+        Where to write.
     seed : int
-        The survey's: with an object's number, all its randomness, so that the bytes depend on nothing else.
+        The survey's. With an object's number it determines all its randomness.
     targets : sequence of Target
-        Which.
     """
-    observed = [_observe(seed, target) for target in targets]
-    records = []
-    for one, label in zip(observed, _label_all(seed, observed), strict=True):
-        if one.target.has_files:
-            _write(survey, one)
-        quality = tuple(observation.signal_to_noise for observation in one.observations)
-        records.append(Record(one.target, one.quasar, label, one.primary, one.measured, quality, one.magnitudes))
-    return records
-
-
-def simulate_target(survey: Survey, seed: int, target: Target) -> Record:
-    """Simulate one object; parameters as of `simulate_targets`."""
-    return simulate_targets(survey, seed, [target])[0]
+    observed = [observe(seed, target) for target in targets]
+    for record, observations in observed:
+        if record.target.has_files:
+            _write_spectra(survey, record, observations)
+    measured = label_all(seed, observed)
+    return [replace(record, label=label) for (record, _), label in zip(observed, measured, strict=True)]
 
 
 def draw_quasar(seed: int, target: Target, variety: float = 1.0) -> intrinsic.Quasar:
-    """Draw the quasar behind a catalogue's entry, at its true redshift; `variety` as of `intrinsic.draw`."""
+    """Draw the quasar behind a catalogue entry, at its true redshift; `variety` as in `intrinsic.draw`."""
     rng = np.random.default_rng([seed, target.index])
     quasar = intrinsic.draw(rng, target.z, variety)
     return replace(quasar, redshift=true_redshift(rng, target.z, quasar.wind))
@@ -98,10 +92,10 @@ def epoch_exposure(
     target: Target,
     n: int,
     *,
-    light: np.ndarray | None = None,
+    flux: np.ndarray | None = None,
     change: np.ndarray | None = None,
 ) -> recording.Exposure:
-    """Expose one epoch of an object: from the quasar to all but the noise of the pixels.
+    """Expose one epoch of an object: everything but the noise of the pixels.
 
     Parameters
     ----------
@@ -110,13 +104,13 @@ def epoch_exposure(
     quasar : Quasar
         Usually that of `draw_quasar`.
     target : Target
-        Its place on the plates, extinction and epochs.
+        Its epochs and extinction.
     n : int
         Which of its epochs.
-    light : ndarray, optional
-        `received_light` of the quasar, where it is known already.
+    flux : ndarray, optional
+        `received_flux` of the quasar, if known already.
     change : ndarray of shape (2,), optional
-        Row n of `variations`, where they are known already.
+        Row n of `draw_variations`, if known already.
 
     Returns
     -------
@@ -124,67 +118,78 @@ def epoch_exposure(
         Its ``read(epoch_noise(seed, target, n))`` is the survey's observation; with other generators it is the same
         spectrum with other noise.
     """
-    if light is None:
-        light = received_light(quasar, target.ebv)
+    if flux is None:
+        flux = received_flux(quasar, target.ebv)
     if change is None:
-        change = variations(seed, target, quasar.redshift)[n]
+        change = draw_variations(seed, target, quasar.redshift)[n]
     plate, mjd, fiberid = target.epochs[n]
-    where = recording.conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
+    conditions = recording.draw_conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
     rng = np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 1])
-    varied = light * variation(change, quasar.redshift)
-    return recording.expose(rng, varied, where, lambda_eff=LAMBDA_EFF[target.monitored])
+    varied = flux * variability_factor(change, quasar.redshift)
+    return recording.expose(rng, varied, conditions, lambda_eff=LAMBDA_EFF[target.monitored])
 
 
 def epoch_noise(seed: int, target: Target, n: int) -> np.random.Generator:
-    """Give the generator of the noise that the survey's own spectrum of an epoch has."""
+    """Give the generator of the noise in the survey's own spectrum of an epoch."""
     return np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 2])
 
 
-def library_exposure(seed: int, target: Target) -> tuple[intrinsic.Quasar, recording.Exposure, Spectrum]:
-    """Expose the first epoch of an object of more than usual variety, for a library whose noise is drawn later.
-
-    Returns
-    -------
-    quasar : Quasar
-        Behind it.
-    exposure : Exposure
-        Of its first epoch.
-    spectrum : Spectrum
-        The same without noise: its flux is the exposure's light, its ivar the true one, 0 in lost pixels.
-    """
-    quasar = draw_quasar(seed, target, intrinsic.VARIED)
-    exposure = epoch_exposure(seed, quasar, target, 0)
-    told = np.where(exposure.ivar > 0.0, 1.0 / exposure.variance, 0.0)
-    return quasar, exposure, _spectrum(exposure, exposure.light, told, target, target.epochs[0], target.ebv)
-
-
-def spectrum_of(
-    observation: recording.Observation, target: Target, epoch: tuple[int, int, int], ebv: float | None = None
-) -> Spectrum:
-    """Give an observation as it would be read back from its file, rounded as the file rounds it.
+def spectrum_of(observation: recording.Observation, target: Target, epoch: tuple[int, int, int]) -> Spectrum:
+    """Give an observation as it would be read back from its file, rounded as in the file.
 
     Parameters
     ----------
     observation : Observation
         From `Exposure.read`.
     target : Target
-        Of which it is.
     epoch : (plate, mjd, fiberid)
-        Of the spectrum.
-    ebv : float, optional
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998; that of the target if left out.
+        One of the target's.
     """
     rounded = (values.astype(np.float32).astype(np.float64) for values in (observation.flux, observation.ivar))
-    return _spectrum(observation, *rounded, target, epoch, target.ebv if ebv is None else ebv)
+    return _spectrum(observation, *rounded, target, epoch)
+
+
+def noiseless_spectrum(exposure: recording.Exposure, target: Target, epoch: tuple[int, int, int]) -> Spectrum:
+    """Give the mean recorded flux of an exposure with its true inverse variance; parameters as in `spectrum_of`."""
+    return _spectrum(exposure, exposure.flux, exposure.true_ivar, target, epoch)
+
+
+def rest_frame_flux_and_noise(
+    spectrum: Spectrum, redshift: float, grid: Grid, ebv: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put a noiseless spectrum and the standard deviation of its noise on the rest-frame grid.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        From `noiseless_spectrum`.
+    redshift : float
+    grid : Grid
+    ebv : float
+        For the correction of Galactic extinction, magnitudes.
+
+    Returns
+    -------
+    flux, sigma : ndarray of float32, shape (grid.size,)
+        In the tables' unit; `sigma` is that of single pixels.
+
+    Raises
+    ------
+    SpectrumError
+        If the spectrum does not cover the window.
+    """
+    deviation = np.zeros_like(spectrum.flux)
+    np.divide(1.0, np.sqrt(spectrum.ivar), out=deviation, where=spectrum.ivar > 0)
+    both = (spectrum, replace(spectrum, flux=deviation))
+    return tuple(to_rest_frame(each, redshift, grid, ebv=ebv).flux for each in both)
 
 
 def _spectrum(
-    recorded: recording.Observation | recording.Exposure,
+    recorded: Pixels,
     flux: np.ndarray,
     ivar: np.ndarray,
     target: Target,
     epoch: tuple[int, int, int],
-    ebv: float,
 ) -> Spectrum:
     pixel = recorded.first + np.arange(len(flux))
     return Spectrum(
@@ -193,7 +198,7 @@ def _spectrum(
         ivar=ivar,
         mask=recorded.and_mask & BRIGHTSKY != 0,
         redshift=float(np.float32(target.z)),
-        ebv=float(ebv_from_extinction(float(np.float32(EXTINCTION[1] * ebv)))),
+        ebv=float(ebv_from_extinction(float(np.float32(EXTINCTION[1] * target.ebv)))),
         spec_id=format_spec_id(*epoch),
         kind="simulated",
         spectral_class="QSO",
@@ -203,69 +208,67 @@ def _spectrum(
 
 
 def thing_id(target: Target) -> int:
-    """Give a number for THING_ID that no two objects share."""
+    """Give a THING_ID that no two objects share."""
     return 900_000_000 + target.index
 
 
-@dataclass(frozen=True)
-class _Observed:
-    """An object after its observation, before its masses are measured; attributes as of `Record`."""
+def observe(seed: int, target: Target) -> tuple[Record, tuple[recording.Observation, ...]]:
+    """Observe all epochs of an object, or only one, for its masses, if it has no files.
 
-    target: Target
-    quasar: intrinsic.Quasar
-    observations: tuple[recording.Observation, ...]
-    primary: int
-    measured: int
-    magnitudes: np.ndarray
-
-
-def _observe(seed: int, target: Target) -> _Observed:
-    """Observe all epochs of an object; one alone, for its masses, if it has no files."""
+    Returns
+    -------
+    record : Record
+        Without a label.
+    observations : tuple of Observation
+    """
     quasar = draw_quasar(seed, target)
-    light = received_light(quasar, target.ebv)
-    changes = variations(seed, target, quasar.redshift)
+    flux = received_flux(quasar, target.ebv)
+    changes = draw_variations(seed, target, quasar.redshift)
     observations = tuple(
-        epoch_exposure(seed, quasar, target, n, light=light, change=changes[n]).read(epoch_noise(seed, target, n))
+        epoch_exposure(seed, quasar, target, n, flux=flux, change=changes[n]).read(epoch_noise(seed, target, n))
         for n in range(len(target.epochs) if target.has_files else 1)
     )
-    primary = int(np.argmax([observation.signal_to_noise for observation in observations]))  # as DR16Q chooses it
+    signal_to_noise = tuple(observation.signal_to_noise for observation in observations)
+    primary = int(np.argmax(signal_to_noise))  # as DR16Q chooses it
     others = [n for n in range(len(observations)) if n != primary]
     rng = np.random.default_rng([seed, target.index, _LABEL, 1])
     measured = int(rng.choice(others)) if others and rng.random() < OTHER_EPOCH_MEASURED else primary
-    return _Observed(target, quasar, observations, primary, measured, magnitudes(light))
+    return Record(target, quasar, primary, measured, signal_to_noise, magnitudes(flux)), observations
 
 
-def _label_all(seed: int, observed: Sequence[_Observed]) -> list[labels.Label]:
-    """Measure the masses of some objects at once, each on one spectrum."""
+def label_all(seed: int, observed: Sequence[tuple[Record, tuple[recording.Observation, ...]]]) -> list[labels.Label]:
+    """Measure the masses of some objects from `observe` at once, each on one spectrum."""
+    records = [record for record, _ in observed]
     spectra = [
-        spectrum_of(one.observations[one.measured], one.target, one.target.epochs[one.measured]) for one in observed
+        spectrum_of(observations[record.measured], record.target, record.target.epochs[record.measured])
+        for record, observations in observed
     ]
-    table = virial.measure(spectra, [one.target.z for one in observed], [spectrum.ebv for spectrum in spectra])
+    table = virial.measure(spectra, [one.target.z for one in records], [spectrum.ebv for spectrum in spectra])
     return [
         labels.publish(
-            np.random.default_rng([seed, one.target.index, _LABEL, 2]),
-            one.quasar,
+            np.random.default_rng([seed, record.target.index, _LABEL, 2]),
+            record.quasar,
             masses,
-            redshift=one.target.z,
-            labelled=one.target.kind != "unlabelled",
+            redshift=record.target.z,
+            labelled=record.target.kind != "unlabelled",
         )
-        for one, masses in zip(observed, labels.trusted(table), strict=True)
+        for record, masses in zip(records, labels.trusted_masses(table), strict=True)
     ]
 
 
-def _write(survey: Survey, one: _Observed) -> None:
-    """Write the spectra of an object that are not there yet, or not as they should be: a loss of power can do that."""
-    for n, (epoch, observation) in enumerate(zip(one.target.epochs, one.observations, strict=True)):
+def _write_spectra(survey: Survey, record: Record, observations: Sequence[recording.Observation]) -> None:
+    """Write the spectra of an object that are missing or damaged, as they can be after a loss of power."""
+    for n, (epoch, observation) in enumerate(zip(record.target.epochs, observations, strict=True)):
         path = survey.spectrum(*epoch)
-        content = spec_file.spec_lite(epoch, observation, _row(one.target, one.magnitudes, one.primary == n))
+        content = spec_file.spec_lite(epoch, observation, _object_columns(record, primary=record.primary == n))
         if not (path.is_file() and path.read_bytes() == content):
             with atomic_write(path, lasting=False) as temporary:
                 temporary.write_bytes(content)
 
 
-def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
-    """Say what HDU 2 of each of the object's files does of the object."""
-    flux = 10.0 ** (0.4 * (22.5 - magnitudes))  # nanomaggies
+def _object_columns(record: Record, *, primary: bool) -> dict:
+    """The columns of HDU 2 about the object."""
+    target = record.target
     return {
         "RA": target.ra,
         "DEC": target.dec,
@@ -277,6 +280,6 @@ def _row(target: Target, magnitudes: np.ndarray, primary: bool) -> dict:
         "NSPECOBS": len(target.epochs),
         "SPECPRIMARY": primary,
         "EXTINCTION": EXTINCTION * target.ebv,
-        "PSFMAG": magnitudes,
-        "PSFFLUX": flux,
+        "PSFMAG": record.magnitudes,
+        "PSFFLUX": 10.0 ** (0.4 * (22.5 - record.magnitudes)),  # nanomaggies
     }

@@ -1,16 +1,16 @@
-"""Which objects a simulated survey has: their places, redshifts, epochs, and the cut each is made to meet.
+"""The objects of a simulated survey: positions, redshifts, epochs, and the cut that each is made to pass or to fail.
 
-Most objects are of the kind the selection keeps. A few per cent are made to fail each of its cuts, so that no cut goes
-untested and the table of counts is not trivial; those that fall out before their spectra are needed have no files.
+Most objects are kept by the selection. A few per cent are made to fail each of its cuts, so that every cut is tested
+and the table of counts is not trivial. Objects that are rejected before their spectra are needed have no files.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.iron import C_KM_S
+from quasar_mass.core.constants import C_KM_S
 
-# --- kinds of objects: name, share of the main kind, has spectrum files. The shares are chosen here. -----------------
+# --- kinds of objects: name, number relative to the main kind, has spectrum files. The numbers are chosen here. -------
 EXTRA_KINDS = (
     ("nearer", 0.03, False),  # Z below 1.2
     ("farther", 0.03, False),  # Z of 1.8 and more
@@ -23,23 +23,23 @@ EXTRA_KINDS = (
     ("other epoch", 0.005, False),  # a DR16Q row, but without the epoch that was measured
     ("catalogue only", 0.05, False),  # a DR16Q row, none in the mass table
 )
-EXTRAS_FROM = 20  # objects: a smaller survey has the main kind alone
+MIN_OBJECTS_FOR_EXTRAS = 20  # a smaller survey has only objects of the main kind
 
 # --- redshifts: quasars per 0.01 between these edges, measured on the published table (1.55-1.80; below it 780, the
-# count at 1.50-1.55, for there the window's start leaves the spectrum) ------------------------------------------------
+# count at 1.50-1.55, since there the window's start leaves the spectrum) ----------------------------------------------
 REDSHIFT_EDGES = (1.463, 1.55, 1.60, 1.65, 1.70, 1.75, 1.80)
 REDSHIFT_COUNTS = (780, 876, 1023, 1076, 1051, 1034)
-# Z against the true redshift: Student's t of 3 degrees of freedom with this scale (km/s), and a part that follows the
-# wind, whose blueshifted C IV pulls Z down (Denney et al. 2016, ApJ 833, 33; its size is chosen here). Together a core
-# of 270 km/s, 9 % off by 500-1000 km/s and 2 % by more. Wu & Shen 2022 (ApJS 263, 42): 11 % of DR16Q off by 500-1000.
+# Z against the true redshift: Student's t of 3 degrees of freedom with this scale (km/s), and a part in proportion to
+# the wind, whose blueshifted C IV makes Z too small (Denney et al. 2016, ApJ 833, 33; size chosen here). They give a
+# core of 270 km/s, 9 % off by 500-1000 km/s and 2 % by more. Wu & Shen 2022 (ApJS 263, 42): 11 % of DR16Q off by
+# 500-1000.
 REDSHIFT_ERROR = 215.0
 WIND_PULL = 100.0  # km/s per standard deviation of the wind's strength
-REDSHIFT_ERROR_MOST = 5000.0  # km/s, but for the wrong ones: chosen here
-WRONG_REDSHIFTS = 0.003  # share with a wrong redshift that both catalogues agree on: 1,900 of 750,414 in the same paper
+MAX_REDSHIFT_ERROR = 5000.0  # km/s, except for the wrong ones: chosen here
+WRONG_REDSHIFTS = 0.003  # fraction with a wrong redshift in both catalogues: 1,900 of 750,414 in the same paper
 WRONG_BY = (0.01, 0.15)  # in redshift, log-uniform, either way: chosen here; published ones go further, off the window
-# ZVI - Z, measured on the published table: the share that agrees to 4 decimals is 0.24, of which rounding gives 0.03;
-# the absolute value of the others at these quantiles, between which its logarithm runs linearly. Standard deviation
-# 7.9e-4.
+# ZVI - Z, measured on the published table: a fraction of 0.24 agrees to 4 decimals, of which rounding gives 0.03. The
+# absolute value of the others has these quantiles, interpolated linearly in its logarithm. Standard deviation 7.9e-4.
 ZVI_SAME = 0.21
 ZVI_OFFSETS = (
     (0.0, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 0.9999, 1.0),
@@ -47,21 +47,23 @@ ZVI_OFFSETS = (
 )
 ZVI_OFF = (0.0095, 0.0125)  # of the "zvi" kinds: beyond 3 standard deviations even of a survey of 20 objects
 
-# --- epochs: shares of objects measured on the published table -----------------------------------------------------
-REPEATS = ((2, 0.0540), (3, 0.0037), (9, 0.0025))  # number of spectra, share
-MONITORED = 0.004  # objects of the SDSS Reverberation Mapping field
+# --- epochs: fractions of objects measured on the published table -----------------------------------------------------
+REPEATS = ((2, 0.0540), (3, 0.0037), (9, 0.0025))  # number of spectra, fraction of objects
+MONITORED = 0.004  # fraction of objects in the SDSS Reverberation Mapping field
 MONITORED_EPOCHS = (60, 75)
-ALL_SLOTS_FROM = 500  # objects: from here on one monitored object has 75, and so uses all 74 duplicate slots
+MIN_OBJECTS_FOR_ALL_SLOTS = 500  # from here on one monitored object has 75 spectra, and so all 74 duplicate slots
 MONITORED_PLATES = (7338, 7339, 7340)  # Shen et al. 2015 (ApJS 216, 4), as is the field's centre
 MONITORED_FIELD = (213.704, 53.083, 1.5)  # RA, Dec, radius in degrees
 MONITORED_MJD = (56_660, 57_934)  # first and last night; chosen here within the survey's years
-OTHER_EPOCH_MEASURED = 0.10  # share of repeated objects whose mass was not measured on the primary; chosen here
+OTHER_EPOCH_MEASURED = (
+    0.10  # fraction of repeated objects with a mass from another than the primary spectrum; chosen here
+)
 
 # --- plates: typical ones measured on the published table (median 7855; from 3688 to 10000) --------------------------
 PLATES = (7950, 480)  # mean and scatter of most plates' numbers
-RARE_PLATES = (0.03, 3688, 10_700)  # share of plates anywhere in this range
+RARE_PLATES = (0.03, 3688, 10_700)  # fraction of plates anywhere in this range
 FIXED_PLATES = (3688, 10_000)  # in every survey: the first one, and one of five digits
-PLATE_MJD = ((3688, 10_000), (55_273, 57_520))  # plates and nights, between which MJD runs linearly
+PLATE_MJD = ((3688, 10_000), (55_273, 57_520))  # plates and nights, between which MJD is linear
 SPECTRA_PER_PLATE = 50
 FIBRES = 1000
 
@@ -71,12 +73,12 @@ EBV = (0.03, 0.25)  # E(B-V)_SFD: median in magnitudes, scatter in dex
 
 @dataclass(frozen=True)
 class Target:
-    """One object, before anything about its light is drawn.
+    """One object, before its quasar is drawn.
 
     Attributes
     ----------
     index : int
-        Its number: with the survey's seed, all its randomness.
+        Its number, which with the survey's seed determines all its randomness.
     kind : str
         ``"main"`` or one of `EXTRA_KINDS`.
     name : str
@@ -84,7 +86,7 @@ class Target:
     ra, dec, ebv, z, zvi : float
         Position (degrees), E(B-V)_SFD (mag), the catalogue's redshift and the mass table's.
     zwarning : int
-        Of the catalogue's redshift.
+        The catalogue's warning flags of the redshift.
     epochs : tuple of (plate, mjd, fiberid)
         Its spectra, in order of time.
     has_files : bool
@@ -108,7 +110,7 @@ class Target:
 
 
 def targets(objects: int, seed: int) -> list[Target]:
-    """Lay out all objects of a survey.
+    """Draw all objects of a survey.
 
     Parameters
     ----------
@@ -117,23 +119,23 @@ def targets(objects: int, seed: int) -> list[Target]:
     seed : int
         The survey's.
     """
-    rng = np.random.default_rng([seed, objects, 1])  # for what ties objects together: plates and fibres
+    rng = np.random.default_rng([seed, objects, 1])  # for plates and fibres, which no two spectra may share
     kinds = _kinds(objects)
     counts = _epoch_counts(objects) + [1] * (len(kinds) - objects)
-    slots = _Slots(rng, sum(count for count in counts if count < MONITORED_EPOCHS[0]))
-    found = []
+    fibres = _Fibres(rng, sum(count for count in counts if count < MONITORED_EPOCHS[0]))
+    drawn = []
     for index, ((kind, has_files), count) in enumerate(zip(kinds, counts, strict=True)):
         monitored = count >= MONITORED_EPOCHS[0]
-        epochs = slots.monitored(count) if monitored else slots.ordinary(count)
-        found.append(_target(index, kind, has_files, epochs, monitored, np.random.default_rng([seed, index, 2])))
-    return found
+        epochs = fibres.monitored(count) if monitored else fibres.ordinary(count)
+        drawn.append(_target(index, kind, has_files, epochs, monitored, np.random.default_rng([seed, index, 2])))
+    return drawn
 
 
 def _kinds(objects: int) -> list[tuple[str, bool]]:
     kinds = [("main", True)] * objects
-    if objects >= EXTRAS_FROM:
-        for kind, share, has_files in EXTRA_KINDS:
-            kinds += [(kind, has_files)] * max(1, round(share * objects))
+    if objects >= MIN_OBJECTS_FOR_EXTRAS:
+        for kind, fraction, has_files in EXTRA_KINDS:
+            kinds += [(kind, has_files)] * max(1, round(fraction * objects))
     return kinds
 
 
@@ -142,15 +144,15 @@ def _epoch_counts(objects: int) -> list[int]:
     monitored = round(MONITORED * objects)
     low, high = MONITORED_EPOCHS
     counts = [low + 7 * n % (high - low) for n in range(monitored)]
-    if monitored and objects >= ALL_SLOTS_FROM:
+    if monitored and objects >= MIN_OBJECTS_FOR_ALL_SLOTS:
         counts[0] = high
-    for spectra, share in REPEATS:
-        counts += [spectra] * round(share * objects)
+    for spectra, fraction in REPEATS:
+        counts += [spectra] * round(fraction * objects)
     return counts + [1] * (objects - len(counts))
 
 
-class _Slots:
-    """Hands out fibres so that no two spectra share plate, MJD and fibre."""
+class _Fibres:
+    """Assigns fibres so that no two spectra have the same plate, MJD and fibre."""
 
     def __init__(self, rng: np.random.Generator, spectra: int) -> None:
         self.rng = rng
@@ -159,18 +161,18 @@ class _Slots:
         nights = np.linspace(*MONITORED_MJD, MONITORED_EPOCHS[1]).astype(int)
         self.visits = [(MONITORED_PLATES[n % len(MONITORED_PLATES)], int(mjd)) for n, mjd in enumerate(nights)]
 
-    def _draw_plates(self, wanted: int) -> list[int]:
+    def _draw_plates(self, number: int) -> list[int]:
         plates = dict.fromkeys(FIXED_PLATES)
-        while len(plates) < wanted:
-            share, first, last = RARE_PLATES
-            rare = self.rng.random() < share
+        while len(plates) < number:
+            fraction, first, last = RARE_PLATES
+            rare = self.rng.random() < fraction
             plate = self.rng.integers(first, last + 1) if rare else round(self.rng.normal(*PLATES))
             if int(plate) not in MONITORED_PLATES and first <= plate <= last:
                 plates[int(plate)] = None
         return list(plates)
 
     def ordinary(self, count: int) -> tuple:
-        """Spectra on as many different plates, one night each."""
+        """Spectra on different plates, one night each."""
         plates = sorted(self.rng.choice(self.plates, count, replace=False).tolist())
         return tuple((plate, round(float(_night(plate))), int(next(self.fibres[plate]))) for plate in plates)
 
@@ -214,7 +216,7 @@ def _position(rng: np.random.Generator, monitored: bool) -> tuple[float, float]:
         distance, angle = radius * np.sqrt(rng.random()), 2.0 * np.pi * rng.random()
         dec += distance * np.sin(angle)
         return float(ra + distance * np.cos(angle) / np.cos(np.radians(dec))), float(dec)
-    # Anywhere in the northern cap and the equator; plates are not places here.
+    # Anywhere in the northern cap and near the equator; a plate's spectra are not close to each other here.
     return float(rng.uniform(0.0, 360.0)), float(np.degrees(np.arcsin(rng.uniform(-0.10, 0.87))))
 
 
@@ -236,8 +238,8 @@ def _zvi_offset(rng: np.random.Generator) -> float:
     same, quantile, sign = rng.random(3)
     if same < ZVI_SAME:
         return 0.0
-    places, offsets = ZVI_OFFSETS
-    return float(np.exp(np.interp(quantile, places, np.log(offsets)))) * (1.0 if sign < 0.5 else -1.0)
+    quantiles, offsets = ZVI_OFFSETS
+    return float(np.exp(np.interp(quantile, quantiles, np.log(offsets)))) * (1.0 if sign < 0.5 else -1.0)
 
 
 def true_redshift(rng: np.random.Generator, z: float, wind: float = 0.0) -> float:
@@ -250,19 +252,19 @@ def true_redshift(rng: np.random.Generator, z: float, wind: float = 0.0) -> floa
     z : float
         Redshift of the catalogues.
     wind : float
-        Strength of its wind, in standard deviations around the mean.
+        Strength of its wind, in standard deviations from the mean.
     """
     wrong, size, sign = rng.random(3)
     velocity = REDSHIFT_ERROR * rng.standard_t(3) + WIND_PULL * wind
     if wrong < WRONG_REDSHIFTS:
         low, high = np.log(WRONG_BY)
         return z + (1.0 if sign < 0.5 else -1.0) * float(np.exp(low + size * (high - low)))
-    velocity = np.clip(velocity, -REDSHIFT_ERROR_MOST, REDSHIFT_ERROR_MOST)
+    velocity = np.clip(velocity, -MAX_REDSHIFT_ERROR, MAX_REDSHIFT_ERROR)
     return float((1.0 + z) * (1.0 + velocity / C_KM_S) - 1.0)
 
 
 def designation(ra: float, dec: float) -> str:
-    """Give the SDSS name ``hhmmss.ss+ddmmss.s`` of a position in degrees: truncated, as the IAU asks, not rounded."""
+    """Give the SDSS name ``hhmmss.ss+ddmmss.s`` of a position in degrees: truncated, not rounded (an IAU rule)."""
     hundredths = int(ra / 15.0 * 360_000) % 8_640_000
     tenths = int(abs(dec) * 36_000)
     hours, rest = divmod(hundredths, 360_000)

@@ -1,4 +1,4 @@
-"""The catalogues a survey publishes, in their published formats, and the truth that only a simulation knows."""
+"""The catalogues of a survey in their published formats, and the true values that only a simulation has."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,67 +12,17 @@ from quasar_mass.simulation.observing import EXTINCTION, LAMBDA_EFF, Record, thi
 from quasar_mass.spectra import fits_bytes
 from quasar_mass.spectra.fits_bytes import card
 
-HEADER_LINES = 102  # of the published mass table; data start on line 103
-RULE, DOUBLE_RULE = "-" * 80, "=" * 80
-MASS_COLUMNS = (  # first byte, last byte, format, units, label, explanation
-    (1, 18, "A18", "---", "SDSS", "SDSS name, hhmmss.ss+ddmmss.s (J2000)"),
-    (20, 24, "I5", "---", "Plate", "Plate of the spectrum measured"),
-    (26, 30, "I5", "d", "MJD", "Modified Julian day of the spectrum measured"),
-    (32, 35, "I4", "---", "Fiber", "Fiber of the spectrum measured"),
-    (37, 42, "F6.4", "---", "ZVI", "Redshift from visual inspection (1)"),
-    (91, 94, "F4.2", "[Msun]", "logMBH-Hb", "Black-hole mass from H-beta (2)"),
-    (108, 111, "F4.2", "[Msun]", "logMBH-Ha-2", "Black-hole mass from H-alpha (2)"),
-    (113, 117, "F5.2", "[Msun]", "logMBH-MgII-2", "Black-hole mass from Mg II (2)"),
-    (119, 123, "F5.2", "[Msun]", "logMBH-CIV-2", "Black-hole mass from C IV (2)"),
-)
-NOTES = (
-    "Note (1): Simulated like everything here: nobody inspected these spectra. It",
-    "    scatters around the redshift of the simulated quasar catalogue.",
-    "Note (2): Logarithm of the mass in solar masses. 0.00 stands for a line that",
-    "    was not measured. The mass is that of the virial relation",
-    "    log M = a + 0.5 log (lambda L_lambda / 1e44 erg/s) + 2 log (FWHM / km/s)",
-    "    for the width that the simulated line has and the luminosity that the",
-    "    quasar has on that night, plus an error that is drawn at random, larger",
-    "    for noisier spectra. No line was fitted.",
-    "",
-    "This table was made by a program, to rehearse an analysis. It has the layout of",
-    "the published table of Chen et al. 2019 (ApJS, 244, 36): 102 lines of header,",
-    "and in each row these nine of its columns at their bytes, the others blank.",
-    "Not one of its quasars exists.",
-)
-
-# DR16Q columns that are not 0 (or blank) where there is nothing to say: -1, as in the published catalogue.
+# DR16Q columns that hold -1 (not 0 or blank) where there is no value, as in the published catalogue.
 MINUS_ONE = ("Z_", "CONF_DLA", "NHI_DLA", "BAL_PROB", "BI_", "AI_", "ERR_", "FUV", "NUV", "FIRST_", "SDSS2")
-DUPLICATES = 74  # slots for an object's other spectra
 
 
 def write_masses(survey: Survey, records: Iterable[Record]) -> None:
     """Write the mass table, in the machine-readable format of the AAS journals."""
+    header = (Path(__file__).parent / "mass_table_header.txt").read_text(encoding="ascii")
     rows = sorted(_mass_row(record) for record in records if record.target.kind != "catalogue only")
     with atomic_write(survey.chen) as temporary:
-        temporary.write_text("\n".join((*mass_table_header(survey.chen), *rows)) + "\n", encoding="ascii", newline="\n")
-
-
-def mass_table_header(path: Path) -> list[str]:
-    """Give the 102 lines above the mass table's data."""
-    lines = [
-        "Title: SIMULATED quasars in the format of Quasar Properties from the Sloan",
-        "    Digital Sky Survey. II. (not the published table)",
-        "Authors: SIMULATED by a program; these are not measurements of the sky",
-        "Table: SIMULATED single-epoch virial black-hole masses",
-        DOUBLE_RULE,
-        f"Byte-by-byte Description of file: {path.name}",
-        RULE,
-        "   Bytes Format Units  Label         Explanations",
-        RULE,
-        *(
-            f" {first:3d}-{last:3d} {form:6s} {units:6s} {label:13s} {text}"
-            for first, last, form, units, label, text in MASS_COLUMNS
-        ),
-        RULE,
-        *NOTES,
-    ]
-    return lines + [""] * (HEADER_LINES - 1 - len(lines)) + [RULE]
+        text = header.format(file=survey.chen.name) + "".join(f"{row}\n" for row in rows)
+        temporary.write_text(text, encoding="ascii", newline="\n")
 
 
 def _mass_row(record: Record) -> str:
@@ -87,9 +37,9 @@ def _mass_row(record: Record) -> str:
 
 def write_quasars(survey: Survey, records: Iterable[Record]) -> None:
     """Write the quasar catalogue, in the format of DR16Q: 183 columns, 2290 bytes per row."""
-    known = sorted((r for r in records if r.target.kind != "unmatched"), key=lambda record: record.target.name)
-    table = _empty_rows(len(known))
-    for row, record in zip(table, known, strict=True):
+    listed = sorted((r for r in records if r.target.kind != "unmatched"), key=lambda record: record.target.name)
+    table = _empty_rows(len(listed))
+    for row, record in zip(table, listed, strict=True):
         _fill_row(row, record)
     primary = fits_bytes.header(
         [
@@ -136,8 +86,6 @@ def _empty_rows(count: int) -> np.ndarray:
 def _fill_row(row: np.void, record: Record) -> None:
     target, quasar = record.target, record.quasar
     others = [epoch for n, epoch in enumerate(target.epochs) if n != record.primary]
-    if len(others) > DUPLICATES:
-        raise ValueError(f"{target.name}: at most {DUPLICATES} duplicates, got {len(others)}")
     row["SDSS_NAME"] = target.name
     row["RA"], row["DEC"] = target.ra, target.dec
     row["PLATE"], row["MJD"], row["FIBERID"] = target.epochs[record.primary]
@@ -146,13 +94,13 @@ def _fill_row(row: np.void, record: Record) -> None:
     for name in ("Z", "Z_PIPE", "Z_QN", "Z_PCA", "Z_MGII"):
         row[name] = target.z
     row["ZWARNING"] = target.zwarning
-    if target.z >= labels.CIV_FROM:  # below it C IV and its outflows are not seen
-        row["BAL_PROB"] = float(quasar.bal > 0.0)
-        row["BI_CIV"] = quasar.bal
+    if target.z >= labels.MIN_CIV_REDSHIFT:  # below it the spectrum does not contain C IV's outflows
+        row["BAL_PROB"] = float(quasar.balnicity > 0.0)
+        row["BI_CIV"] = quasar.balnicity
     row["NSPEC"] = row["NSPEC_BOSS"] = len(others)
-    for n, (plate, mjd, fiberid) in enumerate(others):
-        row["PLATE_DUPLICATE"][n], row["MJD_DUPLICATE"][n], row["FIBERID_DUPLICATE"][n] = plate, mjd, fiberid
-        row["SPECTRO_DUPLICATE"][n] = 2  # BOSS
+    for n, epoch in enumerate(others):
+        for name, value in zip(("PLATE", "MJD", "FIBERID", "SPECTRO"), (*epoch, 2), strict=True):  # 2: BOSS
+            row[f"{name}_DUPLICATE"][n] = value
     row["LAMBDA_EFF"] = LAMBDA_EFF[target.monitored]
     row["PSFMAG"] = record.magnitudes
     row["PSFFLUX"] = 10.0 ** (0.4 * (22.5 - record.magnitudes))
@@ -171,10 +119,10 @@ def _absolute_magnitude(quasar) -> float:
 
 
 def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None:
-    """Write what the objects of the mass table truly are; for evaluation alone, never for training.
+    """Write the true properties of the objects in the mass table; for evaluation only, never for training.
 
-    Columns: OBJECT; LMBH, the virial mass without error in the line that the label comes from; LMBH_MgII and LMBH_CIV,
-    the same in either line; log_L3000, log_L1350 (erg/s); FWHM_MgII, FWHM_CIV (km/s); Z, the true redshift.
+    Columns: OBJECT; LMBH, the virial mass without error in the line of the label; LMBH_MgII and LMBH_CIV, the same in
+    each of the two lines; log_L3000, log_L1350 (erg/s); FWHM_MgII, FWHM_CIV (km/s); Z, the true redshift.
     """
     import pyarrow as pa  # not at the top: nothing else here needs it
     import pyarrow.parquet as pq
@@ -182,19 +130,21 @@ def write_truth(survey: Survey, records: Sequence[Record], *, seed: int) -> None
     from quasar_mass import virial
     from quasar_mass.tables import parquet
 
-    known = sorted((r for r in records if r.target.kind != "catalogue only"), key=lambda record: record.target.name)
-    quasars = [record.quasar for record in known]
-    columns = {
-        "OBJECT": [record.target.name for record in known],
-        "LMBH": [record.label.true_mass for record in known],
-        "LMBH_MgII": [float(virial.mass("MgII", q.log_l3000, q.fwhm["MgII"])) for q in quasars],
-        "LMBH_CIV": [float(virial.mass("CIV", q.log_l1350, q.fwhm["CIV"])) for q in quasars],
-        "log_L3000": [float(q.log_l3000) for q in quasars],
-        "log_L1350": [float(q.log_l1350) for q in quasars],
-        "FWHM_MgII": [float(q.fwhm["MgII"]) for q in quasars],
-        "FWHM_CIV": [float(q.fwhm["CIV"]) for q in quasars],
-        "Z": [float(q.redshift) for q in quasars],
-    }
-    table = pa.table(columns).replace_schema_metadata({"kind": "simulated", "seed": str(seed)})
+    listed = sorted((r for r in records if r.target.kind != "catalogue only"), key=lambda record: record.target.name)
+    rows = [
+        {
+            "OBJECT": record.target.name,
+            "LMBH": record.label.true_mass,
+            "LMBH_MgII": float(virial.mass("MgII", record.quasar.log_l3000, record.quasar.fwhm["MgII"])),
+            "LMBH_CIV": float(virial.mass("CIV", record.quasar.log_l1350, record.quasar.fwhm["CIV"])),
+            "log_L3000": float(record.quasar.log_l3000),
+            "log_L1350": float(record.quasar.log_l1350),
+            "FWHM_MgII": float(record.quasar.fwhm["MgII"]),
+            "FWHM_CIV": float(record.quasar.fwhm["CIV"]),
+            "Z": float(record.quasar.redshift),
+        }
+        for record in listed
+    ]
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"kind": "simulated", "seed": str(seed)})
     with atomic_write(survey.truth) as temporary:
         pq.write_table(table, temporary, **parquet.WRITING)

@@ -1,12 +1,12 @@
 """A simulated survey: the files that a survey would publish, of quasars that do not exist.
 
-Published physics, drawn more widely than its best estimates where it is a nuisance, makes the spectra (`intrinsic`,
-with `lines`, `profiles` and `absorption`); a telescope after BOSS records them (`recording`, with `sky`,
-`flux_calibration` and `masks`), epoch after epoch of a varying source (`received_flux`, `observing`); and for the
-objects of a made-up survey (`population`) the line fit of `virial` measures masses on them (`labels`).
-`published_catalogs` and `sdss` write what Chen+ 2019, DR16Q and the SDSS archive publish, in their formats; `check`
-compares all that with real data, and `library` gives noise-free spectra to pre-train on. What it cannot do is tell
-how well a network does on the sky.
+Spectra come from published physics (`quasar.intrinsic`, with `lines`, `profiles` and `absorption`); nuisances are drawn
+more widely than their best estimates. A spectrograph after BOSS records them (`spectrograph.recording`, with `sky`,
+`flux_calibration` and `masks`), for a varying source epoch after epoch (`quasar.received_flux`, `observing`). For the
+objects of a made-up survey (`population`) the line fit of `virial` measures masses (`labels`). `published_catalogs` and
+`spectrograph.spec_file` write what Chen+ 2019, DR16Q and the SDSS archive publish, in their formats. `check` compares
+all that with real data, and `library` gives noise-free spectra for pre-training. A simulation cannot tell how well a
+network does with real SDSS data.
 """
 
 import json
@@ -23,7 +23,7 @@ from quasar_mass.core.parallel import is_cluster, ordered_map
 from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, Survey
 
 MAX_OBJECTS = 100_000
-CHUNK_SPECTRA = 60  # spectra that a worker is given at a time, about a third of a second's work
+CHUNK_SPECTRA = 60  # per task of a worker, about a third of a second's work
 NOTE = "The spectra and the masses in this folder are simulated; no number made from them says anything about the sky."
 
 
@@ -33,26 +33,26 @@ def simulate(
     """Simulate a survey into a folder.
 
     The same `objects`, `seed` and version give the same bytes, whatever `jobs` is and however often the run was
-    interrupted: a second call keeps the spectra that are there whole and ends where an unbroken one would have.
+    interrupted: a second call keeps complete spectra and ends where an uninterrupted one would have.
 
     Parameters
     ----------
     survey : Survey
-        The folder; made if it is not there.
+        The folder; made if it does not exist.
     objects : int
-        How many quasars pass the cuts on redshift and label, about (a few per cent of them do not cover the window);
-        some 15 % more are made to fail the cuts. 1 to 100,000; takes 0.3 MB of disk each.
+        About how many quasars pass the cuts on redshift and label (a few per cent of them do not cover the window);
+        some 15 % more are made to fail the cuts. 1 to 100,000; each takes 0.3 MB of disk.
     seed : int
         0 to 2**32 - 1.
     jobs : int or str
-        Processes to work in, or the address of a Dask scheduler whose workers see the survey's folder.
+        Number of processes, or the address of a Dask scheduler whose workers have access to the survey's folder.
     quiet : bool
         No progress bar.
 
     Returns
     -------
     dict
-        What `survey.json` says.
+        The content of `survey.json`.
 
     Raises
     ------
@@ -67,24 +67,23 @@ def simulate(
             "is the real survey's folder, and simulated data never go there; choose another --survey, for example"
             " data/simulated",
         )
-    # Exact integers, so that what survey.json records is what was used.
+    # Exact integers, so that survey.json records what was used.
     objects = _checked("the number of objects", objects, 1, MAX_OBJECTS)
     seed = _checked("the seed", seed, 0, 2**32 - 1)
     if not is_cluster(jobs):
         jobs = _checked("the number of jobs", jobs, 1, 256)
     recipe = {"kind": "simulated", "objects": objects, "seed": seed, "version": __version__}
-    if (done := _already_there(survey, recipe)) is not None:
+    if (about := _completed(survey, recipe)) is not None:
         locks.clear(survey)
-        return done
+        return about
     survey.folder.mkdir(parents=True, exist_ok=True)
     return _simulate(survey, recipe, jobs, quiet)
 
 
 @locks.file_lock
-def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
-    """Simulate what is not there yet; the card."""
-    if (done := _already_there(survey, recipe)) is not None:  # another process may have finished it
-        return done
+def _simulate(survey: Survey, recipe: dict, jobs: int | str, quiet: bool) -> dict:
+    if (about := _completed(survey, recipe)) is not None:  # another process may have finished it
+        return about
 
     from quasar_mass.simulation import population, published_catalogs  # not at the top: --help needs no numpy
 
@@ -92,59 +91,51 @@ def _simulate(survey: Survey, recipe: dict, jobs: int, quiet: bool) -> dict:
     targets = population.targets(recipe["objects"], seed)
     spectra = sum(len(target.epochs) for target in targets if target.has_files)
     about = recipe | {"complete": False, "spectra": spectra, "note": NOTE}
-    _write_card(survey, about)  # first, so that a folder cut short never passes for the sky
-    made = _records(survey, seed, targets, jobs)
+    _write_card(survey, about)  # first, so that an unfinished folder is never taken for a real survey
+    made = _simulate_all(survey, seed, targets, jobs)
     records = list(progress(made, total=len(targets), what="Simulate", unit="quasars", quiet=quiet))
     published_catalogs.write_masses(survey, records)
     published_catalogs.write_quasars(survey, records)
     published_catalogs.write_truth(survey, records, seed=seed)
     if hasattr(os, "sync"):
-        os.sync()  # once for all spectra, before the card vouches for them
+        os.sync()  # once for all spectra, before the card says that they are complete
     about["complete"] = True
     _write_card(survey, about)
     return about
 
 
-def _checked(what: str, value: int, least: int, most: int) -> int:
+def _checked(what: str, value: int, low: int, high: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or not least <= number <= most:
-        raise SurveyError(
-            what, expected=f"a whole number from {least} to {most:,}", got=repr(value), do="pass another one"
-        )
+    if number is None or not low <= number <= high:
+        raise SurveyError(what, f"must be a whole number from {low} to {high:,}, not {value!r}")
     return number
 
 
-def _already_there(survey: Survey, recipe: dict) -> dict | None:
-    """Give the card of a complete survey of this recipe, None if there is work to do; refuse another survey."""
+def _completed(survey: Survey, recipe: dict) -> dict | None:
+    """Give `survey.json` of a complete survey of this recipe, None if it is to be made; refuse any other survey."""
     if not survey.card.exists():
         inputs = (survey.chen, survey.dr16q, survey.quasars, survey.spectra, survey.folder / "spectra")
-        found = next((path for path in inputs if path.exists()), None)
-        if found is not None:
+        if any(path.exists() for path in inputs):
             raise SurveyError(
-                survey.folder,
-                expected="an empty folder or a simulated survey",
-                got=f"a real survey's {found.name} without {survey.card.name}",
-                do="choose another --survey",
+                survey.folder, f"holds a real survey's files (it has no {survey.card.name}); choose another --survey"
             )
         return None
     about = survey.about()
+    if about["kind"] != "simulated":
+        raise SurveyError(survey.folder, "holds a real survey; choose another --survey")
     if any(about.get(key) != value for key, value in recipe.items()):
+        other, this = (
+            f"{one.get('objects')} objects, seed {one.get('seed')}, version {one.get('version')}"
+            for one in (about, recipe)
+        )
         raise SurveyError(
             survey.folder,
-            expected=f"a survey of {_say(recipe)}",
-            got=f"one of {_say(about)}",
-            do=("delete the folder or " if about["kind"] == "simulated" else "") + "choose another --survey",
+            f"holds another simulation ({other}; not {this}); delete the folder or choose another --survey",
         )
     return about if about.get("complete") is True else None
-
-
-def _say(about: dict) -> str:
-    if about["kind"] != "simulated":
-        return f"kind {about['kind']}"
-    return f"{about.get('objects')} simulated objects, seed {about.get('seed')}, version {about.get('version')}"
 
 
 def _write_card(survey: Survey, about: dict) -> None:
@@ -152,13 +143,13 @@ def _write_card(survey: Survey, about: dict) -> None:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _records(survey: Survey, seed: int, targets: list, jobs: int | str) -> Iterator:
+def _simulate_all(survey: Survey, seed: int, targets: list, jobs: int | str) -> Iterator:
     """Simulate all targets, in order."""
     from quasar_mass.simulation.observing import simulate_targets
 
-    everywhere = Survey(survey.folder.absolute())  # processes elsewhere have a current folder of their own
-    tasks = [(everywhere, seed, chunk) for chunk in _chunks(targets)]
-    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs, [everywhere.card]))
+    absolute = Survey(survey.folder.absolute())  # other processes may have another current folder
+    tasks = [(absolute, seed, chunk) for chunk in _chunks(targets)]
+    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs, [absolute.card]))
 
 
 def _chunks(targets: list) -> Iterator[list]:

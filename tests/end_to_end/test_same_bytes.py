@@ -62,7 +62,7 @@ def test_a_quasar_is_simulated_alike_alone_and_in_another_order(tmp_path):
     together, alone = Survey(tmp_path / "together"), Survey(tmp_path / "alone")
     simulate(together, objects=12, seed=9, quiet=True)
     for target in reversed(population.targets(12, 9)):
-        observing.simulate_target(alone, 9, target)
+        observing.simulate_targets(alone, 9, [target])
     wanted = contents(together.folder / "spectra")
     assert contents(alone.folder / "spectra") == wanted
     assert len(wanted) >= 12

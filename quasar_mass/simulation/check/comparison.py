@@ -1,7 +1,7 @@
-"""How close a simulated survey comes to the sky: its tables and files beside real ones, number by number.
+"""How close a simulated survey is to real SDSS data: its tables and files and real ones, number by number.
 
 `compare` takes the survey and a folder of real data and gives tables, with a mark where a difference is larger than
-its goal; nothing here decides whether a simulation may be used.
+its goal. Whether a simulation is good enough is not decided here.
 """
 
 import os
@@ -17,7 +17,7 @@ from quasar_mass.core.survey import WINDOW, Survey
 from quasar_mass.simulation.check import composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.spectra.spectrum import PIXEL
 
-VARIABLE = "QUASAR_MASS_REAL_DATA"  # the environment variable that names the folder of real data
+VARIABLE = "QUASAR_MASS_REAL_DATA"  # the environment variable with the folder of real data
 LABELS, SPECTRA, COMPOSITE = "labels/quasars.parquet", "sdss", "reference/vandenberk2001_composite.dat"
 
 SAMPLE = 60  # simulated spectra compared with the real ones, pixel by pixel
@@ -28,17 +28,16 @@ SHOWN_REDSHIFTS = (1.3, 2.4)  # of the real ones: beyond, a BOSS spectrum does n
 
 @dataclass(frozen=True)
 class Comparison:
-    """A simulated survey beside the sky.
+    """A simulated survey and real data.
 
     Attributes
     ----------
     survey : str
         The survey's folder.
-    labels, spectra, composite : DataFrame
-        Columns group, quantity, real, simulated, difference, error (standard error of the difference), goal (largest
-        difference that is ok; NaN: none is set), mark (``ok``, ``off`` or empty).
-    stacked : Composite
-        The two composites.
+    tables : dict of str to DataFrame
+        ``"labels"``, ``"spectra"``, ``"composite"``. Columns group, quantity, real, simulated, difference, error
+        (standard error of the difference), goal (largest difference that is ok; NaN: none is set), mark (``ok``,
+        ``off`` or empty).
     pairs : list of (Measured, Measured)
         Real and simulated spectra of similar S/N, the faintest first.
     notes : dict of str to str
@@ -46,45 +45,36 @@ class Comparison:
     """
 
     survey: str
-    labels: pd.DataFrame
-    spectra: pd.DataFrame
-    composite: pd.DataFrame
-    stacked: composite.Composite
+    tables: dict[str, pd.DataFrame]
     pairs: list
-    notes: dict
-
-    @property
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The three tables by name, in the order of printing."""
-        return {"labels": self.labels, "spectra": self.spectra, "composite": self.composite}
+    notes: dict[str, str]
 
     def __str__(self) -> str:
-        parts = [f"{self.survey} (simulated) beside real data"]
-        for name, table in self.tables.items():
-            parts.append(f"\n{name}: {self.notes[name]}\n{statistics.text(table)}")
-        counts = [f"{name} {(table['mark'] == 'off').sum()}" for name, table in self.tables.items()]
-        marked = sum(int((table["mark"] != "").sum()) for table in self.tables.values())
-        parts.append(f"\noff, of {marked} lines with a goal: {', '.join(counts)}")
+        parts = [f"{self.survey} (simulated) and real SDSS data"]
+        parts += [f"\n{name}: {self.notes[name]}\n{statistics.text(table)}" for name, table in self.tables.items()]
+        marks = {name: table["mark"] for name, table in self.tables.items()}
+        counts = ", ".join(f"{name} {(mark == 'off').sum()}" for name, mark in marks.items())
+        parts.append(f"\noff, of {sum((mark != '').sum() for mark in marks.values())} lines with a goal: {counts}")
         return "\n".join(parts)
 
 
 def real_folder() -> Path:
-    """Give the folder of real data that the environment names.
+    """Give the folder of real data from the environment.
 
     Raises
     ------
     SurveyError
         If the variable is not set, or the folder lacks one of the three things that are compared.
     """
+    contents = (LABELS, f"{SPECTRA}/index.csv", COMPOSITE)
     name = os.environ.get(VARIABLE)
-    do = f"set {VARIABLE} to a folder with {LABELS}, {SPECTRA}/index.csv and {COMPOSITE}"
     if not name:
-        raise SurveyError(f"the environment variable {VARIABLE}", expected="a folder of real data", got="none", do=do)
-    folder = Path(name)
-    missing = [part for part in (LABELS, f"{SPECTRA}/index.csv", COMPOSITE) if not (folder / part).is_file()]
-    if missing:
-        raise SurveyError(folder, expected="a folder of real data", got=f"no {missing[0]} in it", do=do)
-    return folder
+        message = f"is not set; set it to a folder of real data with {contents[0]}, {contents[1]} and {contents[2]}"
+        raise SurveyError(f"the environment variable {VARIABLE}", message)
+    for part in contents:
+        if not (Path(name) / part).is_file():
+            raise SurveyError(name, f"has no {part}; set {VARIABLE} to a folder of real data that has it")
+    return Path(name)
 
 
 def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) -> Comparison:
@@ -102,49 +92,38 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
     quiet : bool
         No progress bars.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     SurveyError
         If the survey is not simulated or not complete.
     FileError, TableError, SpectrumError
-        If a file is missing or cannot be used.
+        If a file cannot be used.
     """
     about = survey.about()
     if about["kind"] != "simulated" or about.get("complete") is not True:
-        raise SurveyError(
-            survey.folder,
-            expected="a complete simulated survey",
-            got="an unfinished one" if about["kind"] == "simulated" else f"a survey of kind {about['kind']}",
-            do="run: python get_Chen_data.py simulate, or choose another --survey",
-        )
+        what = "is an unfinished simulation" if about["kind"] == "simulated" else "is no simulated survey"
+        message = f"{what}; run: python get_Chen_data.py simulate, or choose another --survey"
+        raise SurveyError(survey.folder, message)
     published = label_table.read_published(real / LABELS)
     objects = label_table.read_simulated(survey)
     spectra = spec_files.primaries(survey, objects)
-    sky = spec_files.read_real(real / SPECTRA, quiet=quiet)
+    real_spectra = spec_files.read_real(real / SPECTRA, quiet=quiet)
     rng = np.random.default_rng([seed, 3])
 
-    signal = [one.signal_to_noise for one in sky]
-    chosen = spectra.iloc[spec_files.matched(signal, spectra["SN_MEDIAN_ALL"], SAMPLE, rng)]
-    simulated = [
-        _measure(survey, row)
-        for row in progress(chosen.itertuples(), total=len(chosen), what="Measure", unit="spectra", quiet=quiet)
-    ]
-    stacked_from = spectra.iloc[np.sort(rng.permutation(len(spectra))[:STACK])]
-    stacked = composite.compare(
-        composite.read_published(real / COMPOSITE), *composite.stack(survey, stacked_from, quiet=quiet)
-    )
+    signal_to_noise = [spectrum.signal_to_noise for spectrum in real_spectra]
+    chosen = spectra.iloc[spec_files.matched(signal_to_noise, spectra["SN_MEDIAN_ALL"], SAMPLE, rng)]
+    rows = progress(chosen.itertuples(), total=len(chosen), what="Measure", unit="spectra", quiet=quiet)
+    simulated = [_measure(survey, row) for row in rows]
+    stacked = composite.stack(survey, spectra.iloc[np.sort(rng.permutation(len(spectra))[:STACK])], quiet=quiet)
     return Comparison(
         survey=str(survey.folder),
-        labels=label_table.compare(published, objects, seed),
-        spectra=spec_files.compare(sky, simulated, seed),
-        composite=stacked.table(),
-        stacked=stacked,
-        pairs=_pairs(survey, sky, spectra),
-        notes=_notes(survey, sky, spectra),
+        tables={
+            "labels": label_table.compare(published, objects, seed),
+            "spectra": spec_files.compare(real_spectra, simulated, seed),
+            "composite": composite.compare(composite.read_published(real / COMPOSITE), *stacked).table(),
+        },
+        pairs=_pairs(survey, real_spectra, spectra),
+        notes=_notes(survey, real_spectra, spectra),
     )
 
 
@@ -152,56 +131,53 @@ def _measure(survey: Survey, row) -> noise_measures.Measured:
     return noise_measures.measure(survey.spectrum(row.PLATE, row.MJD, row.FIBERID), row.Z)
 
 
-def _notes(survey: Survey, sky: list, spectra: pd.DataFrame) -> dict[str, str]:
-    plates = pd.Series([one.plate for one in sky]).value_counts()
-    whole = np.percentile(spectra["SN_MEDIAN_ALL"], (16, 50, 84))
-    built = "the built quasars.parquet" if survey.quasars.exists() else "its catalogues, after the selection"
+def _notes(survey: Survey, real_spectra: list, spectra: pd.DataFrame) -> dict[str, str]:
+    plates = pd.Series([spectrum.plate for spectrum in real_spectra]).value_counts()
+    low, median, high = np.percentile(spectra["SN_MEDIAN_ALL"], (16, 50, 84))
+    source = "the built quasars.parquet" if survey.quasars.exists() else "its catalogues, after the selection"
     return {
-        "labels": f"the published table (1.46 <= z < 1.80) and {built}",
+        "labels": f"the published table (1.46 <= z < 1.80) and {source}",
         "spectra": (
-            f"all {len(sky)} whole BOSS spectra at hand ({plates.iloc[0]} of plate {plates.index[0]}: its night is one"
-            " of many) beside simulated primary spectra\ndrawn to have the same S/N"
-            f" within {100 * spec_files.NEAR:.0f} % where there are any (all simulated ones: median {whole[1]:.1f},"
-            f" 16-84 % {whole[0]:.1f} to {whole[2]:.1f}).\nnoise: median reported sigma, 1e-17 erg/s/cm2/A;"
+            f"all {len(real_spectra)} whole BOSS spectra available ({plates.iloc[0]} of them of plate"
+            f" {plates.index[0]}, so of one night)\nand simulated primary spectra, drawn to have the same S/N"
+            f" within {100 * spec_files.NEAR:.0f} % where there are any\n(all simulated ones: median {median:.1f},"
+            f" 16-84 % {low:.1f} to {high:.1f}).\nnoise: median reported sigma, 1e-17 erg/s/cm2/A;"
             f" chi: residual over reported error in stretches of {noise_measures.STRETCH} smooth pixels"
         ),
         "composite": (
-            f"median of simulated spectra against Vanden Berk et al. 2001, {composite.RANGE[0]:.0f}-"
+            f"median of simulated spectra and Vanden Berk et al. 2001, {composite.RANGE[0]:.0f}-"
             f"{composite.RANGE[1]:.0f} A, after a second-order correction"
         ),
     }
 
 
-def _pairs(survey: Survey, sky: list, spectra: pd.DataFrame) -> list:
-    """Pick the real spectra that hold most of the window, and to each the simulated one nearest in S/N."""
-    low, high = SHOWN_REDSHIFTS
-    usable = sorted((one for one in sky if low <= one.redshift <= high), key=_coverage, reverse=True)
-    picked = sorted(usable[:SHOWN], key=lambda one: one.signal_to_noise)
-    left, pairs = spectra.copy(), []
-    for one in picked:
-        nearest = (np.log(left["SN_MEDIAN_ALL"].clip(lower=0.1)) - np.log(max(one.signal_to_noise, 0.1))).abs()
-        name = nearest.idxmin()
-        pairs.append((one, _measure(survey, next(left.loc[[name]].itertuples()))))
-        left = left.drop(index=name)
+def _pairs(survey: Survey, real_spectra: list, spectra: pd.DataFrame) -> list:
+    """Pick the real spectra that contain most of the window, and for each the simulated one nearest in S/N."""
+    usable = [spectrum for spectrum in real_spectra if SHOWN_REDSHIFTS[0] <= spectrum.redshift <= SHOWN_REDSHIFTS[1]]
+    shown = sorted(usable, key=_coverage, reverse=True)[:SHOWN]
+    left, pairs = np.log(spectra["SN_MEDIAN_ALL"].clip(lower=0.1)), []
+    for spectrum in sorted(shown, key=lambda spectrum: spectrum.signal_to_noise):
         if left.empty:
             break
+        name = (left - np.log(max(spectrum.signal_to_noise, 0.1))).abs().idxmin()
+        pairs.append((spectrum, _measure(survey, next(spectra.loc[[name]].itertuples()))))
+        left = left.drop(index=name)
     return pairs
 
 
-def drawn(pairs: list) -> list:
-    """Give pairs of spectra as `figures.spectra_beside` takes them: rest frame, without weight where not good."""
-    return [tuple(_drawn(one) for one in pair) for pair in pairs]
-
-
-def _drawn(one: noise_measures.Measured) -> tuple:
-    spectrum = one.spectrum
-    wavelength = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + one.redshift)
-    title = f"{spectrum.spec_id}   z = {one.redshift:.3f}   S/N {one.signal_to_noise:.1f}"
-    return wavelength, spectrum.flux, np.where(spectrum.good, spectrum.ivar, 0.0), title
-
-
-def _coverage(one: noise_measures.Measured) -> float:
-    """Share of the window, in log wavelength, that a spectrum holds."""
-    shift = np.log10(1.0 + one.redshift)
-    first, last = PIXEL * one.spectrum.pixel[0] - shift, PIXEL * one.spectrum.pixel[-1] - shift
+def _coverage(measured: noise_measures.Measured) -> float:
+    """Fraction of the window, in log wavelength, that a spectrum contains."""
+    first, last = PIXEL * measured.spectrum.pixel[[0, -1]] - np.log10(1.0 + measured.redshift)
     return float((min(last, WINDOW[1]) - max(first, WINDOW[0])) / (WINDOW[1] - WINDOW[0]))
+
+
+def figure_panels(pairs: list) -> list:
+    """Give pairs of spectra as `figures.spectra_beside` takes them: rest frame, without weight where not good."""
+    return [tuple(_panel(measured) for measured in pair) for pair in pairs]
+
+
+def _panel(measured: noise_measures.Measured) -> tuple:
+    spectrum = measured.spectrum
+    wavelength = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + measured.redshift)
+    title = f"{spectrum.spec_id}   z = {measured.redshift:.3f}   S/N {measured.signal_to_noise:.1f}"
+    return wavelength, spectrum.flux, np.where(spectrum.good, spectrum.ivar, 0.0), title

@@ -1,13 +1,13 @@
-"""The composite of simulated spectra beside that of the sky, Vanden Berk et al. 2001 (AJ 122, 549)."""
+"""The composite of simulated spectra and that of real ones, Vanden Berk et al. 2001 (AJ 122, 549)."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from quasar_mass.core.errors import FileError, SpectrumError, SurveyError
+from quasar_mass.core.errors import FileError, SpectrumError, SurveyError, first_line
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.simulation.check import statistics
@@ -15,22 +15,22 @@ from quasar_mass.spectra.read import read
 from quasar_mass.spectra.rest_frame import to_rest_frame
 
 RANGE = (1450.0, 3380.0)  # Angstrom, rest frame
-BIN = 5.0  # Angstrom: a fifth of the narrowest feature, and wide enough that the noise of the median does not count
+BIN = 5.0  # Angstrom: a fifth of the narrowest feature, and wide enough to make the noise of the median negligible
 DEGREE = 2  # of the correction of log flux in log wavelength: colours differ between samples, features should not
 GOAL = 5.0  # per cent, rms
-APART = 50.0  # Angstrom between the wavelengths named as the worst
+MIN_SEPARATION = 50.0  # Angstrom between the wavelengths of the largest deviations
 
 
 @dataclass(frozen=True)
 class Composite:
-    """A simulated composite against the real one.
+    """A simulated composite and the real one.
 
     Attributes
     ----------
     wavelength : ndarray, shape (n,)
         Centres of the bins, rest frame, Angstrom.
     real, simulated : ndarray, shape (n,)
-        Flux densities; the simulated one with the correction, so on the real one's scale.
+        Flux densities; the simulated one corrected, so on the real one's scale.
     number : int
         Spectra in the simulated one.
     """
@@ -42,7 +42,7 @@ class Composite:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Simulated over real less 1, in per cent, shape (n,)."""
+        """Simulated over real minus 1, in per cent, shape (n,)."""
         return 100.0 * (self.simulated / self.real - 1.0)
 
     @property
@@ -51,24 +51,19 @@ class Composite:
         return float(np.sqrt(np.mean(self.deviation**2)))
 
     def worst(self, number: int = 5) -> list[int]:
-        """Indices of the largest deviations, `APART` from one another, the largest first."""
+        """Indices of the largest deviations, at least `MIN_SEPARATION` from one another, the largest first."""
         chosen: list[int] = []
-        for index in np.argsort(-np.abs(self.deviation), kind="stable"):
-            if all(abs(self.wavelength[index] - self.wavelength[other]) >= APART for other in chosen):
-                chosen.append(int(index))
-            if len(chosen) == number:
-                break
-        return chosen
+        for index in np.argsort(-np.abs(self.deviation), kind="stable").tolist():
+            if all(abs(self.wavelength[index] - self.wavelength[other]) >= MIN_SEPARATION for other in chosen):
+                chosen.append(index)
+        return chosen[:number]
 
     def table(self) -> pd.DataFrame:
         """The rms and the worst wavelengths as lines with the columns `statistics.COLUMNS`; only the rms has a goal."""
         lines = [statistics.row("composite", f"rms of {self.number:,} spectra (%)", 0.0, self.rms, GOAL)]
-        lines += [
-            statistics.row(
-                "worst", f"{self.deviation[n]:+.1f} % at {self.wavelength[n]:.0f} A", self.real[n], self.simulated[n]
-            )
-            for n in self.worst()
-        ]
+        for n in self.worst():
+            name = f"{self.deviation[n]:+.1f} % at {self.wavelength[n]:.0f} A"
+            lines.append(statistics.row("worst", name, self.real[n], self.simulated[n]))
         return statistics.table(lines)
 
 
@@ -87,29 +82,19 @@ def read_published(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     FileError
-        If it is missing, or not such a text over `RANGE`.
+        If it is not such a text.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(
-            path, expected="the composite of Vanden Berk et al. 2001", got="no such file", do="put it there"
-        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a file without rows: the error below says it
-            wavelength, flux = np.loadtxt(path, usecols=(0, 1), unpack=True, ndmin=2)
-        if not (len(wavelength) and wavelength[0] <= RANGE[0] and wavelength[-1] >= RANGE[1] - BIN):
-            raise ValueError("other wavelengths")
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        expected = f"columns of wavelength and flux over {RANGE[0]:g}-{RANGE[1]:g} Angstrom"
-        raise FileError(path, expected=expected, got=str(error), do="fetch it again") from error
-    return wavelength, flux
+        return tuple(np.loadtxt(path, usecols=(0, 1), unpack=True))
+    except ValueError as error:
+        message = f"must have columns of wavelength and flux ({first_line(error)}); fetch the composite again"
+        raise FileError(path, message) from error
 
 
 def stack(survey: Survey, spectra: pd.DataFrame, *, quiet: bool = True) -> tuple[np.ndarray, int]:
     """Give the median of spectra in the rest frame, each divided by its own mean.
 
-    The median, as the published composite is; a geometric mean of pixels below zero does not exist.
+    The published composite is a median too; a geometric mean of pixels below zero does not exist.
 
     Parameters
     ----------
@@ -125,23 +110,20 @@ def stack(survey: Survey, spectra: pd.DataFrame, *, quiet: bool = True) -> tuple
     number : int
         Spectra in it.
     """
-    every = []
+    normalised = []
     for row in progress(spectra.itertuples(), total=len(spectra), what="Stack", unit="spectra", quiet=quiet):
         spectrum = read(survey.spectrum(row.PLATE, row.MJD, row.FIBERID))
-        try:
-            # normalised below, so the distance does not matter
+        try:  # the distance does not matter for a normalised flux
             flux = to_rest_frame(spectrum, row.Z, Grid(), ebv=row.EBV, distance=1e4).flux
         except SpectrumError as error:
-            # an object is selected for any of its spectra, the primary one may begin too late
+            # an object is selected for any of its spectra; the primary one may begin too late
             if error.reason != "does not cover the window":
                 raise
             continue
-        every.append(flux / flux.mean())
-    if not every:
-        raise SurveyError(
-            survey.folder, expected="spectra that cover the window", got="none", do="simulate more objects"
-        )
-    return np.median(every, axis=0), len(every)
+        normalised.append(flux / flux.mean())
+    if not normalised:
+        raise SurveyError(survey.folder, "has no spectrum that covers the window; simulate more objects")
+    return np.median(normalised, axis=0), len(normalised)
 
 
 def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, number: int) -> Composite:
@@ -163,18 +145,11 @@ def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, num
         that brings it closest.
     """
     edges = np.arange(RANGE[0], RANGE[1] + 1e-6, BIN)
+    real, flux = (
+        stats.binned_statistic(*values, "mean", edges).statistic
+        for values in (published, (Grid().wavelength, simulated))
+    )
     centres = 0.5 * (edges[:-1] + edges[1:])
-    real = _binned(*published, edges)
-    flux = _binned(Grid().wavelength, simulated, edges)
-    ratio = np.log10(real / flux)
     x = np.log10(centres / 2200.0)
-    correction = np.polynomial.polynomial.polyval(x, np.polynomial.polynomial.polyfit(x, ratio, DEGREE))
+    correction = np.polynomial.Polynomial.fit(x, np.log10(real / flux), DEGREE)(x)
     return Composite(centres, real, flux * 10.0**correction, number)
-
-
-def _binned(wavelength: np.ndarray, flux: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Mean flux between the edges."""
-    index = np.digitize(wavelength, edges) - 1
-    inside = (index >= 0) & (index < len(edges) - 1)
-    counts = np.bincount(index[inside], minlength=len(edges) - 1)
-    return np.bincount(index[inside], weights=flux[inside], minlength=len(edges) - 1) / counts

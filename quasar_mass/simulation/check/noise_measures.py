@@ -1,4 +1,4 @@
-"""What is measured of one spec file to compare it with others: noise, residuals where it is smooth, masks."""
+"""Measures of one spec file, to compare it with others: noise, residuals of the smooth continuum, masks."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
+from scipy import stats
 
-from quasar_mass.core.errors import SpectrumError
 from quasar_mass.spectra.read import read
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
@@ -20,25 +20,24 @@ SMOOTH = (
     (6050, 6250),
 )  # fmt: skip
 STRETCH = 100  # pixels: 6900 km/s
-LEAST_GOOD = 80  # pixels of a stretch
-DEGREE = 2  # of the polynomial taken out of a stretch
-OUTLIER, FITS = 4.0, 3  # sigma: beyond it a pixel does not guide the next of so many fits
+MIN_GOOD = 80  # pixels of a stretch
+DEGREE = 2  # of the polynomial that is subtracted from a stretch
+OUTLIER, FITS = 4.0, 3  # sigma: pixels beyond it are left out of the next fit; number of fits
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One spectrum's numbers.
+    """A spectrum and its measures.
 
     Attributes
     ----------
     spectrum : Spectrum
-        Itself.
     redshift : float
         Of the catalogue (simulated) or of the pipeline (real).
     and_mask, or_mask : ndarray of int, shape (n,)
         SPPIXMASK bits set in every exposure, and in any.
     lambda_eff : float
-        Angstrom: for which wavelength the fibre was placed; NaN where the file does not say.
+        Angstrom: the wavelength for which the fibre was placed; NaN where the file does not have it.
     signal_to_noise : float
         Median flux / sigma per pixel with ivar > 0, as SN_MEDIAN_ALL.
     noise : ndarray, shape (16,)
@@ -58,39 +57,27 @@ class Measured:
 
     @property
     def plate(self) -> int:
-        """The SDSS plate it was observed with."""
+        """Its SDSS plate."""
         return int(self.spectrum.spec_id.split("-")[0])
 
 
 def measure(path: Path, redshift: float) -> Measured:
-    """Read one spec file and take its numbers.
+    """Read one spec file and measure it.
 
     Raises
     ------
     SpectrumError
-        If the file cannot be used, has no OR_MASK, or no pixel with data.
+        If the file cannot be used.
     """
     spectrum = read(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # odd header cards in the real files
+        warnings.simplefilter("ignore", AstropyUserWarning)  # non-standard header cards in the real files
         with fits.open(path, memmap=False) as hdus:
-            if "or_mask" not in map(str.lower, hdus[1].columns.names):
-                raise SpectrumError(
-                    path,
-                    reason="unreadable file",
-                    expected="a column or_mask in HDU 1",
-                    got="none",
-                    do="fetch the file again, or leave it out",
-                )
             and_mask, or_mask = (np.asarray(hdus[1].data[name], dtype=np.int64) for name in ("and_mask", "or_mask"))
-            names = {name.upper(): name for name in hdus[2].columns.names}
-            known = "LAMBDA_EFF" in names
-            lambda_eff = float(hdus[2].data[names["LAMBDA_EFF"]][0]) if known else np.nan
-    used = spectrum.ivar > 0
-    if not used.any():
-        raise SpectrumError(
-            path, reason="no good pixels", expected="pixels with ivar > 0", got="none", do="leave the file out"
-        )
+            known = "LAMBDA_EFF" in map(str.upper, hdus[2].columns.names)
+            lambda_eff = float(hdus[2].data["lambda_eff"][0]) if known else np.nan
+    used, good = spectrum.ivar > 0, spectrum.good
+    wavelength, sigma = 10.0 ** (PIXEL * spectrum.pixel[good]), spectrum.ivar[good] ** -0.5
     return Measured(
         spectrum=spectrum,
         redshift=redshift,
@@ -98,26 +85,17 @@ def measure(path: Path, redshift: float) -> Measured:
         or_mask=or_mask,
         lambda_eff=lambda_eff,
         signal_to_noise=float(np.median(spectrum.flux[used] * np.sqrt(spectrum.ivar[used]))),
-        noise=noise(spectrum),
+        noise=stats.binned_statistic(wavelength, sigma, "median", NOISE_EDGES).statistic,
         chi=residuals(spectrum, redshift),
     )
-
-
-def noise(spectrum: Spectrum) -> np.ndarray:
-    """Median reported sigma of the good pixels in each bin of `NOISE_EDGES`, shape (16,); NaN without any."""
-    good = spectrum.good
-    bins = np.digitize(10.0 ** (PIXEL * spectrum.pixel[good]), NOISE_EDGES) - 1
-    sigma = spectrum.ivar[good] ** -0.5
-    inside = (sigma[bins == n] for n in range(len(NOISE_EDGES) - 1))
-    return np.array([np.median(values) if len(values) else np.nan for values in inside])
 
 
 def residuals(spectrum: Spectrum, redshift: float) -> np.ndarray:
     """Residuals over the reported error where the spectrum is smooth.
 
-    From each stretch of `STRETCH` pixels within `SMOOTH` a polynomial of degree `DEGREE` is taken, fitted with the
-    reported weights `FITS` times, after the first time without pixels more than `OUTLIER` sigma off. What the fit
-    takes out of the scatter is given back: independent errors of the right size have a standard deviation of 1.
+    From each stretch of `STRETCH` pixels within `SMOOTH` a polynomial of degree `DEGREE` is subtracted. It is fitted
+    with the reported weights `FITS` times, after the first time without pixels more than `OUTLIER` sigma off. The
+    scatter that the fit removes is compensated: independent errors of the right size have a standard deviation of 1.
 
     Parameters
     ----------
@@ -127,29 +105,32 @@ def residuals(spectrum: Spectrum, redshift: float) -> np.ndarray:
     Returns
     -------
     ndarray, shape (n_stretches, STRETCH)
-        NaN in pixels that are not good. Stretches with fewer than `LEAST_GOOD` good pixels are left out.
+        NaN in pixels that are not good. Stretches with fewer than `MIN_GOOD` good pixels are left out.
     """
-    rest = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + redshift)
+    rest_wavelength = 10.0 ** (PIXEL * spectrum.pixel) / (1.0 + redshift)
     root = np.sqrt(np.where(spectrum.good, spectrum.ivar, 0.0))
-    basis = np.linspace(-1.0, 1.0, STRETCH)[:, None] ** np.arange(DEGREE + 1)
-    found = []
+    stretches = []
     for low, high in SMOOTH:
-        first, last = np.searchsorted(rest, (low, high))
+        first, last = np.searchsorted(rest_wavelength, (low, high))
         for start in range(first, last - STRETCH + 1, STRETCH):
             part = slice(start, start + STRETCH)
-            if spectrum.pixel[part][-1] - spectrum.pixel[part][0] != STRETCH - 1:
-                continue  # a gap in the file
-            weight, flux = root[part], np.where(root[part] > 0, spectrum.flux[part], 0.0)
-            if (weight > 0).sum() < LEAST_GOOD:
-                continue
-            guiding = weight > 0
-            for _ in range(FITS):
-                used = np.where(guiding, weight, 0.0)
-                fit = np.linalg.lstsq(basis * used[:, None], flux * used, rcond=None)[0]
-                chi = (flux - basis @ fit) * weight
-                # about their own middle and scatter: strong outliers pull the first fit away from all other pixels
-                off = np.abs(chi - np.median(chi[weight > 0]))
-                guiding = (weight > 0) & (off < OUTLIER * max(1.0, 1.4826 * np.median(off[weight > 0])))
-            n = int((weight > 0).sum())
-            found.append(np.where(weight > 0, chi * (n / (n - DEGREE - 1)) ** 0.5, np.nan))
-    return np.array(found).reshape(-1, STRETCH)
+            without_gap = spectrum.pixel[part][-1] - spectrum.pixel[part][0] == STRETCH - 1
+            if without_gap and (root[part] > 0).sum() >= MIN_GOOD:
+                stretches.append(_stretch_residuals(spectrum.flux[part], root[part]))
+    return np.array(stretches).reshape(-1, STRETCH)
+
+
+def _stretch_residuals(flux: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    basis = np.linspace(-1.0, 1.0, STRETCH)[:, None] ** np.arange(DEGREE + 1)
+    good = weight > 0
+    flux = np.where(good, flux, 0.0)
+    fitted = good
+    for _ in range(FITS):
+        used = np.where(fitted, weight, 0.0)
+        fit = np.linalg.lstsq(basis * used[:, None], flux * used, rcond=None)[0]
+        chi = (flux - basis @ fit) * weight
+        # from their own median and scatter: strong outliers pull the first fit away from all other pixels
+        off = np.abs(chi - np.median(chi[good]))
+        fitted = good & (off < OUTLIER * max(1.0, 1.4826 * np.median(off[good])))
+    n = int(good.sum())
+    return np.where(good, chi * (n / (n - DEGREE - 1)) ** 0.5, np.nan)

@@ -1,6 +1,6 @@
-"""The spectrum files of a simulated survey beside real ones: noise, residuals, masks, extent."""
+"""The spectrum files of a simulated survey and real ones: noise, residuals, masks, extent."""
 
-import csv
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from quasar_mass.core.errors import FileError
+from quasar_mass.core.errors import FileError, first_line
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import BRIGHTSKY, Survey, format_spec_id
 from quasar_mass.simulation.check import statistics
@@ -16,10 +16,10 @@ from quasar_mass.simulation.check.noise_measures import NOISE_EDGES, Measured, m
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.tables import catalogs
 
-WHOLE = 4000  # pixels: a file with fewer is a part of a BOSS spectrum (whole ones have 4570-4630)
-# In bright spectra, true lines of absorption and the calibration outdo the noise: residuals are told apart.
+MIN_PIXELS = 4000  # of a whole BOSS spectrum (4570-4630); a file with fewer is an excerpt
+# In bright spectra, real absorption lines and the calibration dominate the noise: they have their own group.
 FAINT = 8.0  # median S/N per pixel
-NEAR = 0.10  # a simulated spectrum is of comparable S/N within 10 %
+NEAR = 0.10  # a simulated spectrum has a similar S/N if it is within 10 %
 
 # SPPIXMASK bits by their numbers (the SDSS mask-bit file, sdssMaskbits.par)
 BITS = {
@@ -30,16 +30,24 @@ BITS = {
     28: "REDMONSTER",
 }  # fmt: skip
 
-# --- the goals: largest difference that is ok; chosen here --------------------------------------------------------
-NOISE_GOAL = 0.12  # of the real noise: 0.05 dex
-SIGNAL_GOAL = 0.10  # of the real S/N; the samples are matched in it
-CHI_GOALS = {"robust sd": 0.03, "beyond 3 sigma": 0.002, "beyond 5 sigma": 0.0005, "lag-1 correlation": 0.03}
-MASK_GOALS = {"ivar = 0": 0.002, "AND BRIGHTSKY": 0.01, "AND any bit": 0.02}
-OR_GOAL = 0.02  # share of pixels with one OR bit
-PIXELS_GOAL, WAVELENGTH_GOAL, PLATE_GOAL = 10.0, 10.0, 0.1  # pixels, Angstrom, share of spectra
-
-SIGNAL, NOISE, EXTENT, MASKS, OR_BITS = "S/N per pixel", "noise at A", "extent", "share of pixels", "share, OR bit"
+# groups of lines
+SIGNAL, NOISE, EXTENT = "S/N per pixel", "noise at A", "extent"
+MASKS, OR_BITS = "fraction of pixels", "fraction, OR bit"
 CHI_FAINT, CHI_BRIGHT = f"chi, S/N < {FAINT:g}", f"chi, S/N >= {FAINT:g}"
+LAMBDA_EFF = "fraction LAMBDA_EFF 4000"
+
+# Largest difference that is ok; chosen here. The residuals of bright spectra have none: they include real absorption.
+CHI_GOALS = {"sigma_NMAD": 0.03, "beyond 3 sigma": 0.002, "beyond 5 sigma": 0.0005, "lag-1 correlation": 0.03}
+GOALS = {
+    SIGNAL: lambda real: 0.10 * real,  # the samples are matched in it
+    NOISE: lambda real: 0.12 * real,  # 0.05 dex
+    (MASKS, "ivar = 0"): 0.002,
+    (MASKS, "AND BRIGHTSKY"): 0.01,
+    (MASKS, "AND any bit"): 0.02,
+    OR_BITS: 0.02,
+    EXTENT: 10.0,  # pixels or Angstrom
+    (EXTENT, LAMBDA_EFF): 0.1,
+} | {(CHI_FAINT, quantity): goal for quantity, goal in CHI_GOALS.items()}
 
 
 def read_real(folder: Path, *, quiet: bool = True) -> list[Measured]:
@@ -48,34 +56,24 @@ def read_real(folder: Path, *, quiet: bool = True) -> list[Measured]:
     Raises
     ------
     FileError
-        If the index is missing, lacks a column or names no such spectrum.
+        If the index lacks a column or has no such spectrum.
     """
-    index = Path(folder) / "index.csv"
-    if not index.is_file():
-        raise FileError(index, expected="the list of real spectra", got="no such file", do="put it there")
+    path = Path(folder) / "index.csv"
+    types = {"plate": int, "mjd": int, "fiberid": int, "z": float, "run2d": str, "n_pixels": int}
     try:
-        with open(index, newline="", encoding="utf-8") as file:
-            whole = [
-                (*(int(row[name]) for name in ("plate", "mjd", "fiberid")), float(row["z"]))
-                for row in csv.DictReader(file)
-                if row["run2d"].startswith("v5_") and int(row["n_pixels"]) >= WHOLE
-            ]
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:  # a short row has None in it
-        raise FileError(
-            index,
-            expected="CSV with plate, mjd, fiberid, z, run2d and n_pixels",
-            got=f"{type(error).__name__}: {error}",
-            do="correct it",
-        ) from error
-    if not whole:
-        raise FileError(index, expected="BOSS spectra (run2d v5_*)", got="none", do="add some")
-    found = []
-    for plate, mjd, fiberid, redshift in progress(
-        whole, total=len(whole), what="Read real", unit="spectra", quiet=quiet
-    ):
-        path = index.parent / f"{plate:04d}" / f"spec-{format_spec_id(plate, mjd, fiberid)}.fits"
-        found.append(measure(path, redshift))
-    return found
+        index = pd.read_csv(path, usecols=list(types), dtype=types)
+    except ValueError as error:
+        message = f"must be a CSV table with the columns {', '.join(types)} ({first_line(error)})"
+        raise FileError(path, message) from error
+    index = index[index["run2d"].str.startswith("v5_") & (index["n_pixels"] >= MIN_PIXELS)]
+    if index.empty:
+        raise FileError(path, "lists no whole BOSS spectrum (run2d v5_*); add some")
+    return [
+        measure(
+            path.parent / f"{row.plate:04d}" / f"spec-{format_spec_id(row.plate, row.mjd, row.fiberid)}.fits", row.z
+        )
+        for row in progress(index.itertuples(), total=len(index), what="Read real", unit="spectra", quiet=quiet)
+    ]
 
 
 def primaries(survey: Survey, objects: pd.DataFrame) -> pd.DataFrame:
@@ -95,17 +93,16 @@ def primaries(survey: Survey, objects: pd.DataFrame) -> pd.DataFrame:
     """
     chen = catalogs.read_chen(survey.chen)
     measured = catalogs.spectrum_key(chen["Plate"], chen["MJD"], chen["Fiber"])
-    catalogue = catalogs.read_dr16q(survey.dr16q, np.asarray(measured))
-    found = catalogue.objects.set_index("SDSS_NAME")
+    catalogue = catalogs.read_dr16q(survey.dr16q, np.asarray(measured)).objects.set_index("SDSS_NAME")
     columns = ["PLATE", "MJD", "FIBERID", "Z", "EBV", "SN_MEDIAN_ALL"]
-    return found.loc[found.index.isin(objects.index), columns].sort_index()
+    return catalogue.loc[catalogue.index.isin(objects.index), columns].sort_index()
 
 
 def matched(real: Sequence[float], simulated: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """Draw simulated spectra with the S/N of real ones.
 
-    The real ones are gone through in a random order, over and over; each takes a random one of the simulated spectra
-    within `NEAR` of its S/N that are left, or the nearest one left where there is none.
+    The real ones are taken in random order, repeatedly. For each, one of the remaining simulated spectra within `NEAR`
+    of its S/N is drawn, or the nearest if there is none.
 
     Parameters
     ----------
@@ -124,9 +121,9 @@ def matched(real: Sequence[float], simulated: np.ndarray, number: int, rng: np.r
     order: list[int] = []
     for _ in range(min(number, len(left))):
         order = order or rng.permutation(len(real)).tolist()
-        wanted = real[order.pop()]
-        near = np.flatnonzero(np.abs(left - wanted) <= NEAR * wanted)
-        pick = int(rng.choice(near)) if len(near) else int(np.nanargmin(np.abs(left - wanted)))
+        target = real[order.pop()]
+        near = np.flatnonzero(np.abs(left - target) <= NEAR * target)
+        pick = int(rng.choice(near)) if len(near) else int(np.nanargmin(np.abs(left - target)))
         chosen.append(pick)
         left[pick] = np.nan
     return np.array(chosen, dtype=int)
@@ -139,103 +136,80 @@ def compare(real: Sequence[Measured], simulated: Sequence[Measured], seed: int =
     ----------
     real, simulated : sequence of Measured
     seed : int
-        Of the errors' bootstrap. It draws whole plates, for the spectra of one share its night.
+        Of the errors' bootstrap. It draws whole plates, since the spectra of one plate have its night in common.
 
     Returns
     -------
     DataFrame
         Columns `statistics.COLUMNS`; one line per statistic.
     """
-    shown = _shown_bits(real, simulated)
-    by_plate = [_by_plate(sample, shown) for sample in (real, simulated)]
-    samples = tuple((plates, len(plates)) for plates in by_plate)
-    found = statistics.side_by_side(_statistics, lambda plates, index: [plates[n] for n in index], samples, _goal, seed)
-    numbers = [
-        statistics.row("number", "spectra", len(real), len(simulated)),
-        statistics.row("number", "plates", len(by_plate[0]), len(by_plate[1])),
+    bits = _frequent_bits(real, simulated)
+    samples = [_by_plate(sample, bits) for sample in (real, simulated)]
+    rows = [
+        statistics.row("number", "spectra", *map(len, samples)),
+        statistics.row("number", "plates", *(sample.index.nunique() for sample in samples)),
     ]
-    return statistics.table([*numbers, *found])
+    return statistics.table(rows + statistics.side_by_side(_statistics, *samples, GOALS, seed))
 
 
-def _by_plate(sample: Sequence[Measured], shown: list[int]) -> list[list[dict]]:
-    plates: dict[int, list[dict]] = {}
-    for one in sample:
-        plates.setdefault(one.plate, []).append(_summary(one, shown))
-    return list(plates.values())
-
-
-def _shown_bits(*samples: Sequence[Measured]) -> list[int]:
+def _frequent_bits(*samples: Sequence[Measured]) -> list[int]:
     """Bits that are set in at least one pixel of a thousand of either sample."""
-    totals = []
-    for sample in samples:
-        every = np.concatenate([one.or_mask for one in sample])
-        totals.append({bit: np.mean(every >> bit & 1) for bit in BITS})
-    return [bit for bit in BITS if max(total[bit] for total in totals) >= 1e-3]
+    masks = [np.concatenate([spectrum.or_mask for spectrum in sample]) for sample in samples]
+    return [bit for bit in BITS if max(np.mean(mask >> bit & 1) for mask in masks) >= 1e-3]
 
 
-def _summary(one: Measured, shown: list[int]) -> dict:
-    """Reduce a spectrum to what the statistics add up, so that a bootstrap is quick."""
-    and_mask, chi = one.and_mask, one.chi
-    wavelength = 10.0 ** (PIXEL * one.spectrum.pixel[[0, -1]])
-    clipped = np.clip(chi, -5.0, 5.0)  # one absorption line must not make the correlation
-    pairs = clipped[:, :-1] * clipped[:, 1:]
-    paired = np.isfinite(pairs)
+def _by_plate(sample: Sequence[Measured], bits: list[int]) -> pd.DataFrame:
+    """Sums and arrays of each spectrum from which the statistics follow, by plate, so that a bootstrap is quick."""
+    plates = [spectrum.plate for spectrum in sample]
+    frame = pd.DataFrame([_sums(spectrum, bits) for spectrum in sample], index=plates)
+    # in order of first appearance, and those of one plate together
+    return frame.loc[frame.index.unique()]
+
+
+def _sums(measured: Measured, bits: list[int]) -> dict:
+    spectrum, chi = measured.spectrum, measured.chi
+    clipped = np.clip(chi, -5.0, 5.0)  # a single absorption line must not dominate the correlation
+    left, right = clipped[:, :-1], clipped[:, 1:]
+    paired = np.isfinite(left * right)
+    first, last = 10.0 ** (PIXEL * spectrum.pixel[[0, -1]])
     return {
-        "signal": one.signal_to_noise,
-        "noise": one.noise,
+        "signal_to_noise": measured.signal_to_noise,
+        "noise": measured.noise,
         "chi": chi[np.isfinite(chi)],
-        "products": pairs[paired].sum(),
-        # both members of every pair
-        "squares": 0.5 * (clipped[:, :-1][paired] ** 2 + clipped[:, 1:][paired] ** 2).sum(),
-        "pixels": len(and_mask),
-        "masks": {
-            "ivar = 0": int((one.spectrum.ivar == 0).sum()),
-            "AND BRIGHTSKY": int((and_mask & BRIGHTSKY != 0).sum()),
-            "AND any bit": int((and_mask != 0).sum()),
-        },
-        "bits": {BITS[bit]: int((one.or_mask >> bit & 1).sum()) for bit in shown},
-        "ends": wavelength,
-        "lambda_eff": one.lambda_eff,
+        "products": (left * right)[paired].sum(),
+        "squares": 0.5 * (left[paired] ** 2 + right[paired] ** 2).sum(),  # of both members of every pair
+        (EXTENT, "pixels"): len(spectrum.flux),
+        (EXTENT, "first wavelength (A)"): first,
+        (EXTENT, "last wavelength (A)"): last,
+        (EXTENT, LAMBDA_EFF): measured.lambda_eff,
+        (MASKS, "ivar = 0"): int((spectrum.ivar == 0).sum()),
+        (MASKS, "AND BRIGHTSKY"): int((measured.and_mask & BRIGHTSKY != 0).sum()),
+        (MASKS, "AND any bit"): int((measured.and_mask != 0).sum()),
+        **{(OR_BITS, BITS[bit]): int((measured.or_mask >> bit & 1).sum()) for bit in bits},
     }
 
 
-def _statistics(plates: list[list[dict]]) -> statistics.Statistics:
-    sample = [one for plate in plates for one in plate]
-    signal = np.array([one["signal"] for one in sample])
-    found = {(SIGNAL, f"{q} %"): float(np.percentile(signal, q)) for q in (5, 16, 50, 84, 95)}
-    by_bin = np.array([one["noise"] for one in sample]).T
-    for low, high, values in zip(NOISE_EDGES[:-1], NOISE_EDGES[1:], by_bin, strict=True):
-        known = values[np.isfinite(values)]
-        found[NOISE, f"{low:.0f}-{high:.0f}"] = float(np.median(known)) if len(known) else np.nan
-    for group, faint in ((CHI_FAINT, True), (CHI_BRIGHT, False)):
-        some = [one for one in sample if (one["signal"] < FAINT) == faint]
-        chi = np.concatenate([one["chi"] for one in some]) if some else np.empty(0)
-        squares = sum(one["squares"] for one in some)
-        found |= {
-            (group, "robust sd"): float(stats.median_abs_deviation(chi, scale="normal")) if len(chi) else np.nan,
-            (group, "beyond 3 sigma"): float(np.mean(np.abs(chi) > 3)) if len(chi) else np.nan,
-            (group, "beyond 5 sigma"): float(np.mean(np.abs(chi) > 5)) if len(chi) else np.nan,
-            (group, "lag-1 correlation"): sum(one["products"] for one in some) / squares if squares > 0 else np.nan,
+def _statistics(sample: pd.DataFrame) -> statistics.Statistics:
+    signal = sample["signal_to_noise"]
+    results = {(SIGNAL, f"{q} %"): float(np.percentile(signal, q)) for q in (5, 16, 50, 84, 95)}
+    noise = pd.DataFrame(sample["noise"].tolist()).median()
+    results |= {
+        (NOISE, f"{low:.0f}-{high:.0f}"): float(value)
+        for (low, high), value in zip(itertools.pairwise(NOISE_EDGES), noise, strict=True)
+    }
+    for group, some in ((CHI_FAINT, sample[signal < FAINT]), (CHI_BRIGHT, sample[signal >= FAINT])):
+        chi = pd.Series(np.concatenate([[], *some["chi"]]))  # whose mean is NaN, not an error, if it is empty
+        squares = some["squares"].sum()
+        results |= {
+            (group, "sigma_NMAD"): float(stats.median_abs_deviation(chi, scale="normal")) if len(chi) else np.nan,
+            (group, "beyond 3 sigma"): float((chi.abs() > 3).mean()),
+            (group, "beyond 5 sigma"): float((chi.abs() > 5).mean()),
+            (group, "lag-1 correlation"): some["products"].sum() / squares if squares > 0 else np.nan,
         }
-    pixels = sum(one["pixels"] for one in sample)
-    for group, key in ((MASKS, "masks"), (OR_BITS, "bits")):
-        found |= {(group, name): sum(one[key][name] for one in sample) / pixels for name in sample[0][key]}
-    first, last = np.array([one["ends"] for one in sample]).T
-    found[EXTENT, "pixels"] = float(np.median([one["pixels"] for one in sample]))
-    found[EXTENT, "first wavelength (A)"] = float(np.median(first))
-    found[EXTENT, "last wavelength (A)"] = float(np.median(last))
-    lambda_eff = np.array([one["lambda_eff"] for one in sample])
-    known = lambda_eff[np.isfinite(lambda_eff)]
-    found[EXTENT, "share LAMBDA_EFF 4000"] = float(np.mean(known == 4000.0)) if len(known) else np.nan
-    return found
-
-
-def _goal(group: str, quantity: str, real: float) -> float:
-    if np.isnan(real):
-        return np.nan
-    if group in (CHI_FAINT, CHI_BRIGHT):
-        # bright spectra are shown, not judged: their residuals are those of the sky's own lines of absorption too
-        return CHI_GOALS[quantity] if group == CHI_FAINT else np.nan
-    if group == EXTENT:
-        return {"pixels": PIXELS_GOAL, "share LAMBDA_EFF 4000": PLATE_GOAL}.get(quantity, WAVELENGTH_GOAL)
-    return {SIGNAL: SIGNAL_GOAL * real, NOISE: NOISE_GOAL * real, OR_BITS: OR_GOAL}.get(group, MASK_GOALS.get(quantity))
+    pixels = sample[[(EXTENT, "pixels")]].to_numpy().sum()
+    keys = [column for column in sample.columns if isinstance(column, tuple)]
+    results |= {key: sample[[key]].to_numpy().sum() / pixels for key in keys if key[0] in (MASKS, OR_BITS)}
+    results |= {key: float(np.median(sample[[key]])) for key in keys if key[0] == EXTENT}
+    lambda_eff = sample[[(EXTENT, LAMBDA_EFF)]].dropna().to_numpy()
+    results[EXTENT, LAMBDA_EFF] = float(np.mean(lambda_eff == 4000.0)) if len(lambda_eff) else np.nan
+    return results

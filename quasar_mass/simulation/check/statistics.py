@@ -1,24 +1,23 @@
-"""Statistics of a real and a simulated sample side by side: difference, its standard error, goal, ok or off."""
+"""Tables of the same statistics of a real and a simulated sample: difference, its standard error, goal, ok or off."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 COLUMNS = ("group", "quantity", "real", "simulated", "difference", "error", "goal", "mark")
-BOOTSTRAPS = 100  # resamplings of each sample: the errors are then good to 7 %, which is enough to weigh a difference
+BOOTSTRAPS = 100  # resamplings of each sample: the errors are then good to 7 %, enough to judge a difference
 KS_MEAN = 0.8687  # mean of the Kolmogorov distribution, sqrt(pi / 2) ln 2
 
 Statistics = dict[tuple[str, str], float]  # (group, quantity) to value, in the order of printing
-Goal = Callable[[str, str, float], float]  # group, quantity, real value to the goal; NaN: none is set
 
 
 def side_by_side(
-    statistics: Callable[[object], Statistics],
-    take: Callable[[object, np.ndarray], object],
-    samples: tuple[tuple[object, int], tuple[object, int]],
-    goal: Goal,
+    statistics: Callable[[pd.DataFrame], Statistics],
+    real: pd.DataFrame,
+    simulated: pd.DataFrame,
+    goals: Mapping,
     seed: int,
 ) -> list[dict]:
     """Compute the same statistics of two samples.
@@ -27,12 +26,11 @@ def side_by_side(
     ----------
     statistics : callable
         From a sample to its statistics.
-    take : callable
-        ``take(sample, index)``: the members of a sample that an array of indices names, for the bootstrap.
-    samples : pair of (sample, size)
-        The real one, the simulated one.
-    goal : callable
-        Largest absolute difference that is ok.
+    real, simulated : DataFrame
+        The samples. Rows with the same index are drawn together in the bootstrap.
+    goals : mapping
+        Largest absolute difference that is ok, by (group, quantity) or for a whole group; a number, or a function of
+        the real value. Without one, none is set.
     seed : int
         Of the bootstrap.
 
@@ -43,22 +41,19 @@ def side_by_side(
         of both samples: a difference below about twice it may be chance.
     """
     values, variances = [], []
-    for number, (sample, size) in enumerate(samples):
+    for number, sample in enumerate((real, simulated)):
         values.append(statistics(sample))
+        members = sample.index.unique()
         rng = np.random.default_rng([seed, number])
-        drawn = [statistics(take(sample, rng.integers(size, size=size))) for _ in range(BOOTSTRAPS)]
-        variances.append({key: _variance([one[key] for one in drawn]) for key in values[-1]})
-    real, simulated = values
-    return [
-        row(*key, real[key], simulated[key], goal(*key, real[key]), (variances[0][key] + variances[1][key]) ** 0.5)
-        for key in real
-    ]
-
-
-def _variance(values: list[float]) -> float:
-    """Of the numbers among them; NaN where fewer than two are."""
-    finite = np.array([value for value in values if np.isfinite(value)])
-    return float(finite.var(ddof=1)) if len(finite) > 1 else np.nan
+        draws = (members[rng.integers(len(members), size=len(members))] for _ in range(BOOTSTRAPS))
+        variances.append(pd.DataFrame([list(statistics(sample.loc[draw]).values()) for draw in draws]).var())
+    rows = []
+    for key, variance in zip(values[0], variances[0] + variances[1], strict=True):
+        goal = goals.get(key, goals.get(key[0], np.nan))
+        value = values[0][key]
+        goal = np.nan if np.isnan(value) else goal(value) if callable(goal) else goal
+        rows.append(row(*key, value, values[1][key], goal, variance**0.5))
+    return rows
 
 
 def row(group: str, quantity: str, real: float, simulated: float, goal: float = np.nan, error: float = np.nan) -> dict:
@@ -73,7 +68,7 @@ def row(group: str, quantity: str, real: float, simulated: float, goal: float = 
 
 
 def distance(group: str, real: np.ndarray, simulated: np.ndarray, goal: float) -> dict:
-    """Kolmogorov-Smirnov distance as a line; its ``error`` is what two samples of one population give on average.
+    """Kolmogorov-Smirnov distance as a line; its ``error`` is the mean distance of two samples of one population.
 
     Parameters
     ----------
@@ -86,8 +81,8 @@ def distance(group: str, real: np.ndarray, simulated: np.ndarray, goal: float) -
     n, m = len(real), len(simulated)
     if not (n and m):
         return row(group, "KS distance", 0.0, np.nan, goal)
-    found = float(stats.ks_2samp(real, simulated, method="asymp").statistic)
-    return row(group, "KS distance", 0.0, found, goal, KS_MEAN * ((n + m) / (n * m)) ** 0.5)
+    statistic = float(stats.ks_2samp(real, simulated, method="asymp").statistic)
+    return row(group, "KS distance", 0.0, statistic, goal, KS_MEAN * ((n + m) / (n * m)) ** 0.5)
 
 
 def table(rows: Sequence[dict]) -> pd.DataFrame:
@@ -96,26 +91,17 @@ def table(rows: Sequence[dict]) -> pd.DataFrame:
 
 
 def text(frame: pd.DataFrame) -> str:
-    """Print a table, columns aligned, at most 120 wide; a group's name stands once."""
-    head = ("", "", "real", "simulated", "difference", "+-", "goal", "")
-    cells = [head]
-    previous = None
-    for line in frame.to_dict("records"):
-        digits = _digits(line)
-        numbers = [_number(line[name], digits) for name in ("real", "simulated")]
-        numbers += [
-            _number(line["difference"], digits, sign="+"),
-            *(_number(line[n], digits) for n in ("error", "goal")),
-        ]
-        cells.append(("" if line["group"] == previous else line["group"], line["quantity"], *numbers, line["mark"]))
-        previous = line["group"]
-    widths = [max(len(one[n]) for one in cells) for n in range(len(head))]
-    lines = []
-    for one in cells:
-        left = [cell.ljust(width) for cell, width in zip(one[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(one[2:7], widths[2:7], strict=True)]
-        lines.append("  ".join((*left, *right, one[7])).rstrip())
-    return "\n".join(lines)
+    """Print a table, columns aligned, at most 120 wide; the name of a group is printed once."""
+    digits = [_digits(line) for line in frame.to_dict("records")]
+    shown = frame.assign(group=frame["group"].where(frame["group"] != frame["group"].shift(), ""))
+    for name in ("real", "simulated", "difference", "error", "goal"):
+        sign = "+" if name == "difference" else ""
+        values = zip(frame[name], digits, strict=True)
+        shown[name] = ["-" if np.isnan(value) else f"{value:{sign},.{places}f}" for value, places in values]
+    for name in ("group", "quantity", "mark"):  # to the left, others to the right
+        shown[name] = shown[name].str.ljust(shown[name].str.len().max())
+    head = ["", "", "real", "simulated", "difference", "+-", "goal", ""]
+    return "\n".join(line.rstrip() for line in shown.to_string(index=False, header=head).splitlines())
 
 
 def _digits(line: dict) -> int:
@@ -126,7 +112,3 @@ def _digits(line: dict) -> int:
     if all(value.is_integer() for value in values):
         return 0
     return int(np.clip(3 - np.floor(np.log10(max(map(abs, values)))), 0, 6))
-
-
-def _number(value: float, digits: int, sign: str = "") -> str:
-    return "-" if np.isnan(value) else f"{value:{sign},.{digits}f}"

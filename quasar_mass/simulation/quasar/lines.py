@@ -1,32 +1,47 @@
-"""The emission lines of the simulated quasars: where they are, how strong, and what they answer to."""
+"""Emission lines of the simulated quasars: wavelengths, strengths, and the quasar properties they depend on."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Line:
-    """A broad line: vacuum wavelengths (Angstrom) of its components, equivalent width, and what they answer to.
+    """A broad emission line.
 
-    Wavelengths: NIST; for blends the centres of Vanden Berk et al. 2001, table 2. Equivalent widths (Angstrom) are
-    over the power law alone and fitted, with the iron's proportions, to the composite there; below 1440 A, out of the
-    window of the masses, they are that table's, rounded, and C IV, C III] and Mg II are raised by some 5-15 %, for the
-    composite is of brighter quasars. `baldwin` is the power of luminosity the width goes with (Baldwin 1977; Dietrich
-    et al. 2002, ApJ 581, 912: steeper with ionization). `shift` (km/s) is towards the blue where negative, after the
-    same table's measured wavelengths. `follows` says whose width the line has (0 Mg II's, 1 C IV's); `wind` and
-    `eddington` are the changes of log10 of its equivalent width per standard deviation of either (C IV: Richards et al.
-    2011, AJ 141, 167; Mg II: Dong et al. 2009, ApJ 703, L1; Si III] over C III]: Richards et al. 2011 again; Al III:
-    chosen here). `broader` is log10 of its width over that. `shape` is the family whose profile shape it has.
+    Attributes
+    ----------
+    wavelengths : tuple of float
+        Vacuum wavelengths of its components in Angstrom (NIST; for blends the centres of Vanden Berk et al. 2001,
+        table 2).
+    equivalent_width : float
+        Mean rest-frame equivalent width in Angstrom over the power law alone. Fitted, together with the proportions of
+        the iron emission, to the composite of Vanden Berk et al. 2001. Below 1440 A, outside the window of the masses,
+        it is the rounded value of their table. C IV, C III] and Mg II are 5-15 % stronger than that, since the
+        composite is of brighter quasars.
+    baldwin : float
+        Power of the luminosity that the equivalent width follows (Baldwin 1977; steeper for higher ionization:
+        Dietrich et al. 2002, ApJ 581, 912).
+    shift : float
+        Mean velocity shift in km/s, negative towards the blue (wavelengths measured by Vanden Berk et al. 2001).
+    civ_fraction : float
+        Whose width the line has: 0 that of Mg II, 1 that of C IV, in between a mean of the two in the logarithm.
+    shape : str
+        Family of the profile, a key of `SHAPES`.
+    wind, eddington : float
+        Change of log10 equivalent width per standard deviation of the wind's strength or of the Eddington ratio (C IV
+        and Si III]: Richards et al. 2011, AJ 141, 167; Mg II: Dong et al. 2009, ApJ 703, L1; Al III: chosen here).
+    log_width_ratio : float
+        log10 of its FWHM over that of the lines it follows.
     """
 
     wavelengths: tuple[float, ...]
-    width: float
+    equivalent_width: float
     baldwin: float
     shift: float
-    follows: float
+    civ_fraction: float
     shape: str
     wind: float = 0.0
     eddington: float = 0.0
-    broader: float = 0.0
+    log_width_ratio: float = 0.0
 
 
 LINES = {
@@ -34,30 +49,32 @@ LINES = {
     "SiII": Line((1262.59,), 1.0, 0.0, 0.0, 0.5, "semi"),
     "OI": Line((1305.42,), 1.7, -0.05, 0.0, 0.5, "semi"),
     "CII": Line((1335.30,), 0.7, -0.05, 0.0, 0.5, "semi"),
-    "SiIV": Line((1399.80,), 7.0, -0.10, -300.0, 1.0, "high", broader=0.06),
+    "SiIV": Line((1399.80,), 7.0, -0.10, -300.0, 1.0, "high", log_width_ratio=0.06),
     "NIV]": Line((1486.50,), 0.3, -0.10, 0.0, 1.0, "semi"),
     "CIV": Line((1548.20, 1550.77), 30.0, -0.17, -700.0, 1.0, "high", wind=-0.13),
-    "1600": Line((1602.0,), 5.1, -0.10, 0.0, 0.3, "semi", broader=0.30),  # unidentified: Laor+ 1994, ApJ 420, 110
-    "HeII": Line((1640.42,), 3.1, -0.20, -470.0, 1.0, "helium", wind=-0.13, broader=0.20),
-    "OIII]": Line((1663.48,), 1.7, -0.10, 0.0, 0.5, "semi", broader=0.06),
+    "1600": Line(
+        (1602.0,), 5.1, -0.10, 0.0, 0.3, "semi", log_width_ratio=0.30
+    ),  # unidentified: Laor+ 1994, ApJ 420, 110
+    "HeII": Line((1640.42,), 3.1, -0.20, -470.0, 1.0, "helium", wind=-0.13, log_width_ratio=0.20),
+    "OIII]": Line((1663.48,), 1.7, -0.10, 0.0, 0.5, "semi", log_width_ratio=0.06),
     "AlII": Line((1670.79,), 0.4, 0.0, 0.0, 0.5, "semi"),
     "NIII]": Line((1750.26,), 2.0, -0.05, 0.0, 0.5, "semi"),
     "AlIII": Line((1857.40,), 3.5, 0.0, 0.0, 0.3, "semi", wind=0.05),
-    "SiIII]": Line((1892.03,), 5.7, 0.0, 0.0, 0.3, "semi", wind=0.08, broader=0.04),
-    "CIII]": Line((1908.73,), 14.2, -0.05, -200.0, 0.3, "semi", wind=-0.05, broader=0.08),
+    "SiIII]": Line((1892.03,), 5.7, 0.0, 0.0, 0.3, "semi", wind=0.08, log_width_ratio=0.04),
+    "CIII]": Line((1908.73,), 14.2, -0.05, -200.0, 0.3, "semi", wind=-0.05, log_width_ratio=0.08),
     "CII]": Line((2326.44,), 3.8, 0.0, 0.0, 0.0, "low"),
-    "[NeIV]": Line((2423.83,), 0.8, -0.05, 0.0, 0.0, "low", broader=-0.10),
+    "[NeIV]": Line((2423.83,), 0.8, -0.05, 0.0, 0.0, "low", log_width_ratio=-0.10),
     "MgII": Line((2796.35, 2803.53), 32.3, -0.09, 0.0, 0.0, "low", eddington=-0.04),  # equal parts: optically thick
     "OIII": Line((3133.70,), 1.7, -0.05, 0.0, 0.0, "low"),
     "HeI": Line((3188.67,), 0.4, 0.0, 0.0, 0.0, "low"),
     "Hd": Line((4102.89,), 2.3, 0.0, 0.0, 0.0, "low"),
     "Hg": Line((4341.68,), 10.4, 0.0, 0.0, 0.0, "low"),
 }
-# Families of profile shapes, and how their bases are chosen (`profiles.draw_shape`): C IV has the strongest.
+# Families of profile shapes, and how strong their bases are (`profiles.draw_shape`): C IV has the strongest.
 SHAPES = {"high": 0.25, "helium": 1.0, "semi": 1.2, "low": 1.2}
 
-# Narrow lines: wavelength, median equivalent width (Angstrom), scatter (dex), and share of quasars with it. Forbidden
-# ones after Vanden Berk et al. 2001, table 2; narrow parts of broad lines chosen here.
+# Narrow lines: wavelength, median equivalent width (Angstrom), scatter (dex), and fraction of quasars that have it.
+# Forbidden lines follow Vanden Berk et al. 2001, table 2; narrow parts of broad lines are chosen here.
 NARROW = {
     "CIV": (1549.06, 0.6, 0.3, 0.20),
     "HeII": (1640.42, 0.3, 0.3, 0.20),
@@ -69,5 +86,5 @@ NARROW = {
     "[OII]": (3728.48, 1.5, 0.30, 0.90),
     "[NeIII]": (3869.85, 1.5, 0.25, 0.90),
 }
-NARROW_FWHM = (300.0, 1000.0)  # km/s: least and most, evenly in its logarithm
+NARROW_FWHM = (300.0, 1000.0)  # km/s: range, uniform in the logarithm
 NARROW_SHIFT = 120.0  # km/s: scatter

@@ -1,12 +1,13 @@
-"""The light of a quasar on its way to the telescope: distance, dust in the Galaxy, variability."""
+"""A quasar's flux above the atmosphere: distance, dust in the Galaxy, variability."""
 
 import functools
 
 import numpy as np
 
+from quasar_mass.core.constants import MPC
 from quasar_mass.simulation.population import Target
 from quasar_mass.simulation.quasar import intrinsic
-from quasar_mass.simulation.spectrograph import recording
+from quasar_mass.simulation.spectrograph.sky import FIRST_PIXEL, LAST_PIXEL, pixels
 from quasar_mass.spectra.extinction import transmission
 
 # Variability: a damped random walk with the average parameters of MacLeod et al. 2010 (ApJ 721, 1014, equation 7 and
@@ -16,19 +17,18 @@ STRUCTURE_SCATTER = 0.10  # dex, from object to object: chosen here
 STRUCTURE_POWER = -0.479  # of the amplitude on the rest wavelength
 STRUCTURE_WAVELENGTH = 2500.0  # Angstrom
 DAMPING = 166.0  # days in the rest frame
-# The slope changes a little on its own (standard deviation; chosen here). The lines follow the continuum at once and in
-# full, where real ones follow partly and late: the light is varied as a whole.
-TILTING = 0.03
+# The slope also changes a little (standard deviation; chosen here). The lines follow the continuum at once and in full,
+# where those of real quasars follow partly and late: the whole spectrum is multiplied by one smooth factor.
+SLOPE_CHANGE = 0.03
 # Angstrom: ugriz as boxes of their full widths at half maximum, Fukugita et al. 1996 (AJ 111, 1748)
 FILTERS = ((3250, 3880), (3990, 5380), (5480, 6860), (6710, 8240), (8250, 9620))
-LIGHT_ANGSTROM = 2.99792458e18  # Angstrom/s
-MPC = 3.0856775814913673e24  # cm
-BLUEST = 1270.0  # Angstrom, rest frame: simulated quasars reach from here on, and stay as bright further to the blue
+C_ANGSTROM_S = 2.99792458e18  # speed of light, Angstrom/s
+BLUEST = 1270.0  # Angstrom, rest frame: the simulated spectra begin here; further to the blue the flux is constant
 
-_VARIABILITY = 3  # with the survey's seed and an object's number, its variability's generator
+_VARIABILITY = 3  # with the survey's seed and an object's number: the generator of its variability
 
 
-def received_light(quasar: intrinsic.Quasar, ebv: float) -> np.ndarray:
+def received_flux(quasar: intrinsic.Quasar, ebv: float) -> np.ndarray:
     """Give the mean flux density above the atmosphere, without variability.
 
     Parameters
@@ -41,17 +41,17 @@ def received_light(quasar: intrinsic.Quasar, ebv: float) -> np.ndarray:
     Returns
     -------
     ndarray
-        On `recording.pixels`, 1e-17 erg/s/cm2/Angstrom.
+        On `sky.pixels`, 1e-17 erg/s/cm2/Angstrom.
     """
-    log_wavelength = recording.pixels() - np.log10(1.0 + quasar.redshift)
+    log_wavelength = pixels() - np.log10(1.0 + quasar.redshift)
     start = int(np.searchsorted(log_wavelength, np.log10(BLUEST)))
     density = np.pad(intrinsic.luminosity_density(quasar, log_wavelength[start:]), (start, 0), mode="edge")
-    k = np.arange(recording.FIRST, recording.LAST + 1)
+    k = np.arange(FIRST_PIXEL, LAST_PIXEL + 1)
     return density * _dilution(quasar.redshift) * transmission(k, ebv)
 
 
-def variations(seed: int, target: Target, redshift: float) -> np.ndarray:
-    """Draw how an object's light differs from its mean at all its epochs.
+def draw_variations(seed: int, target: Target, redshift: float) -> np.ndarray:
+    """Draw how an object differs from its mean flux at each of its epochs.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def variations(seed: int, target: Target, redshift: float) -> np.ndarray:
     target : Target
         With epochs in order of time.
     redshift : float
-        True one: clocks run slow there.
+        The true one, for the time dilation.
 
     Returns
     -------
@@ -69,8 +69,7 @@ def variations(seed: int, target: Target, redshift: float) -> np.ndarray:
     """
     rng = np.random.default_rng([seed, target.index, _VARIABILITY])
     size = STRUCTURE / np.sqrt(2.0) * 10.0 ** (STRUCTURE_SCATTER * rng.standard_normal())
-    chances = rng.standard_normal((len(target.epochs), 2))
-    changes = chances * (size, TILTING)
+    changes = rng.standard_normal((len(target.epochs), 2)) * (size, SLOPE_CHANGE)
     for n in range(1, len(target.epochs)):
         days = (target.epochs[n][1] - target.epochs[n - 1][1]) / (1.0 + redshift)
         memory = np.exp(-max(days, 0.0) / DAMPING)
@@ -78,37 +77,36 @@ def variations(seed: int, target: Target, redshift: float) -> np.ndarray:
     return changes
 
 
-def variation(change: np.ndarray, redshift: float) -> np.ndarray:
-    """Give the factor on the light, on `recording.pixels`; `change` is a row of `variations`."""
-    dimming, tilt = change
-    place = np.log(10.0) * recording.pixels() - np.log((1.0 + redshift) * STRUCTURE_WAVELENGTH)
+def variability_factor(change: np.ndarray, redshift: float) -> np.ndarray:
+    """Give the factor on the flux, on `sky.pixels`, for one row of `draw_variations`."""
+    dimming, slope = change
+    ln_wavelength = np.log(10.0) * pixels() - np.log((1.0 + redshift) * STRUCTURE_WAVELENGTH)
     # of the dimming at 2500 A; in logarithms, since powers are slow
-    return np.exp(-0.4 * np.log(10.0) * dimming * np.exp(STRUCTURE_POWER * place) + tilt * place)
+    return np.exp(-0.4 * np.log(10.0) * dimming * np.exp(STRUCTURE_POWER * ln_wavelength) + slope * ln_wavelength)
 
 
-def magnitudes(light: np.ndarray) -> np.ndarray:
-    """Give AB magnitudes, ugriz, of flux density on `recording.pixels` in 1e-17 erg/s/cm2/Angstrom; shape (5,)."""
-    return -2.5 * np.log10(1e-17 * _filters() @ light) - 48.60
+def magnitudes(flux: np.ndarray) -> np.ndarray:
+    """Give AB magnitudes, ugriz, of flux density on `sky.pixels` in 1e-17 erg/s/cm2/Angstrom; shape (5,)."""
+    return -2.5 * np.log10(1e-17 * _filters() @ flux) - 48.60
 
 
 @functools.cache
 def _filters() -> np.ndarray:
-    """Weights that make flux densities per Hertz of those per Angstrom, shape (5, pixels); u as far as it is seen."""
-    wavelength = 10.0 ** recording.pixels()
+    """Weights that turn flux densities per Angstrom into those per Hertz, shape (5, pixels); u is cut in the blue."""
+    wavelength = 10.0 ** pixels()
     inside = np.array([(wavelength > low) & (wavelength < high) for low, high in FILTERS])
-    return inside * wavelength**2 / (LIGHT_ANGSTROM * inside.sum(axis=1, keepdims=True))
+    return inside * wavelength**2 / (C_ANGSTROM_S * inside.sum(axis=1, keepdims=True))
 
 
 def _dilution(redshift: float) -> float:
     """Flux density (1e-17 erg/s/cm2/Angstrom, observed) over luminosity density (erg/s/Angstrom, rest frame)."""
-    redshifts, distances = _distances()
-    distance = np.interp(redshift, redshifts, distances)
+    distance = np.interp(redshift, *_distances())
     return float(1e17 / (4.0 * np.pi * distance**2 * (1.0 + redshift)))
 
 
 @functools.cache
 def _distances() -> tuple[np.ndarray, np.ndarray]:
-    """Luminosity distances in cm, Planck 2015 cosmology; the table's steps cost less than 1e-6 in the distance."""
+    """Redshifts and luminosity distances in cm, Planck 2015; interpolating costs less than 1e-6 of the distance."""
     from astropy.cosmology import Planck15  # not at the top: half a second
 
     redshifts = np.linspace(0.25, 2.5, 4501)

@@ -1,8 +1,8 @@
-"""Errors of the flux calibration and of the error estimates: what a reduction gets wrong smoothly, and does not tell.
+"""Errors of the flux calibration and of the reported noise: smooth errors of a reduction that its files do not report.
 
 Part of each error is common to the fibres of half a plate on one night, since they share their standard stars and the
-telescope's pointing, and part belongs to one fibre alone. All are factors on the quasar's light, not on the noise.
-They are nuisances to what is learned from the spectra, and where a size is not measured it is chosen wide.
+telescope's pointing, and part belongs to one fibre alone. All calibration errors are factors on the quasar's flux, not
+on the noise. They are nuisances for what is learned from the spectra; a size that is not measured is chosen wide.
 """
 
 import functools
@@ -20,17 +20,17 @@ FIBRE = np.array((0.10, 0.05, 0.025, 0.015))
 
 # --- the blue excess of quasars whose holes were drilled for 4000 A while the standard stars' were for 5400 A: on
 # average +19 % at 3600 A and -24 % at 10,000 A (Margala et al. 2016, ApJ 831, 157), which is a power law -------------
-DRILLED_FOR = 5400.0  # Angstrom: the standard stars, and quasars without the excess
-OFFSET_FROM = 4000.0  # Angstrom: quasars with it
+LAMBDA_EFF_STARS = 5400.0  # Angstrom: the standard stars, and quasars without the excess
+LAMBDA_EFF_QUASARS = 4000.0  # Angstrom: quasars with the excess
 BLUE_EXCESS = -0.44  # exponent: (3600/5400)^-0.44 = 1.195, (10000/5400)^-0.44 = 0.763
-# It grows with airmass, hour angle and the place on the plate. Standard deviations over the average, chosen here: wide,
-# since how much of it the v5_13 reductions correct is not known here; plate 3655 shows 0.4 of it (measured, g-i).
+# It grows with airmass, hour angle and the position on the plate. Standard deviations over the average, chosen wide,
+# since it is not known how much of it the v5_13 reductions correct; plate 3655 shows 0.4 of it (measured, g-i).
 EXCESS_SCATTER = (0.60, 0.30)  # of half plates, of fibres
-STRAY = 0.15  # of fibres drilled for 5400 A: guiding
+GUIDING_SCATTER = 0.15  # the same for fibres drilled for 5400 A
 
 # --- the dichroic: the two cameras' spectra meet at about 6000 A (SDSS caveats: steps there). Chosen here. ------------
 DICHROIC, DICHROIC_WIDTH = 6050.0, 80.0  # Angstrom
-STEP_SHARE, STEP = 0.3, 0.04  # of fibres with one, and its standard deviation
+STEP_FRACTION, STEP = 0.3, 0.04  # of fibres with a step, and its standard deviation
 
 # --- residual absorption lines of the standard stars (the "Balmer problem", Lee et al. 2013, AJ 145, 69): per cent
 # features that all fibres of half a plate share; and residual absorption of the air. Sizes and widths chosen here. ----
@@ -39,7 +39,7 @@ BALMER, BALMER_WIDTH = 0.012, 12.0  # standard deviation of the common depth, an
 TELLURIC = (  # bands of oxygen (A at 7600 A, B) and water: first and last wavelength (Angstrom), relative depth
     (6867, 6944, 0.5), (7160, 7340, 0.4), (7594, 7700, 1.0), (8120, 8350, 0.5), (8930, 9200, 0.4), (9280, 9800, 1.0),
 )  # fmt: skip
-AIR, AIR_EDGE = 0.02, 8.0  # standard deviation of the depth of the deepest, and how sharp the edges are (A)
+AIR, AIR_EDGE = 0.02, 8.0  # standard deviation of the depth of the deepest band, and width of the edges (A)
 
 # --- errors of the errors: reported over true standard deviation, natural logarithm ----------------------------------
 # Average (measured: robust scatter of flux minus a smooth curve over the reported error; 0.90 in the red).
@@ -65,21 +65,21 @@ class HalfPlate(NamedTuple):
 
 
 def draw_half_plate(rng: np.random.Generator) -> HalfPlate:
-    """Draw what the fibres of half a plate share."""
+    """Draw the calibration errors that the fibres of half a plate share."""
     smooth = HALF_PLATE * rng.standard_normal(4)
     excess, balmer, air = np.array((EXCESS_SCATTER[0], BALMER, AIR)) * rng.standard_normal(3)
     return HalfPlate(tuple(smooth.tolist()), float(1.0 + excess), float(balmer), float(air))
 
 
 def draw_factor(rng: np.random.Generator, half_plate: HalfPlate, lambda_eff: float) -> np.ndarray:
-    """Draw the factor by which one spectrum's flux is off.
+    """Draw the calibration error of one spectrum: a factor on its flux.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         The spectrum's own.
     half_plate : HalfPlate
-        What it shares with others.
+        The part it shares with others.
     lambda_eff : float
         Wavelength (Angstrom) that its hole was drilled for, 4000 or 5400.
 
@@ -89,21 +89,23 @@ def draw_factor(rng: np.random.Generator, half_plate: HalfPlate, lambda_eff: flo
         On `pixels`.
     """
     own = rng.standard_normal(6)
-    has_step = rng.random() < STEP_SHARE
-    offset = (DRILLED_FOR - lambda_eff) / (DRILLED_FOR - OFFSET_FROM)
+    has_step = rng.random() < STEP_FRACTION
+    offset = (LAMBDA_EFF_STARS - lambda_eff) / (LAMBDA_EFF_STARS - LAMBDA_EFF_QUASARS)
     coefficients = np.empty(_BASIS)
     coefficients[:4] = np.array(half_plate.smooth) + FIBRE * own[:4]
-    coefficients[4] = offset * (half_plate.excess + EXCESS_SCATTER[1] * own[4]) + (1.0 - offset) * STRAY * own[4]
+    coefficients[4] = (
+        offset * (half_plate.excess + EXCESS_SCATTER[1] * own[4]) + (1.0 - offset) * GUIDING_SCATTER * own[4]
+    )
     coefficients[5] = STEP * own[5] if has_step else 0.0
     coefficients[6], coefficients[7] = half_plate.balmer, half_plate.air
     return np.exp(coefficients @ _basis())
 
 
 def draw_error_factor(rng: np.random.Generator) -> np.ndarray:
-    """Draw the reported over the true standard deviation of one spectrum, on `pixels`."""
+    """Draw the ratio of reported to true standard deviation of one spectrum, on `pixels`."""
     nodes = ERROR_SCATTER * rng.standard_normal() + ERROR_WAVES * rng.standard_normal(ERROR_NODES)
-    average, places = _overestimate()
-    return np.exp(average + np.interp(pixels(), places, nodes))
+    average, positions = _overestimate()
+    return np.exp(average + np.interp(pixels(), positions, nodes))
 
 
 @functools.cache
@@ -124,5 +126,5 @@ def _basis() -> np.ndarray:
         0.5 * depth * (np.tanh((wavelength - low) / AIR_EDGE) - np.tanh((wavelength - high) / AIR_EDGE))
         for low, high, depth in TELLURIC
     )
-    excess = BLUE_EXCESS * np.log(wavelength / DRILLED_FOR)
+    excess = BLUE_EXCESS * np.log(wavelength / LAMBDA_EFF_STARS)
     return np.array((*(np.polynomial.legendre.Legendre.basis(n)(x) for n in range(4)), excess, step, balmer, air))

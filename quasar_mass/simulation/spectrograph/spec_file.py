@@ -1,7 +1,7 @@
 """The spec-lite file of one simulated spectrum, in the format of SDSS DR16 (RUN2D v5_13_0), as bytes.
 
-Same four HDUs, columns, types and header keys as the published files; in the primary header the card SIMULATE = T says
-what it is. Columns that a simulation knows nothing about hold zeros.
+The file has the four HDUs, columns, types and header keys of the published ones; SIMULATE = T in the primary header
+marks it as simulated. Columns that do not apply to a simulation hold zeros.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ from quasar_mass.spectra import spec_lite as published
 from quasar_mass.spectra.fits_bytes import card
 
 RUN2D = "v5_13_0"
-EXPOSURE = 900.2  # seconds: 900 s and the shutter's way (measured on public files)
-PRIMARY_BLOCKS = 4  # of header, mostly room: so the files have the published size, 216,000 to 218,880 bytes
-SAME = {  # in HDU 2 of every file
+EXPOSURE = 900.2  # seconds: 900 s and the shutter's transit (measured on public files)
+PRIMARY_BLOCKS = 4  # of header, mostly empty, so that files have the published size, 216,000 to 218,880 bytes
+FIXED = {  # in HDU 2 of every file
     "PROGRAMNAME": "eboss",
     "CHUNK": "simul",
     "PLATEQUALITY": "good",
@@ -39,8 +39,8 @@ def spec_lite(epoch: tuple[int, int, int], observation: Observation, row: dict) 
     observation : Observation
         Its pixels.
     row : dict
-        What HDU 2 says of the object, by column name, beside what the pixels say themselves; RA, DEC and THING_ID
-        are needed for the primary header too.
+        The object's columns of HDU 2 by name, besides those that follow from the pixels. RA, DEC and THING_ID go into
+        the primary header too.
     """
     signal = observation.signal_to_noise
     more = {
@@ -50,7 +50,7 @@ def spec_lite(epoch: tuple[int, int, int], observation: Observation, row: dict) 
         "SN_MEDIAN_ALL": signal,
     }
     cards = _cards(epoch, observation, row)
-    return published.spec_lite(epoch, observation, SAME | row | more, cards, redshift=row["Z"], blocks=PRIMARY_BLOCKS)
+    return published.spec_lite(epoch, observation, FIXED | row | more, cards, redshift=row["Z"], blocks=PRIMARY_BLOCKS)
 
 
 def _cards(epoch: tuple, observation: Observation, row: dict) -> list[bytes]:
@@ -61,7 +61,8 @@ def _cards(epoch: tuple, observation: Observation, row: dict) -> list[bytes]:
         card("SIMULATE", True, "simulated spectrum, not observed"),
         card("COMMENT", "Simulated by simple physics in the format of SDSS DR16 spec-lite files."),
         card("COMMENT", "No photon was observed: never mix this file with the sky."),
-        card("TELESCOP", "SDSS 2.5-M", "whose files these look like"),  # with VERS2D, how other programs know them
+        # other programs recognise the files by this card and VERS2D
+        card("TELESCOP", "SDSS 2.5-M", "telescope whose files these look like"),
         card("FLAVOR", "science", "exposure type, SDSS spectro style"),
         card("PLATEID", plate, "plate"),
         card("MJD", mjd, "modified Julian day"),
