@@ -1,13 +1,13 @@
-"""How well predicted masses match the labels: the scores, and the groups for which they are told apart."""
+"""How well predicted masses match the labels: the scores, and the groups of spectra that are scored separately."""
 
 import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import TableError
 
-SCORES = ("n", "rmse", "robust_scatter", "bias", "r2", "label_sd")
+SCORES = ("n", "rmse", "sigma_NMAD", "bias", "r2", "label_sd")
 MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
-# Spectra per object in which the means per object are told apart: first and last, both included.
+# Groups of objects by their number of spectra: first and last, both included.
 EPOCH_GROUPS = {"1": (1, 1), "2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf)}
 COLUMNS = ("OBJECT", "LMBH", "PREDICTED", "N_EPOCHS", "LABEL_LINE", "LABEL_EPOCH")
 
@@ -23,10 +23,11 @@ def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
     Returns
     -------
     dict
-        ``n``; ``rmse`` in dex; ``robust_scatter``, 1.4826 times the median absolute deviation of prediction - label
-        from its own median, in dex; ``bias``, the mean of prediction - label, in dex; ``r2``, one minus the mean
-        squared error over *this sample's own* label variance (nan below two labels or without variance), so that r2
-        of two samples compare only where their ``label_sd``, in dex, is alike. All but ``n`` are nan for no labels.
+        ``n``; ``rmse`` in dex; ``sigma_NMAD`` in dex, the normalised median absolute deviation: 1.4826 times the median
+        of the distances of prediction - label from their own median, which is the standard deviation of a normal
+        distribution and ignores outliers; ``bias`` in dex, the mean of prediction - label; ``r2``, one minus the mean
+        squared error over the variance of *these* labels (nan below two labels or without variance), so that r2 of two
+        samples compare only where their ``label_sd``, in dex, is alike. All but ``n`` are nan for no labels.
 
     Raises
     ------
@@ -41,12 +42,12 @@ def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
         return {"n": 0} | dict.fromkeys(SCORES[1:], float("nan"))
     residual = prediction - label
     mse = float(np.mean(residual**2))
-    # The spread decides, not the computed variance: equal labels leave a rounding error there, not zero.
+    # Of equal labels the computed variance is a rounding error, not zero.
     variance = float(np.var(label)) if np.ptp(label) > 0 else 0.0
     return {
         "n": int(label.size),
         "rmse": mse**0.5,
-        "robust_scatter": float(MAD_TO_SIGMA * np.median(np.abs(residual - np.median(residual)))),
+        "sigma_NMAD": float(MAD_TO_SIGMA * np.median(np.abs(residual - np.median(residual)))),
         "bias": float(np.mean(residual)),
         "r2": 1.0 - mse / variance if variance > 0 else float("nan"),
         "label_sd": variance**0.5,
@@ -56,9 +57,9 @@ def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
 def score_table(spectra: pd.DataFrame) -> pd.DataFrame:
     """Score a set of spectra, and the groups in it that behave differently.
 
-    A label is measured on one spectrum of its object, and its error is a function of that very spectrum's noise:
-    the label's epoch and the other epochs are told apart. So are the lines the labels come from, and, after the mean
-    of each object's predictions, the numbers of spectra per object.
+    A label is measured on one spectrum of its object, and its error depends on the noise of that very spectrum; so the
+    label's epoch and the other epochs are scored separately. So are the lines that the labels come from and, with the
+    mean of each object's predictions, objects with different numbers of spectra.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def score_table(spectra: pd.DataFrame) -> pd.DataFrame:
 def require_labels(label: pd.Series) -> None:
     """Raise TableError where there is nothing to score."""
     if label.empty:
-        raise TableError("the survey", expected="test objects", got="none", do="use a survey of at least 10 objects")
+        raise TableError("the survey", "has no test objects; use one of at least 10 objects")
 
 
 def _scores(table: pd.DataFrame) -> dict:

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all, their names, checksums, and progress bars."""
+"""Writing files and folders whole or not at all; file names, checksums and progress bars."""
 
 import contextlib
 import hashlib
@@ -11,27 +11,27 @@ from pathlib import Path
 
 from quasar_mass.core import locks
 
-PARTIAL = ".partial"  # ending of a file that is being written; never read, replaced by the next run
+PARTIAL = ".partial"  # part of the name of a file that is being written; never read, replaced by the next run
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, lasting: bool = True, over_folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there once the block has ended well.
+    """Give a temporary path beside `path`, and move it there once the block has ended without an error.
 
-    Nothing partial ever stands under a final name: the rename is atomic, and a block that fails leaves no trace.
-    The temporary name keeps the ending, for writers that choose a format by it. It is the same each time, so that what
-    a killed run left is replaced by the next one; whoever writes where others may write too takes `locked_write`.
+    So nothing incomplete ever has the final name, and a block that fails leaves no trace. The temporary name keeps
+    the ending, for writers that choose a format by it. It is the same each time, so that the next run replaces what a
+    killed one left; use `locked_write` where two processes may write at the same time.
 
     Parameters
     ----------
     path : Path
         Final name; its folder is made if it is not there.
     lasting : bool
-        See to it that the content is on the disk before it gets its name, so that a loss of power does not leave an
-        empty file under it. For thousands of small files that takes longer than all the rest: whoever writes those
-        without it must not trust them after an interruption.
+        Wait until the content is on the disk before it gets its name, so that a loss of power does not leave an
+        empty file under it. For thousands of small files that takes longer than everything else; a caller that does
+        without must check those files after an interruption.
     over_folder : bool
-        Whether the file may take the place of a folder of that name; otherwise that is an OSError.
+        Whether the file may replace a folder of that name; otherwise that is an OSError.
 
     Yields
     ------
@@ -51,46 +51,47 @@ def atomic_write(path: Path, *, lasting: bool = True, over_folder: bool = False)
 def atomic_group(*, lasting: bool = True) -> Iterator[Callable[..., contextlib.AbstractContextManager[Path]]]:
     """Write several files that belong together: none gets its name before all are written.
 
-    Then they are renamed one right after the other, in the order in which they were begun. A kill among the renames
-    leaves new files beside old ones, each whole; whoever reads several must see whether they belong together.
+    They are renamed one right after the other, in the order in which they were begun. A kill between two renames leaves
+    new files beside old ones, each complete; a reader of several must check that they belong together.
 
     Yields
     ------
     callable
-        To be called for each file; as `atomic_write`. With ``folder=True`` it gives an empty folder, whose name
-        differs from run to run, so that a process of a run that was killed never writes into the folder of the next;
-        what stands at its final name, file or folder, stays until then.
+        To be called for each file; as `atomic_write`. With ``folder=True`` it gives an empty folder instead. Its name
+        differs from run to run, so that workers of a killed run never write into the folder of the next one.
     """
-    waiting: list[tuple[Path, Path, bool]] = []
+    written: list[tuple[Path, Path, bool]] = []
 
     @contextlib.contextmanager
     def place(path: Path, *, folder: bool = False, over_folder: bool = False) -> Iterator[Path]:
-        path = Path(path)
-        temporary = _beside(path) if folder else path.with_name(f".{path.stem}{PARTIAL}{path.suffix}")
-        with _naming(path, temporary):
+        path, over_folder = Path(path), folder or over_folder
+        temporary = _unused_name(path) if folder else path.with_name(f".{path.stem}{PARTIAL}{path.suffix}")
+        with _name_in_errors(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if folder or over_folder:
-                remove_leftovers(path)
-            waiting.append((temporary, path, folder or over_folder))
+            if over_folder:
+                for left in path.parent.glob(f".{path.stem}.*{PARTIAL}"):  # by a run that was killed
+                    _remove(left)
+            written.append((temporary, path, over_folder))
             if folder:
                 temporary.mkdir()
             yield temporary
-            for file in temporary.rglob("*") if folder else [temporary]:
-                if lasting:
-                    with open(file, "r+b") as written:  # Windows flushes only what it may write
-                        os.fsync(written.fileno())
+            if lasting:
+                _flush(temporary)
 
     try:
         yield place
-        for temporary, path, over_folder in waiting:
-            in_the_way = over_folder and (
-                path.is_dir() or temporary.is_dir()
-            )  # a file takes a file's place in one step
-            with _naming(path, temporary), out_of_the_way(path) if in_the_way else contextlib.nullcontext():
-                os.replace(temporary, path)
+        for temporary, path, over_folder in written:
+            with _name_in_errors(path, temporary):
+                if over_folder and os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):
+                    aside = _unused_name(path)
+                    os.rename(path, aside)
+                    os.replace(temporary, path)
+                    _remove(aside)
+                else:
+                    os.replace(temporary, path)
     finally:
-        for temporary, *_ in waiting:
-            with contextlib.suppress(OSError):  # a folder that cannot be written: what is said already counts
+        for temporary, *_ in written:
+            with contextlib.suppress(OSError):  # in a folder that cannot be written: the first error counts
                 _remove(temporary)
 
 
@@ -100,7 +101,7 @@ def locked_write(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with locks.held(lock, where=path, expected="one writer at a time", wait=True), atomic_write(path) as temporary:
+    with locks.held(lock, where=path, wait=True), atomic_write(path) as temporary:
         yield temporary
 
 
@@ -111,8 +112,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors of the system speak of the file that was meant: most writers leave the name out."""
+def _name_in_errors(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors of the system name the final file: most writers leave the name out."""
     try:
         yield
     except OSError as error:
@@ -121,31 +122,15 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def out_of_the_way(path: Path) -> Iterator[None]:
-    """Move aside what stands at `path`, and remove it once the block has put something there, or else move it back."""
-    path = Path(path)
-    aside = _beside(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, aside)
-    try:
-        yield
-    except BaseException:
-        if os.path.lexists(aside):
-            os.rename(aside, path)
-        raise
-    _remove(aside)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary folders beside `path` that a killed run has left."""
-    path = Path(path)
-    for left in path.parent.glob(f".{path.stem}.*{PARTIAL}"):
-        _remove(left)
-
-
-def _beside(path: Path) -> Path:
+def _unused_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or every file of a folder, is on the disk."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with open(file, "r+b") as opened:  # Windows flushes only what it may write
+            os.fsync(opened.fileno())
 
 
 def _remove(path: Path) -> None:
@@ -156,7 +141,7 @@ def _remove(path: Path) -> None:
 
 
 def printable(path: Path | str) -> str:
-    """A file's name as a table can hold it: bytes that are no UTF-8 (Python's surrogates) are written as escapes."""
+    """A file's name as a table can hold it: bytes that are not UTF-8 are written as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
@@ -167,7 +152,7 @@ def sha256(path: Path) -> str:
 
 
 def progress(items: Iterable, *, total: int, what: str, unit: str, quiet: bool = False) -> Iterable:
-    """Pass `items` through with a bar on standard error: rate and remaining time.
+    """Pass `items` through, with a bar on standard error that shows the rate and the remaining time.
 
     Parameters
     ----------

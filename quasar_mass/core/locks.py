@@ -1,8 +1,4 @@
-"""Locks: one process at a time where two would write the same files; a second one is told who is at work.
-
-A lock is a file that its holder locks through the operating system, which frees it when the process ends, however it
-ends: after a crash nobody has to clear anything. What stands in the file only says who holds it.
-"""
+"""Locks: only one process at a time writes the same files, and a second one is told which process is at work."""
 
 import contextlib
 import errno
@@ -18,70 +14,71 @@ from pathlib import Path
 from quasar_mass.core.errors import LockError
 from quasar_mass.core.survey import Survey
 
-# What systems say where a file system has no locks: some network file systems, and some in user space.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
-_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-_FAR = 1 << 30  # Windows locks bytes, and nobody can read those: one far behind all that is written
-_LONGEST = 120  # characters of a command
+# Errors of file systems without locks: some network file systems (Lustre and NFS, as some centres mount them).
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_MAX_COMMAND = 120  # characters
 
 
 @contextlib.contextmanager
-def held(path: Path, *, where: str | os.PathLike, expected: str, wait: bool = False) -> Iterator[None]:
+def held(path: Path, *, where: str | os.PathLike, wait: bool = False) -> Iterator[None]:
     """Hold a lock while the block runs.
+
+    The operating system frees the lock when the process ends, also after a crash. The file stays behind then; the next
+    holder takes it over. On a file system without locks the block runs unprotected.
 
     Parameters
     ----------
     path : Path
-        The lock's own file, in a folder that is there. It is gone afterwards; after a crash it stays, locks nothing,
-        and the next holder takes it over. On network file systems it works between machines where flock does
-        (NFS since Linux 2.6.12); where a file system has no locks at all, the process that the file names decides.
-    where, expected : str
-        For the error: what the lock protects, and what is expected of it.
+        The lock's own file, in a folder that exists. It names the holder, and is removed afterwards.
+    where : str or path
+        What the lock protects, for the error.
     wait : bool
         Wait for the lock, for as long as it takes.
 
     Raises
     ------
     LockError
-        If another process holds it.
+        If another process holds it; says which.
     """
-    file = _take(Path(path), where, expected, wait)
+    from filelock import FileLock, Timeout  # not at the top: --help needs none
+
+    path = Path(path)
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockError(where, f"{_describe_holder(path)}; wait until it has finished, or stop it") from None
+    except OSError as error:  # no permission, disk full: name what is locked, not a file that nobody knows
+        if error.errno not in _NO_LOCKS:
+            raise OSError(error.errno, error.strerror, str(where)) from error
     try:
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
-            os.ftruncate(file, 0)
-            os.write(file, json.dumps(_me()).encode())
+            path.write_text(json.dumps(_this_process()), encoding="utf-8")
         yield
     finally:
-        if sys.platform == "win32":  # where an open file cannot be removed, nor one that the next holder has opened
-            os.close(file)
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        else:
-            # first removed, then freed: whoever waits for it finds that it is not the file of this name any more
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            os.close(file)
+        with contextlib.suppress(OSError):  # Windows refuses; filelock removes it there
+            path.unlink()
+        lock.release()
 
 
 def survey_lock(survey: Survey) -> contextlib.AbstractContextManager:
-    """The lock of a survey, for whoever writes its files; readers need none, since files are replaced whole."""
-    expected = "one command at a time that writes in this survey"
-    return held(survey.lock, where=survey.folder, expected=expected)
+    """The lock of a survey, for commands that write its files. Readers need none, since files are replaced whole."""
+    return held(survey.lock, where=survey.folder)
 
 
 def clear(survey: Survey) -> None:
-    """Remove the lock that a killed process left; for commands that find nothing to do. One that is held stays."""
+    """Remove the lock file that a killed process left; one that is held stays."""
     if survey.lock.exists():
         with contextlib.suppress(LockError, OSError), survey_lock(survey):
             pass
 
 
 def file_lock(function: Callable) -> Callable:
-    """Decorate a function of a survey that writes its files: only one at a time may run, in whatever process."""
+    """Decorate a function that writes the files of the survey it is given first, so that it holds the survey's lock."""
 
     @functools.wraps(function)
     def locked(survey: Survey, *arguments, **options):
-        if not survey.folder.is_dir():  # nothing to protect; the function says what is missing
+        if not survey.folder.is_dir():  # nothing to protect; the function reports what is missing
             return function(survey, *arguments, **options)
         with survey_lock(survey):
             return function(survey, *arguments, **options)
@@ -89,92 +86,19 @@ def file_lock(function: Callable) -> Callable:
     return locked
 
 
-def _take(path: Path, where, expected: str, wait: bool) -> int:
-    """Open and lock the file of this name."""
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:  # no permission, disk full: of what is locked, not of a file that nobody knows
-            raise OSError(error.errno, error.strerror, str(where)) from error
-        try:
-            free = _lock(file, wait)
-            # its last holder may have removed it between the two lines above; then it protects nothing
-            current = free and _is_file(file, path)
-        except BaseException:
-            os.close(file)
-            raise
-        if current:
-            return file
-        said = b"" if free else _read(file)
-        os.close(file)
-        if not free and not wait:
-            do = "wait until it has finished, or stop it"
-            raise LockError(where, expected=expected, got=_describe(said), do=do)
-
-
-def _lock(file: int, wait: bool) -> bool:
-    """Lock an open file; False if another process has."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(file, _FAR, os.SEEK_SET)
-            msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            os.lseek(file, 0, os.SEEK_SET)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno in _TAKEN:
-            return False
-        if error.errno in _NO_LOCKS:
-            return wait or not _at_work(_read(file))
-        raise
-    return True
-
-
-def _is_file(file: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _read(file: int) -> bytes:
-    os.lseek(file, 0, os.SEEK_SET)
-    said = os.read(file, 4096)
-    os.lseek(file, 0, os.SEEK_SET)
-    return said
-
-
-def _me() -> dict:
+def _this_process() -> dict:
     command = " ".join([os.path.basename(sys.argv[0] if sys.argv else ""), *sys.argv[1:]])
     return {
         "process": os.getpid(),
         "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),  # for people alone: clocks jump
-        "command": command if len(command) <= _LONGEST else f"{command[:_LONGEST]}...",
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": command if len(command) <= _MAX_COMMAND else f"{command[:_MAX_COMMAND]}...",
     }
 
 
-def _describe(said: bytes) -> str:
+def _describe_holder(path: Path) -> str:
     try:
-        who = json.loads(said)
-        return f"process {who['process']} on {who['host']} at work since {who['since']} ({who['command']})"
-    except (ValueError, KeyError, TypeError):
-        return "another process at work"
-
-
-def _at_work(said: bytes) -> bool:
-    """Whether the process that a lock's file names may be at work: surely not if it is of this machine, and gone."""
-    try:
-        who = json.loads(said)
-        if who["host"] != socket.gethostname():
-            return True
-        os.kill(who["process"], 0)
-    except (ProcessLookupError, ValueError, KeyError, TypeError):
-        return False
-    except OSError:  # another user's
-        return True
-    return who["process"] != os.getpid()
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return "process {process} on {host} has been at work here since {since} ({command})".format(**holder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process is at work here"

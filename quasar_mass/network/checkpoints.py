@@ -31,7 +31,7 @@ class Checkpoints:
         """
         self.last.parent.mkdir(parents=True, exist_ok=True)
         lock = self.last.with_name(f".{self.stage.name}-{self.fingerprint[:8]}.lock")
-        with locks.held(lock, where=self.last, expected="this training in one process at a time"):
+        with locks.held(lock, where=self.last):
             yield
 
     def resume(self, model, say) -> tuple[list[dict], dict | None]:

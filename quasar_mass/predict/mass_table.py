@@ -10,7 +10,7 @@ import pandas as pd
 
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import printable, progress
-from quasar_mass.core.parallel import check_missing, is_cluster, map_in_threads, ordered_map
+from quasar_mass.core.parallel import map_in_threads, ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.inputs import SpectrumRequest
@@ -80,7 +80,7 @@ def predict_files(
     Raises
     ------
     ClusterError
-        As of `ordered_map`, and if a worker does not see a file that exists.
+        As of `ordered_map`.
     """
     predictor = Predictor.of(model)
     requests = [file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file)) for file in files]
@@ -90,12 +90,10 @@ def predict_files(
 
     def batches() -> Iterator[Batch]:
         hidden = quiet or len(requests) < FEW_FILES
-        results = _map(_from_files, tasks, jobs, [path for path, _ in predictor.files])
+        needs = [*(path for path, _ in predictor.files), *(folder / request.file for request in requests[:1])]
+        results = _map(_from_files, tasks, jobs, needs)
         with progress(None, total=len(requests), what="spectra", unit="files", quiet=hidden) as bar:
             for batch in results:
-                for error in batch.errors if is_cluster(jobs) else ():
-                    if error.reason == "missing file":
-                        check_missing(Path(error.where))
                 yield batch
                 bar.update(len(batch.rows))
 

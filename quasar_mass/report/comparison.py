@@ -67,7 +67,7 @@ def compare(
     -------
     DataFrame
         Index (``predictor``, ``against``); columns n, rmse and rmse_error (bootstrap standard deviation),
-        robust_scatter and bias in dex, r2.
+        sigma_NMAD and bias in dex, r2.
     """
     rows = {}
     for predictor, prediction in predictions.items():
@@ -76,7 +76,7 @@ def compare(
             scores = evaluation.scores(mass[there], prediction[there])
             error = bootstrap_rmse(objects[there], (prediction - mass)[there])
             rows[predictor, against] = {"n": scores["n"], "rmse": scores["rmse"], "rmse_error": error} | {
-                name: scores[name] for name in ("robust_scatter", "bias", "r2")
+                name: scores[name] for name in ("sigma_NMAD", "bias", "r2")
             }
     index = pd.MultiIndex.from_tuples(list(rows), names=["predictor", "against"])
     return pd.DataFrame(list(rows.values()), index=index)
@@ -118,6 +118,6 @@ def markdown(table: pd.DataFrame) -> str:
     for (predictor, against), row in table.iterrows():
         lines.append(
             f"| {predictor} | {against} | {row['n']:,.0f} | {row['rmse']:.3f} ± {row['rmse_error']:.3f} | "
-            f"{row['robust_scatter']:.3f} | {row['bias']:+.3f} | {row['r2']:.2f} |"
+            f"{row['sigma_NMAD']:.3f} | {row['bias']:+.3f} | {row['r2']:.2f} |"
         )
     return "\n".join(lines)

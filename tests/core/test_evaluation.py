@@ -13,18 +13,18 @@ def test_scores_by_hand():
     got = evaluation.scores([8, 8, 9, 9], [8.1, 7.9, 9.3, 9.1])
     assert got["n"] == 4
     assert got["rmse"] == pytest.approx(0.03**0.5)
-    assert got["robust_scatter"] == pytest.approx(0.14826)
+    assert got["sigma_NMAD"] == pytest.approx(0.14826)
     assert got["bias"] == pytest.approx(0.1)
     assert got["r2"] == pytest.approx(1 - 0.03 / 0.25)
     assert got["label_sd"] == pytest.approx(0.5)
 
 
-def test_robust_scatter_is_a_standard_deviation_that_outliers_do_not_move():
+def test_sigma_NMAD_is_a_standard_deviation_that_outliers_do_not_move():
     residual = np.random.default_rng(0).normal(0, 0.2, 20_000)
     residual[:200] = 5
     label = np.full(residual.size, 8.5)
     got = evaluation.scores(label, label + residual)
-    assert got["robust_scatter"] == pytest.approx(0.2, rel=0.03)
+    assert got["sigma_NMAD"] == pytest.approx(0.2, rel=0.03)
     assert got["rmse"] > 0.5
 
 

@@ -1,17 +1,16 @@
-"""Files get their names whole and together; locks say who holds them and go with their holder."""
+"""Files and folders get their names whole and together, and a run that was killed is tidied up by the next."""
 
 import errno
-import json
 import os
-import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from quasar_mass.core import files, locks
-from quasar_mass.core.errors import LockError
+from quasar_mass.core import files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
 
 
 def test_no_file_gets_its_name_before_all_are_written(tmp_path):
@@ -36,31 +35,27 @@ def test_no_file_gets_its_name_before_all_are_written(tmp_path):
 
 
 def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    done = []
+    calls = []
 
-    def note(name):
+    def record(name):
         original = getattr(os, name)
 
-        def noted(*arguments):
-            done.append(name)
+        def recorded(*arguments):
+            calls.append(name)
             return original(*arguments)
 
-        monkeypatch.setattr(os, name, noted)
+        monkeypatch.setattr(os, name, recorded)
 
     for name in ("fsync", "replace"):
-        note(name)
+        record(name)
     with files.atomic_group() as place:
         for name in ("a", "b"):
             with place(tmp_path / name) as temporary:
                 temporary.write_text(name)
-    assert done == ["fsync", "fsync", "replace", "replace"]
-    done.clear()
-    with files.atomic_write(tmp_path / "c", lasting=False) as temporary:
-        temporary.write_text("one of thousands")
-    assert done == ["replace"]
+    assert calls == ["fsync", "fsync", "replace", "replace"]
 
 
-def test_errors_of_the_system_name_the_file_that_was_meant(tmp_path):
+def test_errors_of_the_system_name_the_final_file(tmp_path):
     path = tmp_path / "table.parquet"
     with pytest.raises(OSError, match="No space left") as error, files.atomic_write(path):
         raise OSError(errno.ENOSPC, "somewhere inside a library")
@@ -72,7 +67,7 @@ def test_errors_of_the_system_name_the_file_that_was_meant(tmp_path):
 
 def test_writers_of_one_file_take_turns(tmp_path):
     def write(number: int) -> None:
-        for _ in range(20):
+        for _ in range(5):
             with files.locked_write(tmp_path / "masses.csv") as temporary, open(temporary, "w") as file:
                 for _ in range(50):
                     file.write(f"{number}")
@@ -83,59 +78,52 @@ def test_writers_of_one_file_take_turns(tmp_path):
     content = (tmp_path / "masses.csv").read_text()
     assert len(content) == 50
     assert len(set(content)) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["masses.csv"]
+    assert names(tmp_path) == ["masses.csv"]
 
 
-def hold(path, wait=False):
-    return locks.held(path, where="the survey", expected="one", wait=wait)
+@pytest.mark.parametrize("before", ["nothing", "a file", "a folder", "a link to a folder"])
+def test_a_folder_replaces_what_was_there_once_it_is_whole(tmp_path, before):
+    path = tmp_path / "made" / "spectra.parquet"
+    path.parent.mkdir()
+    if before == "a file":
+        path.write_text("old")
+    elif before == "a folder":
+        path.mkdir()
+        (path / "old").touch()
+    elif before == "a link to a folder":
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "mine").touch()
+        path.symlink_to(tmp_path / "elsewhere")
+    old = names(path.parent)
+    with pytest.raises(FileNotFoundError), files.atomic_group() as place, place(path, folder=True) as folder:
+        (folder / "none" / "new").touch()
+    assert names(path.parent) == old
+    with files.atomic_group() as place, place(path, folder=True) as folder:
+        (folder / "new").touch()
+        assert path.exists() == (before != "nothing")
+    assert names(path.parent) == ["new", "spectra.parquet"]
+    if before == "a link to a folder":
+        assert names(tmp_path / "elsewhere") == ["mine"]
 
 
-def test_a_lock_is_gone_when_its_holder_has_finished(tmp_path):
-    path = tmp_path / ".lock"
-    with hold(path):
-        who = json.loads(path.read_text())
-        assert (who["process"], who["host"]) == (os.getpid(), socket.gethostname())
-        with pytest.raises(LockError, match=rf"the survey: expected one, got process {os.getpid()} on "), hold(path):
-            pass
-    assert list(tmp_path.iterdir()) == []
+def test_the_folder_of_a_killed_run_is_removed_by_the_next(tmp_path):
+    left, other = tmp_path / ".spectra.0123abcd.partial", tmp_path / ".quasars.0123abcd.partial"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "part-00000.parquet").touch()
+    with files.atomic_group() as place, place(tmp_path / "spectra.parquet", folder=True):
+        assert not left.exists()
+    assert names(tmp_path) == [other.name, "part-00000.parquet", "spectra.parquet"]
 
 
-def test_who_waits_for_a_lock_that_is_removed_does_not_hold_a_file_without_a_name(tmp_path):
-    """The trap of locks that are removed: two processes that each hold one, of the same name."""
-    path, inside = tmp_path / ".lock", []
-
-    def work(number: int) -> None:
-        for _ in range(50):
-            with hold(path, wait=True):
-                inside.append(number)
-                assert inside == [number]
-                inside.clear()
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, range(4)))
-    assert not path.exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="of systems that have flock")
-@pytest.mark.parametrize("holder", ["at work", "gone", "of another machine", "unknown"])
-def test_where_a_file_system_has_no_locks_the_process_that_is_named_decides(tmp_path, monkeypatch, holder):
-    import fcntl
-
-    def none(*_: object) -> None:
-        raise OSError(errno.EOPNOTSUPP, "no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    ended = subprocess.Popen([sys.executable, "-c", "pass"])
-    ended.wait()
-    who = {"process": os.getppid() if holder == "at work" else ended.pid, "since": "noon", "command": "build"}
-    who["host"] = "elsewhere" if holder == "of another machine" else socket.gethostname()
-    path = tmp_path / ".lock"
-    path.write_text("" if holder == "unknown" else json.dumps(who))
-    if holder in ("at work", "of another machine"):
-        with pytest.raises(LockError, match=f"process {who['process']} on "), hold(path):
-            pass
-        assert json.loads(path.read_text()) == who
-    else:
-        with hold(path):
-            assert json.loads(path.read_text())["process"] == os.getpid()
-        assert not path.exists()
+def test_a_file_replaces_a_folder_only_where_that_is_asked_for(tmp_path):
+    path = tmp_path / "spectra.parquet"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(OSError, match="spectra"), files.atomic_write(path) as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["old", "spectra.parquet"]
+    with files.atomic_write(path, over_folder=True) as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["spectra.parquet"]
+    assert path.read_text() == "new"

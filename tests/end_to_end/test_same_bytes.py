@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import whole_job
 
-from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import observing, population
 from quasar_mass.simulation.simulated_survey import simulate
@@ -39,23 +36,6 @@ def test_all_of_the_work_gives_the_same_bytes_again(tmp_path):
     assert len(here) > 30
     assert {"model.h5", "spectra.parquet", "objects.parquet"} < here.keys()
     assert [name for name in here if here[name] != there[name]] == []
-
-
-def late_first(folder: Path, number: int) -> int:
-    """The first task ends after the last has ended."""
-    if number == 0:
-        deadline = time.monotonic() + 60
-        while not (folder / "3").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-    (folder / str(number)).touch()
-    return number
-
-
-def test_results_come_in_the_order_of_the_tasks_whichever_ends_first(tmp_path):
-    tasks = [(tmp_path, number) for number in range(4)]
-    assert list(ordered_map(late_first, tasks, jobs=2)) == [0, 1, 2, 3]
-    ended = sorted((path.stat().st_mtime_ns, path.name) for path in tmp_path.iterdir())
-    assert [name for _, name in ended].index("0") > 0, "the first task was to end late"
 
 
 def test_a_quasar_is_simulated_alike_alone_and_in_another_order(tmp_path):

@@ -13,7 +13,7 @@ import pandas as pd
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_group, progress, sha256
-from quasar_mass.core.parallel import check_missing, is_cluster, ordered_map
+from quasar_mass.core.parallel import is_cluster, ordered_map
 from quasar_mass.core.survey import STEP, Grid, Survey
 from quasar_mass.spectra.extinction import extinction_curve
 from quasar_mass.spectra.rest_frame import luminosity_distance
@@ -82,7 +82,7 @@ def build(
     LockError
         If another process writes in the survey.
     ClusterError
-        As in `ordered_map`, and if a worker does not see a spectrum that exists.
+        As in `ordered_map`.
     """
     grid = Grid(step)
     survey_about = survey.about()
@@ -163,9 +163,6 @@ class _Regridding:
         total = len(self._spectra)
         with progress(None, total=total, what="spectra to the grid", unit="spectra", quiet=self._quiet) as bar:
             for chunk, (objects, batch, rejects) in zip(chunks, results, strict=True):
-                for row in rejects:
-                    if is_cluster(self._jobs) and row["REASON"] == "missing file":
-                        check_missing(self.survey.spectrum(*map(int, row["EPOCH"].split("-"))))
                 self.rejects += rejects
                 self.spectra_per_object.update(objects)
                 bar.update(len(chunk))
