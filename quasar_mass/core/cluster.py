@@ -4,6 +4,7 @@ A worker reads and writes the survey's files itself. What travels is which rows 
 spectra, masses and counts. Dask gives the tasks of a worker that died to another one.
 """
 
+import asyncio
 import contextlib
 import functools
 import hashlib
@@ -14,7 +15,7 @@ import platform
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -53,6 +54,7 @@ def connect(address: str, needs: Iterable[Path] = ()) -> Iterator[tuple[Callable
     """
     try:
         import distributed
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise ClusterError("--scheduler", "needs Dask: pip install dask distributed") from error
     client = _client(address)
@@ -69,7 +71,7 @@ def connect(address: str, needs: Iterable[Path] = ()) -> Iterator[tuple[Callable
             f"the workers of {address}",
             f"{died} of them died at the same task; give them more memory (--memory-limit), and look at their logs",
         ) from error
-    except (distributed.CommClosedError, CancelledError, ConnectionError) as error:
+    except (CommClosedError, CancelledError, ConnectionError) as error:
         said = first_line(error).rstrip(".")
         raise ClusterError(f"the scheduler {address}", f"was lost ({said}); look at its log") from error
     except ImportError as error:
@@ -86,13 +88,19 @@ def _client(address: str):
         if name.split(".")[0] in ("distributed", "tornado"):  # an error of ours says it in one sentence
             logging.getLogger(name).disabled = True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)  # `versions` has what matters
-            client = distributed.Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        with ThreadPoolExecutor(1) as pool:  # a notebook has an event loop of its own in this thread
+            answer = pool.submit(asyncio.run, _identify(address)).result()
     except (OSError, TimeoutError, ValueError) as error:
-        said = first_line(error).rstrip(".")
-        start = "start one, .venv/bin/python -m dask scheduler, which prints its address"
-        raise ClusterError(f"--scheduler {address}", f"no Dask scheduler answers there ({said}); {start}") from error
+        answer = f"no answer within {CONNECT_TIMEOUT:g} seconds ({first_line(error).rstrip('.')})"
+    if answer != "Scheduler":
+        raise ClusterError(
+            f"--scheduler {address}",
+            f"is not the address of a Dask scheduler: {answer}; start one, .venv/bin/python -m dask scheduler, which "
+            "prints its address",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)  # `versions` has what matters
+        client = distributed.Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     try:
         client.wait_for_workers(1, timeout=WORKER_TIMEOUT)
     except TimeoutError as error:
@@ -101,6 +109,16 @@ def _client(address: str):
             f"the scheduler {address}", f"has had no worker for {WORKER_TIMEOUT:g} seconds; {_START}"
         ) from error
     return client
+
+
+async def _identify(address: str) -> str:
+    """Ask who is there; a client would wait without end for a server that answers, but not as Dask does."""
+    import distributed
+
+    keys = distributed.Security().get_connection_args("client")
+    async with asyncio.timeout(CONNECT_TIMEOUT), distributed.rpc(address, connection_args=keys) as server:
+        kind = (await server.identity())["type"]
+    return kind if kind == "Scheduler" else f"a {kind.lower()} answers"
 
 
 def _run(here: tuple[dict, dict], work: bytes) -> object:
