@@ -61,7 +61,8 @@ def connect(address: str, needs: Iterable[Path] = ()) -> Iterator[tuple[Callable
     here = versions(), {path: _stamp(path) for path in needs}
 
     def submit(function: Callable, *arguments):
-        return client.submit(_run, here, pickle.dumps((function, arguments)), pure=False)
+        task = _Task(here, pickle.dumps((function, arguments)))
+        return client.submit(pickle.loads, pickle.dumps(task), pure=False)
 
     try:
         yield submit, lambda: sum(client.nthreads().values())
@@ -119,6 +120,20 @@ async def _identify(address: str) -> str:
     async with asyncio.timeout(CONNECT_TIMEOUT), distributed.rpc(address, connection_args=keys) as server:
         kind = (await server.identity())["type"]
     return kind if kind == "Scheduler" else f"a {kind.lower()} answers"
+
+
+class _Task:
+    """A call that happens where it is unpickled.
+
+    Dask sees only `pickle.loads` and bytes: its scheduler needs no code of ours, and a worker that lacks it reports an
+    ordinary error (it would end if it could not read a message).
+    """
+
+    def __init__(self, here: tuple[dict, dict], work: bytes) -> None:
+        self.arguments = here, work
+
+    def __reduce__(self) -> tuple:
+        return _run, self.arguments
 
 
 def _run(here: tuple[dict, dict], work: bytes) -> object:
