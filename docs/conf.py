@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -46,9 +47,8 @@ def _help(module: str, *arguments: str) -> str:
 
 
 def _verbs(text: str) -> list[str]:
-    """The verbs that a command's own help lists: in its usage line, between braces."""
-    listed = text[text.index("{") + 1 : text.index("}")]
-    return [verb.strip() for verb in listed.split(",")]
+    """The verbs that a command's own help lists, each at the beginning of an indented line."""
+    return re.findall(r"^    ([a-z]+)\b", text, re.MULTILINE)
 
 
 def _write_command_line() -> None:
