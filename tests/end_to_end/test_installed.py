@@ -60,7 +60,7 @@ def test_the_commands_are_there(site, tmp_path):
     for script in ("get-chen-data", "quasar-analysis"):
         assert (site / "bin" / script).exists()
         assert run(site, tmp_path, str(site / "bin" / script), "--version").strip().endswith("0.1.0")
-    assert "not there" in run(site, tmp_path, str(site / "bin" / "get-chen-data"), "status")
+    assert "nothing there yet" in run(site, tmp_path, str(site / "bin" / "get-chen-data"), "status")
 
 
 def test_arrays_and_files_get_the_masses_of_the_golden_sample(site, tmp_path):
