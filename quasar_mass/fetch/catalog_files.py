@@ -14,7 +14,7 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client, discard
 from quasar_mass.fetch.urls import BigFile
-from quasar_mass.fetch.verify import git_blob, mark_kind, says_simulated
+from quasar_mass.fetch.verify import git_blob, is_simulated, mark_kind, says_simulated
 from quasar_mass.spectra import fits_headers
 from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
 
@@ -166,7 +166,7 @@ def check_dr16q(path: Path) -> CatalogCheck:
         message = f"is not DR16Q: HDU 1 has no column {', '.join(missing)}; check the address or the mirror"
         raise FetchError(path, message)
     rows = headers[1].sizes["NAXIS2"]
-    if headers[0].text("SIMULATE") == "T":
+    if is_simulated(headers[0]):
         return CatalogCheck(f"simulated by its own header, {rows:,} rows", simulated=True)
     _require_rows(path, rows, urls.DR16Q_ROWS)
     return CatalogCheck(f"verified: whole, {len(names)} columns, {rows:,} rows", simulated=False)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 
 import numpy as np
-import requests
 
 from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.survey import Survey
@@ -155,22 +154,18 @@ class _Service:
             for spec_id in spec_ids
             for run2d in urls.reductions(spec_id[0])
         }
-        best = self._best(names)
-        records = {}
+        best, records = self._best(names), {}
         for dataset in self.datasets:
-            wanted = {
-                str(item["sparcl_id"]): names[int(item["specid"])]
-                for item in best.values()
-                if item["data_release"] == dataset
-            }
-            if not wanted:
+            items = [item for item in best.values() if item["data_release"] == dataset]
+            chosen = {str(item["sparcl_id"]): names[int(item["specid"])] for item in items}
+            if not chosen:
                 continue
-            options = {"include": self._fields(dataset), "dataset_list": [dataset], "limit": len(wanted)}
-            for record in self._ask(self.client.retrieve, uuid_list=list(wanted), **options):
-                spec_id, run2d = wanted.get(str(record["sparcl_id"]), (None, ""))
-                if spec_id is None or names.get(int(record["specid"])) != (spec_id, run2d):
-                    raise _failed(f"sent another spectrum than asked for, specid {record['specid']}")
-                records[spec_id] = run2d, record
+            options = {"include": self._fields(dataset), "dataset_list": [dataset], "limit": len(chosen)}
+            for record in self._ask(self.client.retrieve, uuid_list=list(chosen), **options):
+                asked = chosen.get(str(record["sparcl_id"]))
+                if asked and asked == names.get(int(record["specid"])):
+                    spec_id, run2d = asked
+                    records[spec_id] = run2d, record
         return records
 
     def _best(self, names: dict[int, tuple[SpecId, str]]) -> dict[SpecId, dict]:
@@ -186,38 +181,22 @@ class _Service:
             (plate, *_), run2d = names[int(item["specid"])]
             return urls.reductions(plate).index(run2d), self.datasets.index(item["data_release"])
 
-        best: dict[SpecId, dict] = {}
-        for item in items:
-            if int(item["specid"]) not in names or item["data_release"] not in self.datasets:
-                raise _failed(f"lists another spectrum than asked for, specid {item['specid']}")
-            spec_id, _ = names[int(item["specid"])]
-            best[spec_id] = min(best.get(spec_id, item), item, key=rank)
-        return best
+        known = [item for item in items if int(item["specid"]) in names and item["data_release"] in self.datasets]
+        # the last one of a key stays in a dict
+        return {names[int(item["specid"])][0]: item for item in sorted(known, key=rank, reverse=True)}
 
     def _fields(self, dataset: str) -> list[str]:
-        available = set(self.client.get_available_fields(dataset_list=[dataset]))
-        if missing := [name for name in REQUIRED_FIELDS if name not in available]:
-            raise _failed(f"has no field {', '.join(missing)} in {dataset}")
+        available = self.client.get_available_fields(dataset_list=[dataset])
         return ["sparcl_id", *REQUIRED_FIELDS, *(name for name in EXTRA_FIELDS if name in available)]
 
     def _ask(self, request: Callable, **options) -> list[dict]:
-        for number in range(TRIES):
+        for wait in (*(BACKOFF * 2**number for number in range(TRIES - 1)), None):
             try:
                 return request(**options).records
-            except (requests.exceptions.RequestException, *_own_errors()) as error:
-                if number == TRIES - 1:
+            except Exception as error:  # it has errors of its own, and passes on those of requests
+                if wait is None:
                     raise _failed(f"does not answer ({type(error).__name__}: {first_line(error)})") from error
-            self.sleep(BACKOFF * 2**number)
-        raise AssertionError
-
-
-def _own_errors() -> tuple[type[Exception], ...]:
-    """What SPARCL's client raises of its own; nothing where it is not installed (a stand-in is used then)."""
-    try:
-        from sparcl.exceptions import BaseSparclException
-    except ImportError:
-        return ()
-    return (BaseSparclException,)
+            self.sleep(wait)
 
 
 def as_file(spec_id: SpecId, run2d: str, record: dict) -> bytes:

@@ -18,7 +18,8 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED, Manifest, Row, SpecId
-from quasar_mass.fetch.verify import MAX_SPECTRUM_BYTES, check_spectrum
+from quasar_mass.fetch.verify import MAX_SPECTRUM_BYTES, check_spectrum, is_simulated
+from quasar_mass.spectra.read import read
 
 MAX_FAILURES_IN_A_ROW = 25  # more mean that the server, not the files, is the trouble
 ADOPTED = "was there already"
@@ -185,19 +186,12 @@ def verified_on_disk(survey: Survey, row: Row, simulated: bool) -> Row | None:
         return row if digest == row.sha256 else None
     try:
         header = check_spectrum(content, row.spec_id)
-        run2d = header.run2d or _run2d_of_hdu_2(path)
+        run2d = header.text("RUN2D") or read(path).run2d  # reductions 26, 103 and 104 have it in HDU 2 alone
     except (ValueError, SpectrumError):
         return None
-    if run2d not in urls.reductions(row.plate) or header.simulated != simulated:
+    if run2d not in urls.reductions(row.plate) or is_simulated(header) != simulated:
         return None
     return Row(*row.spec_id, run2d, urls.spectrum(*row.spec_id, run2d), len(content), digest, VERIFIED, ADOPTED)
-
-
-def _run2d_of_hdu_2(path: Path) -> str:
-    """RUN2D of the SDSS-I/II reductions, which stands in HDU 2 alone."""
-    from quasar_mass.spectra.read import read  # not at the top: astropy, for the few old files alone
-
-    return read(path).run2d
 
 
 def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row:
@@ -223,7 +217,7 @@ def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row
 
 def _check(content: bytes, *, spec_id: SpecId, simulated: bool, url: str) -> None:
     """Check that a file is whole, the one asked for, and of the survey's kind."""
-    if check_spectrum(content, spec_id).simulated != simulated:
+    if is_simulated(check_spectrum(content, spec_id)) != simulated:
         came, there = ("observed", "simulated") if simulated else ("simulated", "observed")
         message = f"is {came}, but the survey holds {there} spectra; fetch it into another --survey"
         raise FetchError(url, message, reason=f"other kind: {came}, in a survey of {there} spectra")

@@ -9,7 +9,6 @@ before the first of them gets its final name, so that nobody takes them for obse
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from quasar_mass.core.errors import SurveyError
@@ -23,24 +22,13 @@ MAX_SPECTRUM_BYTES = 5_000_000  # a spec-lite file has 0.2 MB, a full one at mos
 FETCHED = "fetched"  # origin of a simulated survey that came from a mirror
 
 
-@dataclass(frozen=True)
-class SpecHeader:
-    """What a spec file says of itself.
-
-    Attributes
-    ----------
-    run2d : str
-        RUN2D of HDU 0; empty where it is not given (reductions 26, 103, 104).
-    simulated : bool
-        Whether it says that it is simulated.
-    """
-
-    run2d: str
-    simulated: bool
-
-
-def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> SpecHeader:
+def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> fits_headers.Hdu:
     """Check that a spec file is complete, and of the spectrum (plate, mjd, fiberid) that was asked for.
+
+    Returns
+    -------
+    Hdu
+        Its first header. RUN2D is missing there in reductions 26, 103 and 104.
 
     Raises
     ------
@@ -58,7 +46,12 @@ def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> SpecHeader:
     named = tuple(primary.text(key) for key in ("PLATEID", "MJD", "FIBERID"))
     if None not in named and named != tuple(map(str, spec_id)):
         raise ValueError(f"another spectrum: {'-'.join(named)} instead of {format_spec_id(*spec_id)}")
-    return SpecHeader(primary.text("RUN2D") or "", primary.text("SIMULATE") == "T")
+    return primary
+
+
+def is_simulated(primary: fits_headers.Hdu) -> bool:
+    """Whether the first header of a FITS file says that it is simulated."""
+    return primary.text("SIMULATE") == "T"
 
 
 def says_simulated(path: Path) -> bool:
@@ -70,7 +63,7 @@ def says_simulated(path: Path) -> bool:
             primary = fits_headers.read_header(begin)
         except ValueError:  # damaged: it says nothing, and whoever reads it reports that
             return False
-        return primary is not None and primary.text("SIMULATE") == "T"
+        return primary is not None and is_simulated(primary)
     return b"SIMULATED" in begin.partition(b"\n")[0]
 
 

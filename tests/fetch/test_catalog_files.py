@@ -1,5 +1,6 @@
 """The big files: resumed where they were cut off, checked before they get their names, and never of two versions."""
 
+import doctest
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from archive_server import Archive
 
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import catalog_files, urls
+from quasar_mass.fetch import catalog_files, urls, verify
 from quasar_mass.fetch.catalog_files import check_chen, check_dr16q, download_checked, fetch_catalogs
 from quasar_mass.fetch.client import Client, RetryPolicy
 from quasar_mass.fetch.urls import BigFile
@@ -176,3 +177,10 @@ def test_html_instead_of_a_catalogue_is_refused(published, survey, tmp_path):
         path.write_bytes(content)
         with pytest.raises(QuasarMassError):
             check(path)
+
+
+@pytest.mark.parametrize("module", [urls, verify])
+def test_addresses_and_identifiers_are_the_published_ones_of_the_docstrings(module):
+    tests = doctest.testmod(module)
+    assert tests.attempted
+    assert not tests.failed
