@@ -1,4 +1,4 @@
-"""The two catalogues, damaged in every way: what is read is what stands there, or nothing; what is kept is a survey."""
+"""The two catalogues, damaged: what is read is what the file holds, or nothing."""
 
 import io
 import re
@@ -12,31 +12,10 @@ from astropy.io import fits
 from hypothesis import strategies as st
 from mutations import SHARES, WORDS, Case, Mutation, damage, either, fits_damage
 
-from quasar_mass.core.survey import LABEL_COLUMNS, Survey
-from quasar_mass.tables.build.selection import select
-from quasar_mass.tables.catalogs import read_chen, read_dr16q, spectrum_key
+from quasar_mass.core.survey import Survey
+from quasar_mass.tables.catalogs import CHEN_COLUMNS, read_chen, read_dr16q, spectrum_key
 
-BYTES = {"SDSS": (1, 18), "Plate": (20, 24), "MJD": (26, 30), "Fiber": (32, 35), "ZVI": (37, 42), "logMBH-Hb": (91, 94)}
-BYTES |= {"logMBH-Ha-2": (108, 111), "logMBH-MgII-2": (113, 117), "logMBH-CIV-2": (119, 123)}
-CELLS = (
-    "nan",
-    "inf",
-    "-1",
-    "1_0",
-    "9e99",
-    "1e999",
-    "0x10",
-    "",
-    "7.",
-    ".5",
-    "+8.1",
-    "1e1",
-    "٣",
-    "\x00",
-    "..",
-    "True",
-    "1,5",
-)
+CELLS = ("nan", "inf", "-1", "1_0", "9e99", "1e999", "0x10", "", "7.", ".5", "+8.1", "٣", "\x00", "..", "1,5")
 
 
 @pytest.fixture(scope="module")
@@ -46,52 +25,45 @@ def survey(_tiny_original, tmp_path_factory) -> Survey:
 
 @st.composite
 def _line(draw) -> Mutation:
-    kind = draw(st.sampled_from(["drop", "again", "exchange", "cell", "cell", "cell", "cut", "word", "columns"]))
-    share, other = draw(SHARES), draw(SHARES)
-    label, text, word = draw(st.sampled_from(list(BYTES))), draw(st.sampled_from(CELLS)), draw(st.sampled_from(WORDS))
+    kind = draw(st.sampled_from(["drop", "again", "cell", "cell", "cell", "cut", "word"]))
+    share, place = draw(SHARES), int(130 * draw(SHARES))
+    label, text, word = (
+        draw(st.sampled_from([*CHEN_COLUMNS])),
+        draw(st.sampled_from(CELLS)),
+        draw(st.sampled_from(WORDS)),
+    )
 
     def apply(content: bytes) -> bytes:
         lines = content.split(b"\n")
         if len(lines) < 30:
             return content
-        row, to = int(share * len(lines)), int(other * len(lines))
-        if kind == "drop":
-            del lines[row]
-        elif kind == "again":
-            lines.insert(to, lines[row])
-        elif kind == "exchange":
-            lines[row], lines[to] = lines[to], lines[row]
-        elif kind == "cut":
-            lines[row] = lines[row][: int(other * 130)]
-        elif kind == "word":
-            lines[row] = (
-                lines[row][: int(other * 130)] + word.encode("utf-8", "replace") + lines[row][int(other * 130) :]
-            )
-        else:
-            row = max(row, 23)
-            start, end = BYTES[label]
-            if kind == "cell":
-                cell = text.rjust(end - start + 1)[: end - start + 1].encode("utf-8")
-                lines[row] = lines[row][: start - 1] + cell + lines[row][end:]
-            else:
-                lines = [line[:112] + line[118:123] + b" " + line[112:117] + line[123:] for line in lines]
+        row = int(share * len(lines)) if kind != "cell" else max(int(share * len(lines)), 23)
+        line, (start, end) = lines[row], CHEN_COLUMNS[label]
+        cell = text.rjust(end - start + 1)[: end - start + 1].encode()
+        lines[row : row + 1] = {
+            "drop": [],
+            "again": [line, line],
+            "cut": [line[:place]],
+            "word": [line[:place] + word.encode("utf-8", "replace") + line[place:]],
+            "cell": [line[: start - 1] + cell + line[end:]],
+        }[kind]
         return b"\n".join(lines)
 
-    return Mutation(f"line({kind}, {share}, {other}, {label}, {text!r}, {word!r})", apply)
+    return Mutation(f"line({kind}, {share}, {place}, {label}, {text!r}, {word!r})", apply)
 
 
-def stands_there(content: bytes) -> dict[str, list]:
+def cells_of(content: bytes) -> dict[str, list]:
     """The table cell by cell, by its published bytes alone."""
     lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     rules = [number for number, line in enumerate(lines[:2000]) if re.fullmatch(rb"\s*(-{6,}|={7,})\s*", line)]
     rows = [line.ljust(130) for line in lines[rules[-1] + 1 :] if line.strip()]
     return {
         label: [row[start - 1 : end].strip(b" \t\x00\r\x0b\x0c") for row in rows]
-        for label, (start, end) in BYTES.items()
+        for label, (start, end) in CHEN_COLUMNS.items()
     }
 
 
-@pytest.mark.parametrize("examples", [120, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [40, pytest.param(800, marks=pytest.mark.slow)])
 def test_a_damaged_chen_table_is_read_as_it_stands_or_refused(survey, tmp_path, examples):
     path, content = tmp_path / "chen.txt", survey.chen.read_bytes()
     some = either(_line(), _line(), _line(), damage())
@@ -103,8 +75,8 @@ def test_a_damaged_chen_table_is_read_as_it_stands_or_refused(survey, tmp_path, 
         table = watch.attempt("Chen+ tables", lambda: read_chen(path))
         if table is None:
             return
-        cells = stands_there(changed)
-        for label in BYTES:
+        cells = cells_of(changed)
+        for label in CHEN_COLUMNS:
             assert len(table) == len(cells[label])
             for found, cell in zip(table[label], cells[label], strict=True):
                 if label == "SDSS":
@@ -120,7 +92,7 @@ def test_a_damaged_chen_table_is_read_as_it_stands_or_refused(survey, tmp_path, 
     watch.fuzz(check, cases, examples)
 
 
-@pytest.mark.parametrize("examples", [80, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [25, pytest.param(500, marks=pytest.mark.slow)])
 def test_a_damaged_dr16q_is_read_as_astropy_reads_it_or_refused(survey, tmp_path, examples):
     content, path = survey.dr16q.read_bytes(), tmp_path / "DR16Q_v4.fits"
     chen = read_chen(survey.chen)
@@ -152,20 +124,5 @@ def test_a_damaged_dr16q_is_read_as_astropy_reads_it_or_refused(survey, tmp_path
         its = [(number, *spectrum) for number, (_, spectra) in enumerate(owners) for spectrum in dict.fromkeys(spectra)]
         assert [tuple(one) for one in catalogue.epochs[["row", "plate", "mjd", "fiberid"]].to_numpy().tolist()] == its
         watch.note("DR16Q", "unchanged" if changed == content else "as astropy")
-        selection = watch.attempt("selections", lambda: select(chen, path))
-        if selection is not None:
-            sound(selection)
 
     watch.fuzz(check, fits_damage(content), examples)
-
-
-def sound(selection) -> None:
-    """What was selected keeps the contract of the tables."""
-    quasars, epochs = selection.quasars, selection.epochs
-    assert quasars.index.is_unique
-    assert set(epochs["OBJECT"]) == set(quasars.index)
-    assert not epochs.duplicated(["plate", "mjd", "fiberid"]).any()
-    assert np.isfinite(quasars[["LMBH", "Z", "ZVI", *LABEL_COLUMNS]]).all(axis=None)
-    assert quasars["Z"].between(1.2, 1.8).all()
-    for epoch in epochs["EPOCH"]:
-        assert re.fullmatch(r"\d{4,5}-\d{5,7}-\d{4,5}", epoch)
