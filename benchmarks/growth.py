@@ -67,9 +67,9 @@ if __name__ == "__main__":
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.predictor import Predictor
     from quasar_mass.core.survey import Survey
-    quoter = Predictor.load([sys.argv[2]])
+    predictor = Predictor.load([sys.argv[2]])
     begin = time.perf_counter()
-    count = len(mass_table.predict_survey(Survey(sys.argv[1]), quoter, quiet=True))
+    count = len(mass_table.predict_survey(Survey(sys.argv[1]), predictor, quiet=True))
     seconds = time.perf_counter() - begin
 """
     + END
@@ -88,11 +88,11 @@ def part(whole: Path, folder: Path, share: float) -> None:
         os.symlink((whole / name).resolve(), folder / name)
 
 
-def plot(found: list[dict], path: Path) -> None:
+def plot(results: list[dict], path: Path) -> None:
     """Draw time and memory over the number of spectra."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for name in ("build", "training epoch", "prediction"):
-        rows = [row for row in found if row["what"] == name]
+        rows = [row for row in results if row["what"] == name]
         size = [row["spectra"] for row in rows]
         left.loglog(size, [row["seconds"] for row in rows], "o-", label=name)
         right.semilogx(size, [row["memory"] for row in rows], "o-", label=name)
@@ -112,7 +112,7 @@ def main() -> int:
         print(f"## growth\n\nNot measured: no survey in {options.survey.name} (make best-models simulates it).\n")
         return 0
     files = sum(1 for _ in (options.survey / "spectra").glob("*/*.fits"))
-    found = []
+    results = []
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             survey = Path(folder) / "part"
@@ -124,16 +124,16 @@ def main() -> int:
             }
             for what, (code, *arguments) in jobs.items():
                 seconds, spectra, own, others = numbers(code, *arguments)
-                found.append({"what": what, "spectra": spectra, "seconds": seconds, "memory": max(own, others)})
-                print(found[-1], file=sys.stderr, flush=True)
+                results.append({"what": what, "spectra": spectra, "seconds": seconds, "memory": max(own, others)})
+                print(results[-1], file=sys.stderr, flush=True)
     print(f"## growth\n\nParts of a simulated survey of {files:,} files, {cores()} cores. Training reads from disk.\n")
     print("| | spectra | s | ms a spectrum | highest memory of a process, MB |\n|---|---|---|---|---|")
-    for row in found:
+    for row in results:
         milliseconds = 1e3 * row["seconds"] / row["spectra"]
         cells = (f"{row['spectra']:,.0f}", f"{row['seconds']:.1f}", f"{milliseconds:.2f}", f"{row['memory']:,.0f}")
         print(f"| {row['what']} | {' | '.join(cells)} |")
     print("\n![time and memory over the number of spectra](growth.png)")
-    plot(found, Path(__file__).with_name("growth.png"))
+    plot(results, Path(__file__).with_name("growth.png"))
     return 0
 
 

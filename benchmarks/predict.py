@@ -1,6 +1,6 @@
-"""How fast `predict` is, from files and from a table, beside the classical fit of the same spectra.
+"""How fast `predict` is, from files and from a table, and how fast the classical fit of the same spectra is.
 
-The start of Python and of TensorFlow is left out; the last lines have it.
+The start of Python and TensorFlow is not counted; the last table has it.
 """
 
 import sys
@@ -9,20 +9,19 @@ import time
 from contest import MODEL, best, command, cores, simulated
 
 OBJECTS = 1500  # quasars: about 2,000 spectrum files
-COPIES = 8  # of the survey's table, for a stretch of seconds
+COPIES = 8  # of the survey's table, so that it takes seconds
 FITS = 300  # files for the classical fit
 
 FILES = """
 import sys, time
 from pathlib import Path
 from quasar_mass.predict import mass_table
-from quasar_mass.spectra import spectrum
 from quasar_mass.predict.predictor import Predictor
-quoter = Predictor.load([sys.argv[2]])
+predictor = Predictor.load([sys.argv[2]])
 paths = sorted((Path(sys.argv[1]) / "spectra").glob("*/*.fits"))
-mass_table.predict_files(paths[:50], quoter, quiet=True)
+mass_table.predict_files(paths[:50], predictor, quiet=True)
 begin = time.perf_counter()
-table = mass_table.predict_files(paths, quoter, quiet=True)
+table = mass_table.predict_files(paths, predictor, quiet=True)
 print(time.perf_counter() - begin, len(table))
 """
 
@@ -32,14 +31,14 @@ from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.predictor import Predictor
-quoter = Predictor.load([sys.argv[2]])
-found = pq.read_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet")
+predictor = Predictor.load([sys.argv[2]])
+stored = pq.read_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet")
 path = Path(sys.argv[1]) / "copies.parquet"
-pq.write_table(pa.concat_tables([found] * int(sys.argv[3])), path, compression="zstd", row_group_size=1024,
+pq.write_table(pa.concat_tables([stored] * int(sys.argv[3])), path, compression="zstd", row_group_size=1024,
     use_dictionary=False, use_byte_stream_split=["flux.list.element"])
-mass_table.predict_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet", quoter, quiet=True)
+mass_table.predict_table(Path(sys.argv[1]) / "bigger_data" / "spectra.parquet", predictor, quiet=True)
 begin = time.perf_counter()
-table = mass_table.predict_table(path, quoter, quiet=True)
+table = mass_table.predict_table(path, predictor, quiet=True)
 print(time.perf_counter() - begin, len(table))
 """
 
@@ -58,16 +57,16 @@ print(time.perf_counter() - begin, len(table))
 def main() -> int:
     """Measure, and print Markdown."""
     with simulated(OBJECTS, build=True) as folder:
-        found = {
+        rates = {
             "`predict FILES`": best(FILES, folder, MODEL),
             "`predict`, from spectra.parquet": best(TABLE, folder, MODEL, COPIES),
             "`virial FILES`, the classical fit": best(VIRIAL, folder, FITS, rounds=1),
         }
-        one = next((folder / "spectra").glob("*/*.fits"))
+        file = next((folder / "spectra").glob("*/*.fits"))
         starts = {
             "`get_Chen_data.py --help`": ("get_Chen_data.py", "status", "--help"),
             "`get_Chen_data.py status`": ("get_Chen_data.py", "status", "--survey", folder),
-            "`quasar_analysis.py predict FILE`": ("quasar_analysis.py", "predict", one),
+            "`quasar_analysis.py predict FILE`": ("quasar_analysis.py", "predict", file),
         }
         seconds = {}
         for name, words in starts.items():
@@ -76,7 +75,7 @@ def main() -> int:
             seconds[name] = time.perf_counter() - begin
     print(f"## predict\n\nThe shipped model, intervals and flags, spectra of {OBJECTS:,} simulated quasars.\n")
     print(f"| | spectra/s on {cores()} cores | ms a spectrum |\n|---|---|---|")
-    for name, rate in found.items():
+    for name, rate in rates.items():
         print(f"| {name} | {rate:,.0f} | {1e3 / rate:.2f} |")
     print("\n| command, with the start of Python | s |\n|---|---|")
     for name, taken in seconds.items():

@@ -1,10 +1,10 @@
-"""The golden sample: a few simulated spectra, and the masses that the shipped model gave of them.
+"""The golden sample: a few simulated spectra, and the masses that the shipped model gives them.
 
     .venv/bin/python tests/golden_sample.py
 
-writes `masses.csv` anew. That is needed once the shipped model has been trained anew, and then only: a test compares
-what the model predicts with these numbers, so look at what has changed before you commit it. `spectra.parquet` stays as
-it is; where it is missing, it is simulated and built.
+writes `masses.csv` again. That is needed only after the shipped model has been trained again: a test compares the
+model's predictions with these numbers, so look at the differences before you commit them. `spectra.parquet` stays as it
+is; if it is missing, it is simulated and built.
 """
 
 import sys
@@ -13,8 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "golden"
 SPECTRA, MASSES = HERE / "spectra.parquet", HERE / "masses.csv"
-OBJECTS, SEED = 40, 11  # simulated, of which some are taken
-TAKEN = 24
+OBJECTS, SEED = 40, 11  # of the simulation
+TAKEN = 24  # spectra of it
 COLUMNS = ["EPOCH", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS"]
 
 
@@ -36,16 +36,16 @@ def simulate() -> None:
 
 
 def predicted(model: Path):
-    """What a model file says of the sample: its name (`Ensemble.name`) and the table of masses."""
+    """The name of a model (`Ensemble.name`) and its table of masses of the sample."""
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.predictor import Predictor
 
-    quoter = Predictor.load(model)
-    return quoter.ensemble.name, mass_table.predict_table(SPECTRA, quoter, quiet=True)[COLUMNS]
+    predictor = Predictor.load(model)
+    return predictor.ensemble.name, mass_table.predict_table(SPECTRA, predictor, quiet=True)[COLUMNS]
 
 
 def expected():
-    """The committed numbers: the name of the model that they are of, and the table."""
+    """The committed numbers: the name of the model that gave them, and the table."""
     import pandas as pd
 
     with MASSES.open(encoding="utf-8") as file:
@@ -54,7 +54,7 @@ def expected():
 
 
 def main() -> int:
-    """Write the masses anew."""
+    """Write the masses again."""
     sys.path.insert(0, str(HERE.parent.parent))
     from quasar_mass.predict.inputs import SHIPPED_MODEL
 

@@ -1,10 +1,12 @@
-"""The shipped model on what it was not made from: the composite of real quasars, and real spectra."""
+"""The shipped model on data it was not trained with: the composite of real quasars, and real spectra."""
 
 import numpy as np
 import pytest
 
 from quasar_mass import virial
+from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.survey import Grid
+from quasar_mass.network.architecture import recipe
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.inputs import SHIPPED_MODEL, expand
@@ -15,7 +17,6 @@ from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial.files import measure_files
 
-KM_S = 299_792.458
 UNIT = 9.5214e40  # erg/s/A per unit of the tables, for z = 0 and an isotropic source over 4 pi (`to_rest_frame`)
 # Windows (Angstrom) in which the lines are made wider or narrower, above a straight line between the ends.
 WINDOWS = {"C IV": (1480.0, 1600.0, 1547.0), "C III]": (1830.0, 1985.0, 1906.0), "Mg II": (2700.0, 2890.0, 2800.0)}
@@ -36,7 +37,7 @@ def composite(real_data):
 
 
 def above_line(flux, low, high):
-    """What stands above a straight line between two wavelengths, and where they enclose it."""
+    """The flux above a straight line between two wavelengths, and the mask of the pixels between them."""
     w = Grid().wavelength
     ends = np.interp([low, high], w, flux)
     inside = (w > low) & (w < high)
@@ -53,7 +54,7 @@ def stretched(flux, name, factor):
 def width(flux, name):
     line, inside = above_line(flux, *WINDOWS[name][:2])
     w = Grid().wavelength[inside & (line > 0.5 * line.max())]
-    return KM_S * np.log(w[-1] / w[0])
+    return C_KM_S * np.log(w[-1] / w[0])
 
 
 def real_shaped(composite, signal_to_noise, number=400, seed=1):
@@ -61,40 +62,42 @@ def real_shaped(composite, signal_to_noise, number=400, seed=1):
     rng = np.random.default_rng(seed)
     w = Grid().wavelength
     fwhm = width(composite, "Mg II")
-    spectra, widths, lights = [], [], []
+    spectra, widths, luminosities = [], [], []
     for _ in range(number):
         factor = float(np.clip(10.0 ** (0.13 * rng.standard_normal()), 0.5, 2.0))
         flux = composite
         for name, own in (("Mg II", 1.0), ("C III]", 1.0), ("C IV", 10.0 ** (0.08 * rng.standard_normal()))):
             flux = stretched(flux, name, factor * own)
         flux = flux * (w / 2200.0) ** (0.3 * rng.standard_normal())
-        light = 45.12 + 0.27 * rng.standard_normal()
+        luminosity = 45.12 + 0.27 * rng.standard_normal()
         z = rng.uniform(1.47, 1.80)
-        flux = flux / np.interp(3000.0, w, flux) * 10.0**light / 3000.0 / (4.0 * np.pi * (1.0 + z) * UNIT)
-        noise = np.median(flux) / signal_to_noise
-        spectra.append(flux + noise * rng.standard_normal(len(w)))
+        flux = flux / np.interp(3000.0, w, flux) * 10.0**luminosity / 3000.0 / (4.0 * np.pi * (1.0 + z) * UNIT)
+        sigma = np.median(flux) / signal_to_noise
+        spectra.append(flux + sigma * rng.standard_normal(len(w)))
         widths.append(fwhm * factor)
-        lights.append(light)
-    return np.array(spectra, np.float32), 2.0 * np.log10(widths), np.array(lights)
+        luminosities.append(luminosity)
+    return np.array(spectra, np.float32), 2.0 * np.log10(widths), np.array(luminosities)
 
 
 @pytest.mark.parametrize(("signal_to_noise", "least"), [(4.0, 0.55), (20.0, 0.75)])
 def test_masses_follow_width_and_luminosity_of_real_profiles(shipped, composite, signal_to_noise, least):
-    spectra, two_log_fwhm, light = real_shaped(composite, signal_to_noise)
-    mass = virial.mass("MgII", light, 10.0 ** (two_log_fwhm / 2.0))
+    spectra, two_log_fwhm, luminosity = real_shaped(composite, signal_to_noise)
+    mass = virial.mass("MgII", luminosity, 10.0 ** (two_log_fwhm / 2.0))
     predicted = shipped.predict(spectra)
     explained = 1.0 - np.var(predicted - mass) / np.var(mass)
-    slopes = comparison.responses(predicted, two_log_fwhm=two_log_fwhm, light=light)
+    slopes = comparison.responses(predicted, two_log_fwhm=two_log_fwhm, luminosity=luminosity)
     print(f"\ncomposite, S/N {signal_to_noise:g}: {explained:.2f} of the variance, slopes {slopes}")  # with pytest -s
     assert explained > least
     assert 0.6 < slopes["two_log_fwhm"] < 1.3
-    assert 0.35 < slopes["light"] < 0.65
+    assert 0.35 < slopes["luminosity"] < 0.65
 
 
-def test_the_file_says_what_it_was_trained_on(shipped):
+def test_the_file_describes_its_training(shipped):
     assert shipped.about["kind"] == "simulated"
     assert "true Mg II masses" in shipped.about["targets"]["intermediate"]
     assert "labels" in shipped.about["targets"]["final"]
+    assert recipe(shipped.about) == "pre-trained on simulated quasars, then trained on the survey's labels"
+    assert shipped.history["kept"].tolist() == [False, False, False, True, False, False, True]
     card = (SHIPPED_MODEL.parent.parent / "README.md").read_text(encoding="utf-8")
     assert "simulated" in card.splitlines()[0]
     assert "make train SURVEY=data" in card.splitlines()[0]
@@ -111,12 +114,12 @@ def test_real_spectra_get_masses_near_those_of_the_line_fit(shipped, real_data):
 
 
 def patched(spectrum, composite):
-    """A real spectrum at any redshift on the grid, the composite standing in where it has no pixels."""
+    """A real spectrum at any redshift on the grid, with the composite where it has no pixels."""
     good = spectrum.ivar > 0
     flux = spectrum.flux / transmission(spectrum.pixel, np.nan_to_num(spectrum.ebv))
-    place = PIXEL * spectrum.pixel - np.log10(1.0 + spectrum.redshift)
+    position = PIXEL * spectrum.pixel - np.log10(1.0 + spectrum.redshift)
     flux = flux * luminosity_distance(spectrum.redshift) ** 2 * 1e-9
-    flux = np.interp(Grid().log_wavelength, place[good], flux[good], left=np.nan, right=np.nan)
+    flux = np.interp(Grid().log_wavelength, position[good], flux[good], left=np.nan, right=np.nan)
     first, last = np.flatnonzero(np.isfinite(flux))[[0, -1]]
     blue, red = slice(first, first + 300), slice(last - 299, last + 1)  # where composite and spectrum are matched
     for gap, edge in ((slice(0, first), blue), (slice(last + 1, None), red)):
@@ -132,7 +135,7 @@ def test_real_profiles_of_other_redshifts_get_masses_like_those_of_the_line_fit(
     assert usable.sum() > 15
     fitted = fitted[usable]
     spectra = [patched(read_spectrum(file), composite) for file, use in zip(files, usable, strict=True) if use]
-    # moved to one luminosity, amid those of the training, so that the lines alone tell the masses apart
+    # scaled to one luminosity, typical of the training set, so that only the lines distinguish the masses
     moved = 45.2 - fitted["LOG_L3000"].to_numpy()
     spectra = np.array(spectra) * ((1.0 + fitted["Z"].to_numpy()) / 2.65 * 10.0**moved)[:, np.newaxis]
     mass = fitted["LMBH_MgII"].to_numpy() + 0.5 * moved

@@ -62,16 +62,13 @@ def straight() -> EasyAI:
     return ann
 
 
-def test_seed_decides_the_initial_weights():
-    assert same(tiny(seed=1), tiny(seed=1))
-    assert not same(tiny(seed=1), tiny(seed=2))
-
-
-def test_same_seed_trains_to_the_same_bits(straight):
+def test_the_same_seed_trains_to_the_same_bits(straight):
     again = tiny()
     rows = train(again)
     assert same(again, straight)
     assert rows.equals(straight.history)
+    assert same(tiny(seed=1), tiny(seed=1))
+    assert not same(tiny(seed=1), tiny(seed=2))
 
 
 def test_every_training_epoch_has_its_own_order(monkeypatch):
@@ -79,14 +76,13 @@ def test_every_training_epoch_has_its_own_order(monkeypatch):
     original = easyai.batches
 
     def spy(keras, source, batch_size, order=None, seed=(0,)):
-        if order is not None:
-            orders.append(order.tolist())
+        orders.append(None if order is None else tuple(order))
         return original(keras, source, batch_size, order, seed)
 
     monkeypatch.setattr(easyai, "batches", spy)
     train(tiny(), stages=TWO)
-    assert len({tuple(order) for order in orders}) == 3
-    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len(set(orders)) == 4  # of three training epochs, and of the validation set
+    assert {tuple(sorted(order)) for order in orders if order} == {tuple(range(40))}
 
 
 def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatch):
@@ -138,7 +134,7 @@ def test_checkpoints_of_other_trainings_are_left_alone(tmp_path):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-@pytest.mark.parametrize("which", ["last", "best"])
+@pytest.mark.parametrize("which", ["last", pytest.param("best", marks=pytest.mark.slow)])
 def test_a_corrupt_checkpoint_is_said_and_replaced(straight, tmp_path, capsys, which):
     train(tiny(), checkpoints=tmp_path)
     (path,) = tmp_path.glob(f"*-{which}.h5")
@@ -151,7 +147,7 @@ def test_a_corrupt_checkpoint_is_said_and_replaced(straight, tmp_path, capsys, w
     assert model_file.read_about(path)["checkpoint"]["history"]
 
 
-@pytest.mark.parametrize("checkpoints", [False, True])
+@pytest.mark.parametrize("checkpoints", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_stage_that_only_gets_worse_keeps_the_weights_it_started_from(tmp_path, capsys, checkpoints):
     ann = tiny()
     train(ann, stages=ONE)
@@ -196,8 +192,6 @@ def test_one_line_per_training_epoch_and_one_that_says_which_is_kept(capsys):
     assert lines[0].startswith("one  training epoch 1/2  loss ")
     assert " dex  (best)  " in lines[0]
     assert lines[2].startswith("one  keeps the weights of training epoch 2: validation RMSE ")
-    train(tiny(), stages=TWO)
-    assert capsys.readouterr().out == ""
 
 
 def test_a_saved_network_predicts_and_describes_itself(straight, tmp_path):
@@ -214,19 +208,6 @@ def test_a_saved_network_predicts_and_describes_itself(straight, tmp_path):
     again = tmp_path / "again.h5"
     loaded.save(again)
     assert model_file.read_about(again) == model_file.read_about(path)
-
-
-def test_the_same_network_gives_the_same_bytes(straight, tmp_path):
-    straight.save(tmp_path / "a.h5", about={"label": "LMBH"})
-    straight.save(tmp_path / "b.h5", about={"label": "LMBH"})
-    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-
-
-def test_a_loaded_network_trains_on(straight, tmp_path):
-    straight.save(tmp_path / "model.h5")
-    loaded = EasyAI.load(tmp_path / "model.h5")
-    train(loaded, stages=TWO[1:])
-    assert loaded.history["stage"].tolist() == ["one"] * 5 + ["two"] * 2
 
 
 def test_predictions_do_not_depend_on_shape_or_company(straight):
@@ -275,7 +256,7 @@ def test_a_diverging_training_stops_with_a_sentence():
     assert same(ann, tiny())
 
 
-def test_the_recipe_says_how_a_network_was_trained(straight, tmp_path):
+def test_a_loaded_network_trains_on_and_its_recipe_says_so(straight, tmp_path):
     one, two = ({"learning_rate": rate} for rate in (1e-3, 1e-5))
     assert architecture.recipe({"stages": [one, two]}) == (
         "trained on the survey alone in two Nadam stages (1e-3, 1e-5)"
@@ -288,6 +269,7 @@ def test_the_recipe_says_how_a_network_was_trained(straight, tmp_path):
     loaded = EasyAI.load(saved(straight, tmp_path))
     assert loaded.about["recipe"] == "trained on the survey alone in one Nadam stage (1e-2)"
     train(loaded, stages=TWO[1:])
+    assert loaded.history["stage"].tolist() == ["one"] * 5 + ["two"] * 2
     again = EasyAI.load(saved(loaded, tmp_path))
     assert again.about["recipe"] == "trained on the survey alone in two Nadam stages (1e-2, 1e-3)"
 

@@ -188,6 +188,7 @@ def test_read_about_imports_no_tensorflow(path):
     assert done.stdout.strip() == ABOUT["label"]
 
 
+@pytest.mark.slow
 def test_start_up_is_silent_and_real_messages_are_not():
     code = (
         "import sys, os; from quasar_mass.network import architecture\n"

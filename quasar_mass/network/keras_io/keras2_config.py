@@ -19,32 +19,23 @@ DTYPES = ("float16", "float32", "float64", "bfloat16")
 _EVERY_LAYER = "name trainable dtype batch_input_shape"
 _WEIGHTS = "use_bias kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer "
 _WEIGHTS += "kernel_constraint bias_constraint activation"
-_CONVOLUTION = "kernel_size strides padding data_format dilation_rate use_bias bias_initializer bias_regularizer "
-_CONVOLUTION += "activity_regularizer bias_constraint activation"
-_DEPTHWISE = "depth_multiplier depthwise_initializer depthwise_regularizer depthwise_constraint"
-_POINTWISE = "pointwise_initializer pointwise_regularizer pointwise_constraint"
+_CONVOLUTION = "filters kernel_size strides padding data_format dilation_rate groups"
 _RECURRENT = f"units {_WEIGHTS} recurrent_initializer recurrent_regularizer recurrent_constraint dropout "
 _RECURRENT += "recurrent_dropout return_sequences return_state go_backwards stateful unroll"
 _NORMALIZATION = "axis epsilon center scale beta_initializer gamma_initializer beta_regularizer gamma_regularizer "
 _NORMALIZATION += "beta_constraint gamma_constraint"
 _POOLING = "pool_size strides padding data_format"
 
-# The layers that compute the same in Keras 2 and 3, and the arguments that every Keras from TensorFlow 2.10 on takes.
+# Layers for spectra that compute the same in Keras 2 and 3, and the arguments that Keras accepts since TensorFlow 2.10.
 LAYERS = {
     "Activation": "activation",
-    "ActivityRegularization": "l1 l2",
-    "AlphaDropout": "rate noise_shape seed",
     "AveragePooling1D": _POOLING,
     "BatchNormalization": f"{_NORMALIZATION} momentum moving_mean_initializer moving_variance_initializer",
-    "Conv1D": f"filters groups {_CONVOLUTION} {_WEIGHTS}",
-    "Cropping1D": "cropping",
+    "Conv1D": f"{_CONVOLUTION} {_WEIGHTS}",
     "Dense": f"units {_WEIGHTS}",
-    "DepthwiseConv1D": f"{_CONVOLUTION} {_DEPTHWISE}",
     "Dropout": "rate noise_shape seed",
-    "ELU": "alpha",
     "Flatten": "data_format",
     "GRU": f"{_RECURRENT} recurrent_activation reset_after",
-    "GaussianDropout": "rate seed",
     "GaussianNoise": "stddev seed",
     "GlobalAveragePooling1D": "data_format",
     "GlobalMaxPooling1D": "data_format keepdims",
@@ -52,16 +43,9 @@ LAYERS = {
     "LSTM": f"{_RECURRENT} recurrent_activation unit_forget_bias",
     "LayerNormalization": _NORMALIZATION,
     "MaxPooling1D": _POOLING,
-    "Permute": "dims",
     "ReLU": "max_value negative_slope threshold",
-    "RepeatVector": "n",
     "Rescaling": "scale offset",
     "Reshape": "target_shape",
-    "SeparableConv1D": f"filters {_CONVOLUTION} {_DEPTHWISE} {_POINTWISE}",
-    "SimpleRNN": _RECURRENT,
-    "SpatialDropout1D": "rate",
-    "UpSampling1D": "size",
-    "ZeroPadding1D": "padding",
 }
 LAYERS = {name: set(f"{_EVERY_LAYER} {arguments}".split()) for name, arguments in LAYERS.items()}
 
@@ -75,17 +59,9 @@ PARTS = {
     "L1": "l1",
     "L1L2": "l1 l2",
     "L2": "l2",
-    "LecunNormal": "seed",
-    "LecunUniform": "seed",
     "MaxNorm": "max_value axis",
-    "MinMaxNorm": "min_value max_value rate axis",
-    "NonNeg": "",
     "Ones": "",
     "Orthogonal": "gain seed",
-    "RandomNormal": "mean stddev seed",
-    "RandomUniform": "minval maxval seed",
-    "TruncatedNormal": "mean stddev seed",
-    "UnitNorm": "axis",
     "VarianceScaling": "scale mode distribution seed",
     "Zeros": "",
 }
