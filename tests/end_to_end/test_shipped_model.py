@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quasar_mass import virial
-from quasar_mass.core.constants import C_KM_S
+from quasar_mass.core.constants import C_KM_S, LUMINOSITY_UNIT
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.architecture import recipe
 from quasar_mass.network.easyai import EasyAI
@@ -17,7 +17,6 @@ from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial.files import measure_files
 
-UNIT = 9.5214e40  # erg/s/A per unit of the tables, for z = 0 and an isotropic source over 4 pi (`to_rest_frame`)
 # Windows (Angstrom) in which the lines are made wider or narrower, above a straight line between the ends.
 WINDOWS = {"C IV": (1480.0, 1600.0, 1547.0), "C III]": (1830.0, 1985.0, 1906.0), "Mg II": (2700.0, 2890.0, 2800.0)}
 
@@ -71,7 +70,7 @@ def real_shaped(composite, signal_to_noise, number=400, seed=1):
         flux = flux * (w / 2200.0) ** (0.3 * rng.standard_normal())
         luminosity = 45.12 + 0.27 * rng.standard_normal()
         z = rng.uniform(1.47, 1.80)
-        flux = flux / np.interp(3000.0, w, flux) * 10.0**luminosity / 3000.0 / (4.0 * np.pi * (1.0 + z) * UNIT)
+        flux = flux / np.interp(3000.0, w, flux) * 10.0**luminosity / 3000.0 / ((1.0 + z) * LUMINOSITY_UNIT)
         sigma = np.median(flux) / signal_to_noise
         spectra.append(flux + sigma * rng.standard_normal(len(w)))
         widths.append(fwhm * factor)
