@@ -10,19 +10,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from quasar_mass.core import constants
 from quasar_mass.core.files import locked_write
 
-# Lines of the window, vacuum wavelength in Angstrom (Vanden Berk et al. 2001, table 2, laboratory values), and how
-# high to write the name so that neighbours do not overlap.
+# Lines of the window, and how high to write each name so that neighbours do not overlap.
 LINES = (
-    ("C IV", 1549.06, 0),
-    ("He II", 1640.42, 1),
-    ("O III]", 1663.48, 0),
-    ("Al III", 1857.40, 1),
-    ("C III]", 1908.73, 0),
-    ("C II]", 2326.44, 0),
-    ("Fe II", 2500.0, 0),
-    ("Mg II", 2798.75, 0),
+    ("C IV", constants.C_IV, 0),
+    ("He II", constants.HE_II, 1),
+    ("O III]", constants.O_III, 0),
+    ("Al III", constants.AL_III, 1),
+    ("C III]", constants.C_III, 0),
+    ("C II]", constants.C_II, 0),
+    ("Fe II", constants.FE_II, 0),
+    ("Mg II", constants.MG_II, 0),
 )
 LABEL = r"label $\log_{10}(M_{\rm BH}/M_\odot)$"
 PREDICTED = r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from quasar_mass.core.constants import C_KM_S, LUMINOSITY_UNIT
+from quasar_mass.core.constants import C_IV, C_KM_S, LUMINOSITY_UNIT
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra.rest_frame import median
 
@@ -17,7 +17,6 @@ MEDIAN_DIFFERENCE = 0.9539  # median of |a - b| of two normal deviates, over the
 LAG, INTERPOLATED = 3, 0.82
 
 # --- broad absorption: after the balnicity index of Weymann et al. 1991 (ApJ 373, 23), as far as the window covers it -
-CIV = 1549.06  # Angstrom
 BAL_VELOCITIES = (-19_500.0, -3_000.0)  # km/s: the window starts at 1445 Angstrom, 20,800 km/s to the blue of C IV
 MAX_FLUX, MIN_WIDTH = 0.9, 2_000.0  # below this fraction of the continuum, without a gap over this many km/s
 SMOOTHING = 1_000.0  # km/s, running mean: broad troughs stay, noise falls
@@ -117,7 +116,7 @@ def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
     weights = np.sqrt(np.array([4.0, 3.0, 2.0, 1.0, 1.0]))
     matrix = np.column_stack([np.ones(len(centres)), centres - centres[0]]) * weights[:, None]
     slopes = (log_levels * weights) @ np.linalg.pinv(matrix).T
-    velocity = C_KM_S * np.log(10.0) * (log_wavelength - np.log10(CIV))
+    velocity = C_KM_S * np.log(10.0) * (log_wavelength - np.log10(C_IV))
     near = slice(*np.searchsorted(velocity, BAL_VELOCITIES))
     width = max(1, round(SMOOTHING / step))
     continuum = 10.0 ** (slopes[:, :1] + slopes[:, 1:] * (log_wavelength[near] - centres[0]))

@@ -1,4 +1,4 @@
-"""The continuum beneath the lines: power law, Balmer continuum and blended UV iron, fitted where no line stands."""
+"""The continuum beneath the lines: power law, Balmer continuum and blended UV iron, fitted in line-free windows."""
 
 import functools
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial import iron
+from quasar_mass.virial.bins import bin_centres
 from quasar_mass.virial.optimizer import Fit, Priors, least_squares
-from quasar_mass.virial.rest_frames import bin_centres
 
-PIVOT = 2100.0  # Angstrom: amid the windows, so that level and slope are told apart
+PIVOT = 2100.0  # Angstrom: in the middle of the windows, so that level and slope are nearly independent
 
 # Rest wavelengths (Angstrom) without strong lines. After Shen et al. 2011 (ApJS 194, 45: 1445-1465, 1700-1705,
 # 2200-2700, 2900-3090) and the line-free windows of Vestergaard & Wilkes 2001 (1350-1370, 1440-1470, 1970-2400,
-# 2480-2675, 2925-3500), less C II] 2326 and what the blue wing of Al III may reach.
+# 2480-2675, 2925-3500), without C II] 2326 and the blue wing of Al III.
 WINDOWS = (
     (1350.0, 1370.0),
     (1440.0, 1468.0),
@@ -28,12 +28,12 @@ WINDOWS = (
 BALMER_EDGE, BALMER_TEMPERATURE, BALMER_TAU = 3646.0, 15_000.0, 1.0
 _HC_OVER_K = 1.438777e8  # Angstrom K
 
-IRON_WIDTHS = np.array([1200.0, 1800.0, 2700.0, 4000.0, 6000.0, 9000.0, 13_500.0])  # km/s: where iron is tabulated
+IRON_WIDTHS = np.array([1200.0, 1800.0, 2700.0, 4000.0, 6000.0, 9000.0, 13_500.0])  # km/s, of the table
 
 # Parameters: ln level at PIVOT, slope, ln iron equivalent width / (100 A), ln Balmer continuum over power law at
-# 3000 A, ln iron width / (1000 km/s), and by how much the slope grows per e-fold of wavelength, with which the power
-# law follows a reddened quasar. The priors, chosen here, are wide where data can tell and narrow where they cannot:
-# below 3500 A the Balmer continuum looks much like a change of slope, and left free it took half of the light.
+# 3000 A, ln iron width / (1000 km/s), and the growth of the slope per e-fold of wavelength, with which the power law
+# follows a reddened quasar. The priors, chosen here, are wide where the data decide and narrow where they cannot: below
+# 3500 A the Balmer continuum resembles a change of slope, and without a prior it took half of the flux.
 LEVEL, SLOPE, IRON, BALMER, WIDTH, CURVATURE = range(6)
 PRIORS = Priors(
     mean=np.array([0.0, -1.5, np.log(0.4), np.log(0.1), np.log(4.0), 0.0]),
@@ -62,14 +62,14 @@ def iron_table() -> np.ndarray:
     return np.stack([np.interp(centres, fine, iron.emission(width, fine)) for width in IRON_WIDTHS])
 
 
-def model(parameters: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def model(parameters: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Continuum and its derivatives.
 
     Parameters
     ----------
     parameters : ndarray, shape (k, 6)
-    where : ndarray of int, shape (m,)
-        Bins.
+    bins : ndarray of int, shape (m,)
+        Indices of the bins.
 
     Returns
     -------
@@ -77,31 +77,31 @@ def model(parameters: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.nda
         Power law, iron, Balmer continuum.
     derivatives : ndarray, shape (k, 6, m)
     """
-    lever = np.log(10.0) * bin_centres()[where] - np.log(PIVOT)
+    lever = np.log(10.0) * bin_centres()[bins] - np.log(PIVOT)
     level, slope, strength, ratio, width, curvature = (parameters[:, j, None] for j in range(6))
     power_law = np.exp(level + (slope + curvature * lever) * lever)
-    amid_iron, at_3000 = np.log(2450.0 / PIVOT), np.log(3000.0 / PIVOT)
-    table = iron_table().take(where, axis=1)
+    at_2450, at_3000 = np.log(2450.0 / PIVOT), np.log(3000.0 / PIVOT)
+    table = iron_table().take(bins, axis=1)
     step = np.log(IRON_WIDTHS[1] / IRON_WIDTHS[0])
     position = (width[:, 0] - np.log(IRON_WIDTHS[0] / 1e3)) / step
     lower = np.clip(position.astype(int), 0, len(IRON_WIDTHS) - 2)
-    share = (position - lower)[:, None]
+    weight = (position - lower)[:, None]
     narrow, wide = table[lower], table[lower + 1]
-    unit = 100.0 * np.exp(strength + level + (slope + curvature * amid_iron) * amid_iron)
-    ferrum = unit * ((1.0 - share) * narrow + share * wide)
-    hydrogen = np.exp(ratio + level + (slope + curvature * at_3000) * at_3000) * balmer()[where]
+    unit = 100.0 * np.exp(strength + level + (slope + curvature * at_2450) * at_2450)
+    iron_flux = unit * ((1.0 - weight) * narrow + weight * wide)
+    balmer_flux = np.exp(ratio + level + (slope + curvature * at_3000) * at_3000) * balmer()[bins]
     derivatives = np.stack(
         [
-            power_law + ferrum + hydrogen,
-            power_law * lever + ferrum * amid_iron + hydrogen * at_3000,
-            ferrum,
-            hydrogen,
+            power_law + iron_flux + balmer_flux,
+            power_law * lever + iron_flux * at_2450 + balmer_flux * at_3000,
+            iron_flux,
+            balmer_flux,
             unit * (wide - narrow) / step,
-            power_law * lever**2 + ferrum * amid_iron**2 + hydrogen * at_3000**2,
+            power_law * lever**2 + iron_flux * at_2450**2 + balmer_flux * at_3000**2,
         ],
         axis=1,
     )
-    return np.stack([power_law, ferrum, hydrogen]), derivatives
+    return np.stack([power_law, iron_flux, balmer_flux]), derivatives
 
 
 @functools.cache
@@ -114,10 +114,10 @@ def window_bins() -> np.ndarray:
 
 def fit(flux: np.ndarray, ivar: np.ndarray, start: np.ndarray, priors: Priors = PRIORS, iterations: int = 20) -> Fit:
     """Fit the continuum to flux on the bins of `window_bins`; shapes (n, m), start (n, 6)."""
-    where = window_bins()
+    bins = window_bins()
 
     def function(parameters, rows):
-        parts, derivatives = model(parameters, where)
+        parts, derivatives = model(parameters, bins)
         return parts[0] + parts[1] + parts[2], derivatives
 
     return least_squares(function, start, flux, ivar, priors, iterations)

@@ -1,4 +1,4 @@
-"""Virial masses of spec files: from the files to a table that TOPCAT and astropy open."""
+"""Virial masses of spectrum files: from the files to a table for TOPCAT and astropy."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FILE_COLUMNS = {**FIRST, **COLUMNS, **LAST}
 
 
 def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
-    """Measure spec files with the redshift and the extinction that each carries.
+    """Measure spectrum files with the redshift and the extinction that each contains.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
     Raises
     ------
     SpectrumError
-        If not one of the files can be read; says why the first cannot.
+        If none of the files can be read; says why the first cannot.
     """
     rows, errors = [], []
     with progress(None, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20) as bar:
@@ -53,7 +53,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
 
 
 def _rows(files: list[Path], prepared: list[Prepared]) -> list[dict]:
-    """Measure the spectra of some files, of which some may not have been readable."""
+    """Measure the spectra of some files; files that could not be read get a row with the reason."""
     spectra = [outcome.spectrum for outcome in prepared if outcome.spectrum]
     measured = measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra]).to_dict("records")
     unread = {"EPOCH": "", "Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}

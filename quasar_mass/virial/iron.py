@@ -1,20 +1,18 @@
-"""The pseudo-continuum of blended UV iron lines: a sum of broadened bumps, in proportions of its own."""
+"""The pseudo-continuum of blended UV iron lines: a sum of broadened bumps in fixed proportions."""
 
 import functools
 import math
 
 import numpy as np
 
-C_KM_S = 299_792.458  # km/s
-PIXEL = 1e-4  # dex: SDSS's own sampling of log10 wavelength
-KM_S_PER_DEX = C_KM_S * np.log(10.0)
+from quasar_mass.core.constants import KM_S_PER_DEX
 
 # UV iron: wavelength (Angstrom), relative flux, own width (FWHM, km/s) of each bump. Wavelengths of the multiplets of
 # Moore's table that Vestergaard & Wilkes 2001 (ApJS 134, 1) name in their template: Fe III UV 34, 48, 47, Fe II UV 191,
 # 1, 2, 3, 33-36, 60, 61, 62-63, 64, 78, Opt 1, 6, 7; resonance multiplets by their strongest lines (Morton 2003).
-# Relative fluxes, together with the strengths of simulation.lines and with a Balmer continuum, are those with which
-# many simulated quasars follow the composite of Vanden Berk et al. 2001 (AJ 122, 549); where the wide bumps of
-# unresolved blends stand is chosen here.
+# The relative fluxes, together with the strengths in simulation/quasar/lines.py and a Balmer continuum, make the mean
+# of many simulated quasars follow the composite of Vanden Berk et al. 2001 (AJ 122, 549). The positions of the wide
+# bumps of unresolved blends are chosen here.
 BUMPS = (
     (1615.0, 2.6, 6000), (1655.0, 3.2, 5000), (1705.0, 7.5, 6000), (1745.0, 2.2, 4000),  # Fe II, unresolved
     (1787.0, 6.2, 2500),  # Fe II UV 191
@@ -40,16 +38,16 @@ BUMPS = (
     (3211.0, 4.4, 2000), (3255.0, 3.0, 2000), (3277.0, 3.1, 2000), (3330.0, 3.4, 4000), # Fe II Opt 7, 6, 1
     (3410.0, 7.0, 7000), (3490.0, 5.0, 6000),
 )  # fmt: skip
-BAND = (2250.0, 2650.0)  # Angstrom, rest frame: where quasars.IRON_EW counts
+BAND = (2250.0, 2650.0)  # Angstrom, rest frame: in which iron's equivalent width is counted
 _START, _STOP = 3.1, 3.9192  # log10 of Angstrom: 1259-8303 A, the template's own grid
 GROUP_EDGES = (
     1640.0, 1765.0, 1840.0, 2000.0, 2110.0, 2200.0, 2320.0, 2430.0, 2550.0, 2650.0, 2800.0, 2900.0, 3070.0, 3300.0,
 )  # fmt: skip
-GROUPS = len(GROUP_EDGES) + 1  # of neighbouring bumps, whose strengths a quasar may have of its own
+GROUPS = len(GROUP_EDGES) + 1  # of neighbouring bumps, whose strengths may differ from quasar to quasar
 
 
 def emission(fwhm: float, log_wavelength: np.ndarray, strengths: np.ndarray | None = None) -> np.ndarray:
-    """Give the iron emission broadened to a line width.
+    """Compute the iron emission broadened to a line width.
 
     Parameters
     ----------
@@ -71,10 +69,10 @@ def emission(fwhm: float, log_wavelength: np.ndarray, strengths: np.ndarray | No
     first = (log_wavelength[0] - _START) / step
     whole = int(np.floor(first))
     sigma = fwhm / 2.3548 / (KM_S_PER_DEX * step)  # pixels
-    passed = int(np.searchsorted(np.pi * sigma * frequency, 5.0))  # of higher frequencies less than 1e-21 is left
+    passed = int(np.searchsorted(np.pi * sigma * frequency, 5.0))  # less than 1e-21 remains of higher frequencies
     frequency = frequency[:passed]
     transform = transform[:passed] if strengths is None else strengths @ groups[:, :passed]
-    # Broadening and the shift by a part of a pixel are both products in Fourier space; irfft pads with zeros.
+    # broadening and the shift by a fraction of a pixel are both products in Fourier space; irfft pads with zeros
     kernel = np.exp(-2.0 * (np.pi * sigma) ** 2 * frequency**2 + 2j * np.pi * (first - whole) * frequency)
     return np.fft.irfft(transform * kernel, size)[whole : whole + n]
 

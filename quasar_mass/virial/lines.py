@@ -1,20 +1,20 @@
-"""The broad lines C IV and Mg II: a sum of Gaussians each, with priors that hold the shape where noise hides it.
+"""The broad lines C IV and Mg II: a sum of Gaussians each, with priors on the shape.
 
-A line is a core, a base about two and a half times as wide, and a third, narrower part that lets the line be more
-peaked than a Gaussian or lean to one side; base and third part are described by their ratios to the core, and the
-priors on these ratios say what a quasar's line usually looks like. At high signal-to-noise they do not matter; at a
-signal-to-noise of 2 a pixel they are what keeps three free Gaussians from following the noise.
+A line is a core, a base about two and a half times as wide, and a third, narrower part that allows the line to be more
+peaked than a Gaussian or asymmetric. Base and third part are described by their ratios to the core. The priors on these
+ratios describe the usual line of a quasar. At high signal-to-noise they do not matter; at a signal-to-noise of 2 per
+pixel they keep three free Gaussians from following the noise.
 
-No narrow component is taken off, as is usual for C IV and Mg II at these redshifts.
+No narrow component is subtracted, as is usual for C IV and Mg II at these redshifts.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.virial.iron import C_KM_S
+from quasar_mass.core.constants import C_IV_DOUBLET, C_KM_S, HE_II, MG_II_DOUBLET, O_III
+from quasar_mass.virial.bins import BIN, bin_centres
 from quasar_mass.virial.optimizer import Priors
-from quasar_mass.virial.rest_frames import BIN, bin_centres
 
 # Velocities in this module are in units of 1000 km/s. One bin, a box, adds its variance to a Gaussian's.
 _BIN_VARIANCE = (BIN * 1e-4 * np.log(10.0) * C_KM_S * 1e-3) ** 2 / 12.0
@@ -41,31 +41,31 @@ _SHAPE = np.array(
         [np.log(0.45), 0.3, np.log(0.15), np.log(0.9)],
     ]
 )
-# Of a weaker line beside: ln of the peak over the core's, velocity, ln sigma.
-_BESIDE = np.array(
+# The same for a weaker line nearby: ln of the peak over the core's, velocity, ln sigma.
+_NEARBY = np.array(
     [[np.log(0.08), 1.0, np.log(1e-3), np.log(2.0)], [-0.3, 0.5, -3.0, 3.0], [np.log(2.5), 0.4, 0.0, np.log(6.0)]]
 )
-# Level and tilt of the continuum in the window, and of iron, each as a share by which the whole spectrum's fit is off.
+# Level and tilt of the continuum in the window, and of iron, as relative corrections to the fit of the whole spectrum.
 _LOCAL = np.array([[0.0, 0.03, -0.3, 0.3], [0.0, 0.03, -0.3, 0.3]])
 _IRON = np.array([[0.0, 0.3, -1.0, 3.0], [0.0, 0.3, -2.0, 2.0]])
 
 
 @dataclass(frozen=True)
 class Complex:
-    """A line, what stands beside it, and where it is fitted.
+    """A line, its neighbours, and the window in which it is fitted.
 
     Attributes
     ----------
     name, label : str
-        In the columns, and in the words of FLAGS and REASON.
+        As in the names of columns, and as in FLAGS and REASON.
     wavelengths : tuple of float
-        Vacuum rest wavelengths (Angstrom, NIST) of the line's components, of equal strength.
-    beside : tuple of float
-        Of the weaker lines in the window.
+        Vacuum rest wavelengths (Angstrom) of the line's components, of equal strength.
+    nearby : tuple of float
+        Those of the weaker lines in the window.
     window : tuple of float
         Rest wavelengths (Angstrom) within which it is fitted.
     continuum : float
-        Rest wavelength (Angstrom) of the luminosity that belongs to it.
+        Rest wavelength (Angstrom) of the luminosity in the virial relation.
     velocity : tuple of float
         Mean and sd (1000 km/s) of the prior on the core's velocity.
     """
@@ -73,14 +73,14 @@ class Complex:
     name: str
     label: str
     wavelengths: tuple[float, ...]
-    beside: tuple[float, ...]
+    nearby: tuple[float, ...]
     window: tuple[float, float]
     continuum: float
     velocity: tuple[float, float]
 
     @property
     def centre(self) -> float:
-        """Mean wavelength: zero of the velocities."""
+        """Mean wavelength, at which velocities are 0."""
         return float(np.exp(np.mean(np.log(self.wavelengths))))
 
     @property
@@ -100,18 +100,18 @@ class Complex:
 
     @property
     def priors(self) -> Priors:
-        """Of all the parameters: the line's, those of the lines beside, level, tilt, and iron where it matters."""
+        """Priors of all parameters: the line, the lines nearby, level, tilt, and iron where no line is nearby."""
         shape = _SHAPE.copy()
         shape[VELOCITY, :2] = self.velocity
-        rows = np.concatenate([shape, *[_BESIDE] * len(self.beside), _LOCAL, *([] if self.beside else [_IRON])])
+        rows = np.concatenate([shape, *[_NEARBY] * len(self.nearby), _LOCAL, *([] if self.nearby else [_IRON])])
         return Priors(*rows.T)
 
 
-# Windows: after Shen et al. 2011 (1500-1600 and 2700-2900 Angstrom) and wider, so that wings and what stands beside
-# are seen; He II 1640 and O III] 1663 are fitted with C IV since their blend runs into its red wing. Quasars' C IV is
-# shifted to the blue by 0-2000 km/s (Richards et al. 2011, AJ 141, 167).
-MGII = Complex("MgII", "Mg II", (2796.352, 2803.531), (), (2660.0, 2950.0), 3000.0, (0.0, 0.8))
-CIV = Complex("CIV", "C IV", (1548.187, 1550.772), (1640.42, 1663.48), (1450.0, 1705.0), 1350.0, (-0.6, 1.2))
+# The windows are those of Shen et al. 2011 (1500-1600 and 2700-2900 Angstrom), widened to include wings and neighbours.
+# He II 1640 and O III] 1663 are fitted with C IV since their blend reaches into its red wing. C IV is blueshifted by
+# 0-2000 km/s in quasars (Richards et al. 2011, AJ 141, 167).
+MGII = Complex("MgII", "Mg II", MG_II_DOUBLET, (), (2660.0, 2950.0), 3000.0, (0.0, 0.8))
+CIV = Complex("CIV", "C IV", C_IV_DOUBLET, (HE_II, O_III), (1450.0, 1705.0), 1350.0, (-0.6, 1.2))
 
 
 def broad(parameters: np.ndarray, velocity: np.ndarray, offsets: tuple, variance: float = _BIN_VARIANCE):
@@ -164,14 +164,14 @@ def broad(parameters: np.ndarray, velocity: np.ndarray, offsets: tuple, variance
     return derivatives[:, PEAK].copy(), derivatives
 
 
-def model(line: Complex, parameters: np.ndarray, continuum: np.ndarray, ferrum: np.ndarray):
-    """All that stands in a line's window above the continuum of the whole spectrum's fit.
+def model(line: Complex, parameters: np.ndarray, continuum: np.ndarray, iron: np.ndarray):
+    """Model of a line's window above the continuum that was fitted to the whole spectrum.
 
     Parameters
     ----------
     line : Complex
     parameters : ndarray, shape (k, p)
-    continuum, ferrum : ndarray, shape (k, m)
+    continuum, iron : ndarray, shape (k, m)
         Power law with Balmer continuum, and iron, in the window.
 
     Returns
@@ -185,7 +185,7 @@ def model(line: Complex, parameters: np.ndarray, continuum: np.ndarray, ferrum: 
     derivatives = np.empty((len(parameters), parameters.shape[1], len(velocity)))
     profile, derivatives[:, :N_SHAPE] = broad(parameters, velocity, line.offsets)
     total, at = profile.copy(), N_SHAPE
-    for wavelength in line.beside:
+    for wavelength in line.nearby:
         ratio, shift, sigma = (parameters[:, at + j, None] for j in range(3))
         zero = 1e-3 * C_KM_S * np.log(wavelength / line.centre)
         u = (velocity - (zero + shift)) / np.exp(sigma)
@@ -199,14 +199,14 @@ def model(line: Complex, parameters: np.ndarray, continuum: np.ndarray, ferrum: 
     tilt = np.linspace(-1.0, 1.0, len(velocity))
     derivatives[:, at], derivatives[:, at + 1] = continuum, continuum * tilt
     total += continuum * (parameters[:, at, None] + parameters[:, at + 1, None] * tilt)
-    if not line.beside:
-        derivatives[:, at + 2], derivatives[:, at + 3] = ferrum, ferrum * tilt
-        total += ferrum * (parameters[:, at + 2, None] + parameters[:, at + 3, None] * tilt)
+    if not line.nearby:
+        derivatives[:, at + 2], derivatives[:, at + 3] = iron, iron * tilt
+        total += iron * (parameters[:, at + 2, None] + parameters[:, at + 3, None] * tilt)
     return total, derivatives, profile
 
 
 def start(line: Complex, data: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """First guess: the usual profile at the velocity and width where it fits best.
+    """First guess of the parameters: the usual profile at the velocity and width where it fits best.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def start(line: Complex, data: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     trial = np.tile(mean, (len(guesses), 1))
     trial[:, PEAK], trial[:, VELOCITY], trial[:, SIGMA] = 0.0, guesses[:, 0], guesses[:, 1]
     templates, _ = broad(trial, line.bin_velocity, line.offsets)
-    # one product per spectrum, so that no guess depends on its neighbours in the batch
+    # one product per spectrum, so that no guess depends on the other spectra of the batch
     norm = np.matmul(ivar[:, None, :], (templates**2).T)[:, 0]
     match = np.maximum(np.matmul((data * ivar)[:, None, :], templates.T)[:, 0], 0.0)
     norm = np.maximum(norm, 1e-300)
@@ -237,7 +237,7 @@ def start(line: Complex, data: np.ndarray, ivar: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Width:
-    """What a profile measures: each shape (n,), km/s, `flux` in the flux unit times 1000 km/s."""
+    """Measurements of a broad profile: each shape (n,), in km/s, `flux` in the flux unit times 1000 km/s."""
 
     fwhm: np.ndarray
     fwhm_error: np.ndarray
@@ -279,8 +279,8 @@ def width(line: Complex, parameters: np.ndarray, covariance: np.ndarray) -> Widt
     for outer, inner in ((first - 1, first), (last + 1, last)):
         outer = np.clip(outer, 0, len(_SPAN) - 1)
         low, high = profile[rows, outer], profile[rows, inner]
-        share = np.clip((half - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-        edges.append(_SPAN[outer] + share * (_SPAN[inner] - _SPAN[outer]))
+        fraction = np.clip((half - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+        edges.append(_SPAN[outer] + fraction * (_SPAN[inner] - _SPAN[outer]))
     slopes = []
     for n in range(2):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Spectra in, widths, luminosities and virial masses out: the classical measurement, many spectra at a time."""
+"""The classical measurement of virial masses from line widths and luminosities, for many spectra at a time."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
 from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 from quasar_mass.virial import continuum, lines
-from quasar_mass.virial.iron import C_KM_S
+from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
 from quasar_mass.virial.relation import mass
-from quasar_mass.virial.rest_frames import RestFrames, bin_centres, rest_frames
 
-_CHUNK = 48  # spectra fitted at once: their arrays stay in the processor's cache
+_CHUNK = 48  # spectra fitted at once: their arrays fit into the processor's cache
 
 # --- what counts as a measurement; chosen here ------------------------------------------------------------------------
-MIN_LINE_SN, LOW_LINE_SN = 3.0, 6.0  # flux of the broad line over its error, the shape known: none, and flagged
-MAX_WIDTH_ERROR, LARGE_WIDTH_ERROR = 0.6, 0.25  # FWHM_ERR / FWHM: none, and flagged
-WIDTH_LIMITS = (1200.0, 20_000.0)  # km/s: narrower is no broad line (Shen et al. 2011), wider no line
-VERY_WIDE = 12_000.0  # km/s: flagged; hardly a quasar in a hundred has such lines, bad continua do
-ABSORBED = 0.10  # share of the core's bins clipped as absorption above which a line is flagged
-EXTRAPOLATED = 1.03  # a luminosity is extrapolated further out than this factor from the bins fitted
+MIN_LINE_SN, LOW_LINE_SN = 3.0, 6.0  # flux of the broad line over its error: below, no measurement; below, flagged
+MAX_WIDTH_ERROR, LARGE_WIDTH_ERROR = 0.6, 0.25  # FWHM_ERR / FWHM: above, no measurement; above, flagged
+WIDTH_LIMITS = (1200.0, 20_000.0)  # km/s: narrower lines are not broad (Shen et al. 2011), wider ones not real
+VERY_WIDE = 12_000.0  # km/s: flagged; less than one quasar in a hundred has such lines, bad continua do
+ABSORBED = 0.10  # fraction of the core's bins clipped as absorption above which a line is flagged
+EXTRAPOLATED = 1.03  # a luminosity further than this factor from the fitted bins is flagged
 
 LUMINOSITIES = (1350.0, 3000.0)  # Angstrom
-_MPC = 3.0856775814913673e24  # cm
-_PIXEL_VELOCITY = C_KM_S * np.log(10.0) * PIXEL  # km/s
 
 # column: (unit, description)
 COLUMNS = {
@@ -69,8 +67,7 @@ def measure(spectra: Sequence[Spectrum], redshift: ArrayLike, ebv: ArrayLike | N
     Returns
     -------
     DataFrame
-        One row per spectrum; `COLUMNS` says what stands in it. What could not be measured is NaN, and REASON says
-        why.
+        One row per spectrum with the columns of `COLUMNS`. What could not be measured is NaN, and REASON says why.
 
     Raises
     ------
@@ -85,115 +82,123 @@ def measure(spectra: Sequence[Spectrum], redshift: ArrayLike, ebv: ArrayLike | N
     distance = luminosity_distance(np.where(usable, redshift, 1.0)) if n else np.zeros(0)
     rows = []
     for first in range(0, n, _CHUNK):
-        part = slice(first, first + _CHUNK)
-        # absurd numbers in one spectrum overflow to NaN there, which the reasons tell, and disturb no other
+        chunk = slice(first, first + _CHUNK)
+        # absurd numbers in one spectrum overflow to NaN there, get a reason, and affect no other
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            frames = rest_frames(spectra[part], redshift[part], ebv[part])
-            rows += _described(frames, solve(frames), redshift[part], ebv[part], distance[part])
+            binned = bin_spectra(spectra[chunk], redshift[chunk], ebv[chunk])
+            table = _Table(binned, solve(binned), redshift[chunk], ebv[chunk])
+            table.add_luminosities(distance[chunk])
+            for line in LINES:
+                table.add_line(line)
+            rows += table.rows()
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _described(
-    frames: RestFrames, found: Solution, redshift: np.ndarray, ebv: np.ndarray, distance: np.ndarray
-) -> list[dict]:
-    """The table's rows of one chunk."""
-    n = len(redshift)
-    values = {name: np.full(n, np.nan) for name, (unit, _) in COLUMNS.items() if unit} | {"SN": frames.signal_to_noise}
-    flags = [
-        quality_flags(b, p, extinction_known=np.isfinite(e))
-        for b, p, e in zip(frames.n_bad, frames.n_pixels, ebv, strict=True)
-    ]
-    reasons = [[] for _ in range(n)]
-    for i in np.flatnonzero(~frames.usable):
-        reasons[i].append("no redshift")
-    for i in np.flatnonzero(frames.usable & np.isnan(found.scale)):
-        if found.continuum_bins[i] >= MIN_CONTINUUM_BINS:
-            reasons[i].append(f"continuum S/N {found.continuum_sn[i]:.1f} below {MIN_CONTINUUM_SN:g}")
-        else:
-            few = "too few" if found.continuum_bins[i] else "no"
-            reasons[i].append(f"{few} good pixels in the line-free windows of 1350-3500 Angstrom, rest frame")
-    _luminosities(values, flags, reasons, frames, found, redshift, distance)
-    for line in LINES:
-        _line(line, values, flags, reasons, frames, found)
-    line = np.where(np.isfinite(values["LMBH_MgII"]), "MgII", np.where(np.isfinite(values["LMBH_CIV"]), "CIV", ""))
-    values["LMBH"] = np.where(line == "MgII", values["LMBH_MgII"], values["LMBH_CIV"])
-    text = {
-        "LABEL_LINE": [name or None for name in line.tolist()],
-        "FLAGS": ["; ".join(words) for words in flags],
-        "REASON": ["; ".join(words) for words in reasons],
-    }
-    columns = {name: text.get(name, values.get(name)) for name in COLUMNS}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+class _Table:
+    """The rows of one chunk while they are filled."""
+
+    def __init__(self, binned: BinnedSpectra, solution: Solution, redshift: np.ndarray, ebv: np.ndarray) -> None:
+        self.binned, self.solution, self.redshift = binned, solution, redshift
+        n = len(redshift)
+        self.values = {name: np.full(n, np.nan) for name, (unit, _) in COLUMNS.items() if unit}
+        self.values["SN"] = binned.signal_to_noise
+        known = np.isfinite(ebv)
+        self.flags = [quality_flags(binned.n_bad[i], binned.n_pixels[i], extinction_known=known[i]) for i in range(n)]
+        self.reasons: list[list[str]] = [[] if usable else ["no redshift"] for usable in binned.usable]
+        for i in np.flatnonzero(binned.usable & np.isnan(solution.scale)):
+            if solution.continuum_bins[i] >= MIN_CONTINUUM_BINS:
+                self.reasons[i].append(f"continuum S/N {solution.continuum_sn[i]:.1f} below {MIN_CONTINUUM_SN:g}")
+            else:
+                few = "too few" if solution.continuum_bins[i] else "no"
+                self.reasons[i].append(f"{few} good pixels in the line-free windows of 1350-3500 Angstrom, rest frame")
+
+    def add_luminosities(self, distance: np.ndarray) -> None:
+        """Fill in the luminosities of the power law; `distance` in Mpc."""
+        solution, rows = self.solution, self.solution.rows
+        unit = (
+            np.log10(4.0 * np.pi * 1e-17) + 2.0 * np.log10(distance[rows] * MPC) + np.log10(1.0 + self.redshift[rows])
+        )
+        wavelength = 10.0 ** bin_centres()
+        window = np.zeros(len(wavelength), bool)
+        window[continuum.window_bins()] = True
+        for at in LUMINOSITIES:
+            level, error = continuum.log_power_law(solution.continuum.parameters, solution.continuum.covariance, at)
+            known = np.isfinite(level) & np.isfinite(error)
+            level = level + np.log10(solution.scale[rows]) + unit + np.log10(at)
+            self.values[f"LOG_L{at:.0f}"][rows] = np.where(known, level, np.nan)
+            self.values[f"LOG_L{at:.0f}_ERR"][rows] = np.where(known, error, np.nan)
+            for i in rows[~known]:
+                self.reasons[i].append(f"no fit of the continuum at {at:.0f} Angstrom")
+            for i in rows:
+                covered = wavelength[window & (self.binned.ivar[i] > 0)]
+                if not covered[0] / EXTRAPOLATED <= at <= covered[-1] * EXTRAPOLATED:
+                    self.flags[i].append(f"L{at:.0f} extrapolated")
+
+    def add_line(self, line: lines.Complex) -> None:
+        """Fill in the measurements of a line, after the luminosities."""
+        solution, values, fitted = self.solution, self.values, self.solution.lines[line.name]
+        for i in np.setdiff1d(solution.rows, fitted.rows):
+            self.reasons[i].append(f"{line.label} not covered")
+        if not fitted.rows.size:
+            return
+        width = lines.width(line, fitted.fit.parameters, fitted.fit.covariance)
+        relative_error = width.fwhm_error / width.fwhm
+        refusals = _refusals(line, width, relative_error, fitted.signal_to_noise)
+        for i, reason in zip(fitted.rows, refusals, strict=True):
+            if reason:
+                self.reasons[i].append(reason)
+        kept = refusals == ""
+        rows, relative_error = fitted.rows[kept], relative_error[kept]
+        width = lines.Width(**{name: array[kept] for name, array in vars(width).items()})
+        parts, _ = continuum.model(
+            solution.continuum.parameters[np.searchsorted(solution.rows, rows)],
+            np.searchsorted(bin_centres(), [np.log10(line.centre)]),
+        )
+        name, luminosity = line.name, f"LOG_L{line.continuum:.0f}"
+        values[f"FWHM_{name}"][rows], values[f"FWHM_{name}_ERR"][rows] = width.fwhm, width.fwhm_error
+        values[f"EW_{name}"][rows] = width.flux / (1e-3 * C_KM_S) * line.centre / (parts[0] + parts[2])[:, 0]
+        values[f"SHIFT_{name}"][rows] = width.shift - KM_S_PER_DEX * PIXEL * self.binned.offset[rows]
+        values[f"LMBH_{name}"][rows] = mass(name, values[luminosity][rows], width.fwhm)
+        error = np.hypot(0.5 * values[f"{luminosity}_ERR"][rows], 2.0 * relative_error / np.log(10.0))
+        values[f"LMBH_{name}_ERR"][rows] = error
+        for flagged, words in (
+            (fitted.signal_to_noise[kept] < LOW_LINE_SN, "low S/N"),
+            (relative_error > LARGE_WIDTH_ERROR, "width uncertain"),
+            (width.fwhm > VERY_WIDE, "very wide"),
+            (fitted.clipped[kept] > ABSORBED, "absorbed"),
+        ):
+            for i in rows[flagged]:
+                self.flags[i].append(f"{line.label} {words}")
+
+    def rows(self) -> list[dict]:
+        """Choose the mass of the label, and give the rows."""
+        values = self.values
+        line = np.where(np.isfinite(values["LMBH_MgII"]), "MgII", np.where(np.isfinite(values["LMBH_CIV"]), "CIV", ""))
+        values["LMBH"] = np.where(line == "MgII", values["LMBH_MgII"], values["LMBH_CIV"])
+        text = {
+            "LABEL_LINE": [name or None for name in line.tolist()],
+            "FLAGS": ["; ".join(flags) for flags in self.flags],
+            "REASON": ["; ".join(reasons) for reasons in self.reasons],
+        }
+        columns = {name: text.get(name, values.get(name)) for name in COLUMNS}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _luminosities(
-    values: dict,
-    flags: list,
-    reasons: list,
-    frames: RestFrames,
-    found: Solution,
-    redshift: np.ndarray,
-    distance: np.ndarray,
-) -> None:
-    rows = found.rows
-    unit = np.log10(4.0 * np.pi * 1e-17) + 2.0 * np.log10(distance[rows] * _MPC) + np.log10(1.0 + redshift[rows])
-    wavelength = 10.0 ** bin_centres()
-    window = np.zeros(len(wavelength), bool)
-    window[continuum.window_bins()] = True
-    for at in LUMINOSITIES:
-        level, error = continuum.log_power_law(found.continuum.parameters, found.continuum.covariance, at)
-        known = np.isfinite(level) & np.isfinite(error)
-        level = level + np.log10(found.scale[rows]) + unit + np.log10(at)
-        values[f"LOG_L{at:.0f}"][rows] = np.where(known, level, np.nan)
-        values[f"LOG_L{at:.0f}_ERR"][rows] = np.where(known, error, np.nan)
-        for i in rows[~known]:
-            reasons[i].append(f"no fit of the continuum at {at:.0f} Angstrom")
-        for i in rows:
-            covered = wavelength[window & (frames.ivar[i] > 0)]
-            if not covered[0] / EXTRAPOLATED <= at <= covered[-1] * EXTRAPOLATED:
-                flags[i].append(f"L{at:.0f} extrapolated")
-
-
-def _line(line: lines.Complex, values: dict, flags: list, reasons: list, frames: RestFrames, found: Solution) -> None:
-    fitted = found.lines[line.name]
-    for i in np.setdiff1d(found.rows, fitted.rows):
-        reasons[i].append(f"{line.label} not covered")
-    rows = fitted.rows
-    if not rows.size:
-        return
-    width = lines.width(line, fitted.fit.parameters, fitted.fit.covariance)
-    share = width.fwhm_error / width.fwhm
-    refused = np.full(len(rows), "", dtype=object)
+def _refusals(
+    line: lines.Complex, width: lines.Width, relative_error: np.ndarray, signal_to_noise: np.ndarray
+) -> np.ndarray:
+    """Why each measurement of a line does not count, empty where it does; shape (n,)."""
     low, high = WIDTH_LIMITS
-    for bad, words in (
-        (~(fitted.signal_to_noise >= MIN_LINE_SN), f"S/N below {MIN_LINE_SN:g}"),
-        (~(width.inside & (width.fwhm > low) & (width.fwhm < high)), f"width outside {low:.0f}-{high:.0f} km/s"),
-        (~(share <= MAX_WIDTH_ERROR), "width not determined"),
-    ):
-        refused = np.where((refused == "") & bad, f"{line.label} {words}", refused)
-    for i, words in zip(rows, refused, strict=True):
-        if words:
-            reasons[i].append(words)
-    kept = refused == ""
-    rows, width, share = rows[kept], lines.Width(*(getattr(width, key)[kept] for key in _WIDTH)), share[kept]
-    place = np.searchsorted(found.rows, rows)
-    parts, _ = continuum.model(
-        found.continuum.parameters[place], np.searchsorted(bin_centres(), [np.log10(line.centre)])
+    return np.select(
+        [
+            ~(signal_to_noise >= MIN_LINE_SN),
+            ~(width.inside & (width.fwhm > low) & (width.fwhm < high)),
+            ~(relative_error <= MAX_WIDTH_ERROR),
+        ],
+        [
+            f"{line.label} S/N below {MIN_LINE_SN:g}",
+            f"{line.label} width outside {low:.0f}-{high:.0f} km/s",
+            f"{line.label} width not determined",
+        ],
+        "",
     )
-    name, power = line.name, f"LOG_L{line.continuum:.0f}"
-    values[f"FWHM_{name}"][rows], values[f"FWHM_{name}_ERR"][rows] = width.fwhm, width.fwhm_error
-    values[f"EW_{name}"][rows] = width.flux / (1e-3 * C_KM_S) * line.centre / (parts[0] + parts[2])[:, 0]
-    values[f"SHIFT_{name}"][rows] = width.shift - _PIXEL_VELOCITY * frames.offset[rows]
-    values[f"LMBH_{name}"][rows] = mass(name, values[power][rows], width.fwhm)
-    values[f"LMBH_{name}_ERR"][rows] = np.hypot(0.5 * values[f"{power}_ERR"][rows], 2.0 * share / np.log(10.0))
-    for bad, words in (
-        (fitted.signal_to_noise[kept] < LOW_LINE_SN, "low S/N"),
-        (share > LARGE_WIDTH_ERROR, "width uncertain"),
-        (width.fwhm > VERY_WIDE, "very wide"),
-        (fitted.clipped[kept] > ABSORBED, "absorbed"),
-    ):
-        for i in rows[bad]:
-            flags[i].append(f"{line.label} {words}")
-
-
-_WIDTH = ("fwhm", "fwhm_error", "shift", "flux", "inside")

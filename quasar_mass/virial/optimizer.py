@@ -1,7 +1,7 @@
 """Penalised least squares for many spectra at once: Levenberg-Marquardt with Gaussian priors and bounds.
 
-Every spectrum has its own damping and stops on its own; all sums run over one spectrum's own pixels, so that what is
-fitted to a spectrum does not depend on which others are fitted beside it.
+Every spectrum has its own damping and stops on its own. All sums run over one spectrum's own pixels, so that its fit
+does not depend on the other spectra.
 """
 
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TOLERANCE = 1e-2  # of chi-square: a step that gains less than that moves no parameter by a tenth of its error
+TOLERANCE = 1e-2  # of chi-square: a step that gains less moves no parameter by a tenth of its error
 _DAMPING_START, _DAMPING_MAX = 1e-2, 1e8
-_LOWER, _RAISE = 0.15, 6.0  # factors of the damping after a step that helped, and after one that did not
+_LOWER, _RAISE = 0.15, 6.0  # factors of the damping after a better step, and after a worse one
 
 
 @dataclass(frozen=True)
 class Priors:
-    """Gaussian priors and hard bounds of the parameters; with them a noisy spectrum falls back on what is usual.
+    """Gaussian priors and hard bounds of the parameters. The fit of a noisy spectrum falls back on them.
 
     Attributes
     ----------
@@ -30,28 +30,25 @@ class Priors:
     high: np.ndarray
 
     def row(self, shape: tuple) -> "Priors":
-        """The same, one row per spectrum."""
+        """Give the same priors with one row per spectrum."""
         return Priors(*(np.broadcast_to(part, shape) for part in (self.mean, self.sd, self.low, self.high)))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted.
+    """The result for n spectra.
 
     Attributes
     ----------
     parameters : ndarray, shape (n, p)
     covariance : ndarray, shape (n, p, p)
-        Of the parameters, priors included, from the curvature at the minimum.
+        From the curvature at the minimum, priors included.
     model : ndarray, shape (n, m)
-    cost : ndarray, shape (n,)
-        Chi-square and the priors' share.
     """
 
     parameters: np.ndarray
     covariance: np.ndarray
     model: np.ndarray
-    cost: np.ndarray
 
 
 def least_squares(
@@ -67,14 +64,14 @@ def least_squares(
     Parameters
     ----------
     function : callable
-        ``function(parameters, rows)``: the model, shape (k, m), and its derivatives, shape (k, p, m), of the spectra
-        with these indices.
+        ``function(parameters, rows)`` gives the model, shape (k, m), and its derivatives, shape (k, p, m), for the
+        spectra with these indices.
     start : ndarray, shape (n, p)
     data, ivar : ndarray, shape (n, m)
         `ivar` is 0 where there is no data.
     priors : Priors
     iterations : int
-        At most that many steps.
+        Maximum number of steps.
 
     Returns
     -------
@@ -109,11 +106,11 @@ def least_squares(
             model[b], trial_slope[better], parameters[b], data[b], ivar[b], priors.mean[b], precision[b]
         )
         done = (better & (gain < TOLERANCE)) | (damping[a] >= _DAMPING_MAX)
-        # a refused step that hardly moved the cost is at the minimum, within rounding
+        # a worse step that hardly changes the cost is at the minimum, within rounding
         done |= ~better & (gain > -1e-6)
         damping[a] = np.clip(damping[a] * np.where(better, _LOWER, _RAISE), 1e-8, _DAMPING_MAX)
         active = a[~done]
-    return Fit(parameters, np.linalg.inv(curvature), model, cost)
+    return Fit(parameters, np.linalg.inv(curvature), model)
 
 
 def _cost(model, parameters, data, ivar, mean, precision) -> np.ndarray:

@@ -9,10 +9,9 @@ The constants (a, b) are those that Chen et al. 2019 (ApJS 244, 36) recommend af
 other. That their Equation (1) has this form is inferred, not read: its (0.91, 0.50) for H-beta is exactly the pair of
 Vestergaard & Peterson 2006 in this form.
 
-Such masses are rough. Beyond the measurement error they carry a systematic scatter of 0.3-0.5 dex (Shen 2013,
+Such masses are rough. Beyond the measurement error they have a systematic scatter of 0.3-0.5 dex (Shen 2013,
 BASI 41, 61): two lines of the same quasar disagree by 0.44 dex (standard deviation over the 15,377 quasars of
-Chen et al. at 1.46 < z < 1.80 that have both Mg II and C IV). Nothing that learns from them can be
-better than they are.
+Chen et al. at 1.46 < z < 1.80 that have both Mg II and C IV). A network trained on them cannot be better.
 """
 
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-LUMINOSITY_UNIT = 44.0  # log10 of 1e44 erg/s, the unit of lambda L_lambda in the relation
-FWHM_POWER = 2.0  # M ~ v^2: not fitted, the virial theorem
+LOG_LUMINOSITY_PIVOT = 44.0  # log10 of 1e44 erg/s, in which the relation counts lambda L_lambda
+FWHM_POWER = 2.0  # M ~ v^2 by the virial theorem, not fitted
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def mass(line: str, luminosity: ArrayLike, fwhm: ArrayLike) -> np.ndarray:
     8.524
     """
     constants = _calibration(line)
-    above = np.asarray(luminosity, float) - LUMINOSITY_UNIT
+    above = np.asarray(luminosity, float) - LOG_LUMINOSITY_PIVOT
     return constants.a + constants.b * above + FWHM_POWER * np.log10(np.asarray(fwhm, float))
 
 
@@ -111,12 +110,11 @@ def fwhm(line: str, mass: ArrayLike, luminosity: ArrayLike) -> np.ndarray:
         If the line has no calibration.
     """
     constants = _calibration(line)
-    above = np.asarray(mass, float) - constants.a - constants.b * (np.asarray(luminosity, float) - LUMINOSITY_UNIT)
+    above = np.asarray(mass, float) - constants.a - constants.b * (np.asarray(luminosity, float) - LOG_LUMINOSITY_PIVOT)
     return 10.0 ** (above / FWHM_POWER)
 
 
 def _calibration(line: str) -> Calibration:
-    try:
-        return CALIBRATIONS[line]
-    except KeyError:
-        raise ValueError(f"line: expected one of {', '.join(CALIBRATIONS)}, got {line!r}") from None
+    if line not in CALIBRATIONS:
+        raise ValueError(f"no calibration for the line {line!r}; choose one of {', '.join(CALIBRATIONS)}")
+    return CALIBRATIONS[line]

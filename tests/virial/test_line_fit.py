@@ -12,7 +12,7 @@ from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.virial import continuum, files, iron, lines, rest_frames
+from quasar_mass.virial import bins, continuum, files, iron, lines
 from quasar_mass.virial.optimizer import Priors, least_squares
 
 C = 299_792.458
@@ -306,12 +306,12 @@ def test_spikes_are_told_from_the_top_of_a_narrow_line():
     x = np.arange(200.0)
     flux = 1 + 5 * np.exp(-0.5 * ((x - 100) / 3.9) ** 2)  # 1270 km/s wide, in bins of 138
     ivar = np.full(200, 50.0**2)
-    assert rest_frames.spikes(flux, ivar).size == 0
+    assert bins.spikes(flux, ivar).size == 0
     flux[[40, 41, 97]] *= 3
     flux[150] = 1e9
     ivar[150] = 0
-    assert rest_frames.spikes(flux, ivar).tolist() == [40, 41, 97]
-    assert rest_frames.spikes(flux, 1e-6 * ivar).size == 0  # within the noise
+    assert bins.spikes(flux, ivar).tolist() == [40, 41, 97]
+    assert bins.spikes(flux, 1e-6 * ivar).size == 0  # within the noise
 
 
 def test_low_spikes_of_bright_spectra_are_clipped():
@@ -541,11 +541,11 @@ def test_names_that_cannot_be_are_one_sentence_before_any_work(tmp_path, capsys)
     (tmp_path / "folder.csv").mkdir()
     page, empty = str(tmp_path / "page.fits"), str(tmp_path / "empty.fits")
     for arguments, words in (
-        ([""], "got an empty name"),  # as a path it would be the current folder
+        ([""], "one of the names is empty"),  # as a path it would be the current folder
         ([page], "it is no FITS file"),
         ([empty], "it is empty"),
-        ([page, "--output", str(tmp_path / "folder.csv")], "got a folder of that name"),
-        ([page, "--output", str(tmp_path / "page.fits" / "out.csv")], "expected a folder that can be written"),
+        ([page, "--output", str(tmp_path / "folder.csv")], "is a folder; name a file"),
+        ([page, "--output", str(tmp_path / "page.fits" / "out.csv")], "there is no folder"),
     ):
         assert quasar_analysis.main(["virial", *arguments]) == 1
         printed = capsys.readouterr()

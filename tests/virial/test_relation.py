@@ -48,5 +48,5 @@ def test_every_label_line_has_a_calibration_and_no_other():
 
 
 def test_an_unknown_line_is_named():
-    with pytest.raises(ValueError, match="expected one of Hb, Ha, MgII, CIV, got 'OIII'"):
+    with pytest.raises(ValueError, match="'OIII'; choose one of Hb, Ha, MgII, CIV"):
         virial.mass("OIII", 45.0, 4000.0)

@@ -1,7 +1,7 @@
-"""Many spectra side by side in the rest frame, on bins of whole SDSS pixels: nothing is interpolated.
+"""Many spectra side by side in the rest frame, in bins of whole SDSS pixels. Nothing is interpolated.
 
-A redshift shifts SDSS's logarithmic grid by a number of pixels that is not whole. The whole part moves the pixels;
-the rest, below half a pixel (35 km/s), is kept as a number and taken off the measured line shifts.
+A redshift shifts SDSS's logarithmic grid by a number of pixels that is not an integer. The pixels are moved by the
+nearest integer. The rest, at most half a pixel (35 km/s), is kept and subtracted from the measured line shifts.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ BIN = 2  # pixels: 138 km/s, well below the narrowest broad line (1200 km/s), an
 FIRST, SIZE = 31_040, 2208  # rest pixel (log10 wavelength / 1e-4) of the first bin, and bins: 1271-3514 Angstrom
 
 
-# A spike, a cosmic ray or what is left of a sky line, stands above the median of the bins around it (1500 km/s) by so
-# many standard deviations and so large a share of that median; a line of 1200 km/s does by a third at its very top.
-SPIKE_BINS, SPIKE_SIGMAS, SPIKE_SHARE = 11, 6.0, 0.6
+# A spike (cosmic ray, or residual of a sky line) exceeds the median of the bins around it (1500 km/s) by so many
+# standard deviations and by this fraction of the median. The top of a line of 1200 km/s does so by a third.
+SPIKE_BINS, SPIKE_SIGMAS, SPIKE_EXCESS = 11, 6.0, 0.6
 
 
 def bin_centres() -> np.ndarray:
@@ -28,18 +28,18 @@ def bin_centres() -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class RestFrames:
-    """Spectra on the bins.
+class BinnedSpectra:
+    """Spectra in bins.
 
     Attributes
     ----------
     flux, ivar : ndarray, shape (n, SIZE)
-        As observed per observed Angstrom (1e-17 erg / s / cm2 / A), corrected for Galactic extinction where known;
-        `ivar` 0 where there is no data.
+        Per observed Angstrom (1e-17 erg / s / cm2 / A), corrected for Galactic extinction where it is known; `ivar` is
+        0 where there is no data.
     offset : ndarray, shape (n,)
-        Part of a pixel by which the true rest wavelengths lie below the bins' own.
+        Fraction of a pixel by which the true rest wavelengths are shorter than those of the bins.
     n_bad, n_pixels : ndarray, shape (n,)
-        Pixels of the file within `survey.WINDOW` that cannot be used, and all of them.
+        Pixels within `survey.WINDOW` that cannot be used, and all of them.
     signal_to_noise : ndarray, shape (n,)
         Median of flux / error per good pixel within `survey.WINDOW`, NaN where there is none.
     usable : ndarray of bool, shape (n,)
@@ -55,7 +55,7 @@ class RestFrames:
     usable: np.ndarray
 
 
-def rest_frames(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarray) -> RestFrames:
+def bin_spectra(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarray) -> BinnedSpectra:
     """Shift and bin spectra.
 
     Parameters
@@ -66,7 +66,7 @@ def rest_frames(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
 
     Returns
     -------
-    RestFrames
+    BinnedSpectra
     """
     n = len(spectra)
     usable = np.isfinite(redshift) & (redshift > 0)
@@ -79,33 +79,33 @@ def rest_frames(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
         if not usable[i]:
             continue
         spectrum = spectrum.on_log_grid()
-        place = spectrum.pixel - whole[i] - FIRST
-        near = (place >= 0) & (place < BIN * SIZE)
-        place, pixel, good = place[near], spectrum.pixel[near], spectrum.good[near]
+        rest_pixel = spectrum.pixel - whole[i]
+        near = (rest_pixel >= FIRST) & (rest_pixel < FIRST + BIN * SIZE)
+        rest_pixel, pixel, good = rest_pixel[near], spectrum.pixel[near], spectrum.good[near]
         values, weights = spectrum.flux[near], spectrum.ivar[near]
-        log_wavelength = PIXEL * (place + FIRST)
+        log_wavelength = PIXEL * rest_pixel
         inside = (log_wavelength >= WINDOW[0]) & (log_wavelength <= WINDOW[1])
         n_pixels[i], n_bad[i] = inside.sum(), (inside & ~good).sum()
-        seen = inside & good
-        if seen.any():
-            signal_to_noise[i] = np.median(values[seen] * np.sqrt(weights[seen]))
+        usable_inside = inside & good
+        if usable_inside.any():
+            signal_to_noise[i] = np.median(values[usable_inside] * np.sqrt(weights[usable_inside]))
         if not good.any():
             continue
-        place, values, weights = place[good], values[good], weights[good]
+        index, values, weights = (rest_pixel[good] - FIRST) // BIN, values[good], weights[good]
         if np.isfinite(ebv[i]):
             through = transmission(pixel[good], ebv[i])
             values, weights = values / through, weights * through**2
-        total = np.bincount(place // BIN, weights, SIZE)
+        total = np.bincount(index, weights, SIZE)
         ivar[i] = total
-        flux[i] = np.bincount(place // BIN, values * weights, SIZE) / np.where(total > 0, total, 1.0)
+        flux[i] = np.bincount(index, values * weights, SIZE) / np.where(total > 0, total, 1.0)
         ivar[i, spikes(flux[i], ivar[i])] = 0.0
-    return RestFrames(flux, ivar, shift - whole, n_bad, n_pixels, signal_to_noise, usable)
+    return BinnedSpectra(flux, ivar, shift - whole, n_bad, n_pixels, signal_to_noise, usable)
 
 
 def spikes(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Bins of one spectrum that stand out of all around them.
+    """Find the bins of one spectrum that exceed all around them.
 
-    They have to go before anything is fitted: a spike on a line would draw the line's core to itself.
+    They are removed before anything is fitted, since a spike on a line would attract the line's core.
 
     Parameters
     ----------
@@ -120,10 +120,10 @@ def spikes(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     padded = np.pad(np.where(ivar > 0, flux, np.nan), half + 1, constant_values=np.nan)
     error = np.divide(1.0, np.sqrt(ivar), out=np.full_like(flux, np.inf), where=ivar > 0)
     sides = 0.5 * (padded[: -2 * half - 2] + padded[2 * half + 2 :])
-    # a first look that takes no medians, and lets all through of which it cannot tell
-    found = np.flatnonzero((ivar > 0) & ~(flux - sides <= 0.5 * SPIKE_SIGMAS * error))
-    if not found.size:
-        return found
-    around = np.nanmedian(padded[found[:, None] + np.arange(1, SPIKE_BINS + 1)], axis=1)
-    excess = flux[found] - around
-    return found[(excess > SPIKE_SIGMAS * error[found]) & (excess > SPIKE_SHARE * np.abs(around))]
+    # a quick test without medians, which keeps all candidates
+    candidates = np.flatnonzero((ivar > 0) & ~(flux - sides <= 0.5 * SPIKE_SIGMAS * error))
+    if not candidates.size:
+        return candidates
+    around = np.nanmedian(padded[candidates[:, None] + np.arange(1, SPIKE_BINS + 1)], axis=1)
+    excess = flux[candidates] - around
+    return candidates[(excess > SPIKE_SIGMAS * error[candidates]) & (excess > SPIKE_EXCESS * np.abs(around))]
