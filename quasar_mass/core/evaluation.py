@@ -73,20 +73,38 @@ def score_table(spectra: pd.DataFrame) -> pd.DataFrame:
         Index (``group``, ``which``); columns as `scores` names them. Read ``rmse`` first: ``r2`` uses each group's
         own label variance, not the whole split's. A group without members has n = 0 and nan.
     """
-    rows = {("per spectrum", "all"): _scores(spectra)}
+    rows = {name: _scores(members) for name, members in groups(spectra).items()}
+    index = pd.MultiIndex.from_tuples(list(rows), names=["group", "which"])
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(SCORES)).astype({"n": int})
+
+
+def groups(spectra: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """The groups of spectra, and of objects with the mean of their predictions, that `score_table` scores.
+
+    Parameters
+    ----------
+    spectra : DataFrame
+        As of `score_table`.
+
+    Returns
+    -------
+    dict of (str, str) to DataFrame
+        ``group``, ``which``: the rows of the group, with OBJECT, LMBH and PREDICTED.
+    """
     at_label = spectra["LABEL_EPOCH"].to_numpy(dtype=bool)
-    rows["epoch", "label epoch"] = _scores(spectra[at_label])
-    rows["epoch", "other epochs"] = _scores(spectra[~at_label])
+    members = {("per spectrum", "all"): spectra}
+    members |= {("epoch", "label epoch"): spectra[at_label], ("epoch", "other epochs"): spectra[~at_label]}
+    lines = spectra["LABEL_LINE"].astype(str)
     for line in sorted(spectra["LABEL_LINE"].dropna().astype(str).unique()):
-        rows["label line", line] = _scores(spectra[spectra["LABEL_LINE"].astype(str) == line])
+        members["label line", line] = spectra[lines == line]
     objects = spectra.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]].agg(
         {"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"}
     )
-    rows["per object (mean)", "all"] = _scores(objects)
+    objects = objects.reset_index()
+    members["per object (mean)", "all"] = objects
     for name, (first, last) in EPOCH_GROUPS.items():
-        rows["per object (mean)", name] = _scores(objects[objects["N_EPOCHS"].between(first, last)])
-    index = pd.MultiIndex.from_tuples(list(rows), names=["group", "which"])
-    return pd.DataFrame(list(rows.values()), index=index, columns=list(SCORES)).astype({"n": int})
+        members["per object (mean)", name] = objects[objects["N_EPOCHS"].between(first, last)]
+    return members
 
 
 def require_labels(label: pd.Series) -> None:

@@ -33,23 +33,10 @@ def accuracy(rows: pd.DataFrame) -> pd.DataFrame:
         `evaluation.score_table` with ``rmse_error``, from a bootstrap over objects, in dex.
     """
     scores = evaluation.score_table(rows)
-    objects = (
-        rows.groupby("OBJECT", observed=True)[["LMBH", "PREDICTED", "N_EPOCHS"]]
-        .agg({"LMBH": "first", "PREDICTED": "mean", "N_EPOCHS": "first"})
-        .reset_index()
-    )
     errors = []
-    for group, which in scores.index:
-        table = objects if group.startswith("per object") else rows
-        chosen = np.ones(len(table), bool)
-        if group == "epoch":
-            chosen = table["LABEL_EPOCH"].to_numpy(bool) == (which == "label epoch")
-        elif group == "label line":
-            chosen = (table["LABEL_LINE"].astype(str) == which).to_numpy()
-        elif which in evaluation.EPOCH_GROUPS:
-            chosen = table["N_EPOCHS"].between(*evaluation.EPOCH_GROUPS[which]).to_numpy()
-        residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)[chosen]
-        errors.append(comparison.bootstrap_rmse(table["OBJECT"].to_numpy()[chosen], residual))
+    for members in evaluation.groups(rows).values():
+        residual = (members["PREDICTED"] - members["LMBH"]).to_numpy(float)
+        errors.append(comparison.bootstrap_rmse(members["OBJECT"].to_numpy(), residual))
     scores.insert(2, "rmse_error", errors)
     return scores.drop(columns="label_sd")
 

@@ -17,7 +17,6 @@ MASSES = {"label": "LMBH", "truth": "TRUTH", "true Mg II mass": "TRUTH_MgII"}
 HEADINGS = {
     "rmse": "RMSE",
     "rmse_error": "RMSE error",
-    "robust_scatter": "sigma_NMAD",
     "r2": "R2",
     "share": "fraction",
 }

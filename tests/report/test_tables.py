@@ -125,7 +125,7 @@ def test_accuracy_and_bias_by_hand(rows):
     assert everything["rmse"] == near((SQUARES / 12) ** 0.5)
     assert everything["bias"] == near(1.0 / 12)
     # median residual 0.1; deviations 0 four times, 0.1 twice, 0.2 four times, 0.4 twice
-    assert everything["robust_scatter"] == near(1.4826 * 0.15)
+    assert everything["sigma_NMAD"] == near(1.4826 * 0.15)
     assert table.loc[("label line", "CIV"), "bias"] == near(-0.2)
     assert table.loc[("label line", "MgII"), "bias"] == near(1.4 / 10)
     assert table.loc[("epoch", "label epoch"), "rmse"] == near(((4 * 0.1**2 + 0.3**2) / 6) ** 0.5)
@@ -276,7 +276,7 @@ def test_text_and_summary_have_every_table_with_the_field_s_headings(assessed):
     text = assessment.text(result, *rest, ["model.h5"])
     for words in ("sigma_NMAD is 1.4826 times", "RMSE error", "unknown", "S/N", "10 and more", "RMSE label"):
         assert words in text
-    assert "robust_scatter" not in text
+    assert "rmse" not in text
     summary = assessment.summary(result, *rest, ["model.h5"])
     assert summary["coverage"][0]["label"] == near(statistics.mean(FRACTIONS))
     assert summary["results"][0]["rmse"] == near((SQUARES / 12) ** 0.5)
