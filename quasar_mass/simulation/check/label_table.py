@@ -143,7 +143,9 @@ def _distributions(sample: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def _statistics(sample: pd.DataFrame) -> statistics.Statistics:
     results = {}
-    with np.errstate(all="ignore"):  # of a few equal values there is no skewness and no correlation
+    both = sample["MgII"].notna() & sample["CIV"].notna()
+    z, by_civ = sample["Z"].to_numpy(), sample["by CIV"].to_numpy()
+    with np.errstate(all="ignore"):  # a few equal values have no correlation, an empty bin no fraction
         for group, values in _distributions(sample).items():
             levels = np.percentile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
             results |= {(group, f"{q} %"): float(level) for q, level in zip(QUANTILES, levels, strict=True)}
@@ -151,14 +153,16 @@ def _statistics(sample: pd.DataFrame) -> statistics.Statistics:
                 results[group, "skewness"] = _skewness(values)
             if group == LINES:
                 results[group, "sigma_NMAD"] = float(stats.median_abs_deviation(values, scale="normal"))
-                results[group, "correlation"] = float(sample["MgII"].corr(sample["CIV"]))
-    for low, high in itertools.pairwise((*EPOCH_BINS, np.inf)):
+                correlation = np.corrcoef(sample["MgII"][both], sample["CIV"][both])[0, 1] if both.any() else np.nan
+                results[group, "correlation"] = float(correlation)
+        epochs = np.histogram(sample["N_EPOCHS"], (*EPOCH_BINS, np.inf))[0] / len(sample)
+        fractions = np.histogram(z[by_civ], CIV_BINS)[0] / np.histogram(z, CIV_BINS)[0]
+    for (low, high), fraction in zip(itertools.pairwise((*EPOCH_BINS, np.inf)), epochs, strict=True):
         name = f"{low}+" if np.isinf(high) else f"{low}" if high == low + 1 else f"{low}-{high - 1}"
-        results[EPOCHS, name] = float(sample["N_EPOCHS"].between(low, high, inclusive="left").mean())
-    for low, high in itertools.pairwise(CIV_BINS):
-        inside = sample["Z"].between(low, high, inclusive="left")
-        results[CIV_FRACTION, f"{low:.2f}-{high:.2f}"] = float(sample["by CIV"][inside].mean())
-    results[CIV_FRACTION, "all"] = float(sample["by CIV"].mean())
+        results[EPOCHS, name] = float(fraction)
+    for (low, high), fraction in zip(itertools.pairwise(CIV_BINS), fractions, strict=True):
+        results[CIV_FRACTION, f"{low:.2f}-{high:.2f}"] = float(fraction)
+    results[CIV_FRACTION, "all"] = float(np.mean(by_civ))
     return results
 
 
