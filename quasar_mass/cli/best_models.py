@@ -71,7 +71,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
     validation = data.part("validation")
     training = data.part("training")
     sources = {
-        "intermediate": pretraining(fresh, data.grid.size, len(fresh.mass)),
+        "intermediate": pretraining(fresh, data.grid.size, len(fresh.truth)),
         "final": ConcatSource([AugmentedSource(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
@@ -90,7 +90,7 @@ def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tupl
         scores = ann.evaluate(validation)
         about = described | {
             "targets": {name: TARGETS[name] for name in list(TARGETS)[: len(validation_scores) + 1]},
-            "pretrained_on": {"quasars": len(fresh.mass), "seed": LIBRARY_SEED, "uses_truth_of": "the simulation"},
+            "pretrained_on": {"quasars": len(fresh.truth), "seed": LIBRARY_SEED, "uses_truth_of": "the simulation"},
             "metrics": {"validation": scores},
         }
         ann.save(work / f"seed-{seed}" / FILES[stage.name], about=about)

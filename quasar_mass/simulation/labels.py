@@ -9,10 +9,10 @@ H-alpha, which no selected spectrum contains, are not fitted: their masses are d
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, ndtri  # the normal distribution and its inverse
 
 from quasar_mass import virial
 from quasar_mass.core.survey import LABEL_LINES
@@ -103,44 +103,23 @@ def true_masses(quasar: Quasar) -> dict[str, float]:
     return {line: float(virial.mass(line, luminosity[line], width[line])) for line in LABEL_LINES}
 
 
-def expected_mass(quasar: Quasar, redshift: float) -> float:
-    """Give the mean of the true masses that the label may measure, weighted with their probabilities.
-
-    This is the best answer that a network can give.
-
-    Parameters
-    ----------
-    quasar : Quasar
-        With a redshift at which its label is from Mg II or C IV.
-    redshift : float
-        The catalogue's.
-    """
-    truth = true_masses(quasar)
-    probability = _probability_without_mgii(redshift, truth["CIV"])
-    return (1.0 - probability) * truth["MgII"] + probability * truth["CIV"]
-
-
 def _published(redshift: float, civ_mass: float, chance: np.ndarray) -> list[str]:
     """Lines whose masses are published, if they were measured."""
     lines = [line for line, limit in (("Hb", MAX_HB_REDSHIFT), ("Ha", MAX_HA_REDSHIFT)) if redshift < limit]
     if redshift < MIN_CIV_REDSHIFT:
         return [*lines, "MgII"]
-    without_mgii = np.isfinite(civ_mass) and _normal_cdf(chance[0]) < _probability_without_mgii(redshift, civ_mass)
+    without_mgii = np.isfinite(civ_mass) and ndtr(chance[0]) < _probability_without_mgii(redshift, civ_mass)
     if without_mgii:
         return [*lines, "CIV"]
     # NO_CIV counts among all objects, and those without Mg II all have a C IV mass.
     without_civ = np.interp(redshift, *NO_CIV) / (1.0 - np.interp(redshift, *NO_MGII))
-    return [*lines, "MgII"] + ([] if _normal_cdf(chance[1]) < without_civ else ["CIV"])
+    return [*lines, "MgII"] + ([] if ndtr(chance[1]) < without_civ else ["CIV"])
 
 
 def _probability_without_mgii(redshift: float, civ_mass: float) -> float:
     if redshift < MIN_CIV_REDSHIFT:
         return 0.0
     correlation, mean, scatter = NO_MGII_MASS
-    threshold = NormalDist().inv_cdf(float(np.interp(redshift, *NO_MGII)))
+    threshold = ndtri(np.interp(redshift, *NO_MGII))
     rank = correlation * (civ_mass - mean) / scatter
-    return _normal_cdf((threshold - rank) / math.sqrt(1.0 - correlation**2))
-
-
-def _normal_cdf(x: float) -> float:
-    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+    return ndtr((threshold - rank) / math.sqrt(1.0 - correlation**2))

@@ -2,8 +2,8 @@
 
 A survey's file holds the noise of one night, and a network that sees it twenty times learns it by heart. Here each
 quasar is kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network
-averages over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The target is the
-true mass that a noise-free measurement would have given. The quasars of a library are in no survey.
+averages over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The targets
+are true masses, which a noise-free measurement would give. The quasars of a library are in no survey.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import Grid
 from quasar_mass.simulation import labels, observing, population
 from quasar_mass.simulation.quasar.intrinsic import PRETRAINING_VARIETY
+from quasar_mass.simulation.quasar.received_flux import draw_variations, received_flux
 from quasar_mass.simulation.spectrograph.recording import CORRELATION
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
@@ -35,8 +36,6 @@ class Library:
     ----------
     flux, sigma : ndarray of float16, shape (n, grid.size // group)
         Mean flux in the tables' unit and the standard deviation of its noise, on groups of `group` grid pixels.
-    mass : ndarray of float32, shape (n,)
-        log10(M_BH / M_Sun): `labels.expected_mass`.
     truth : ndarray of float32, shape (n, 6)
         `COLUMNS` of each quasar.
     group : int
@@ -44,12 +43,11 @@ class Library:
 
     flux: np.ndarray
     sigma: np.ndarray
-    mass: np.ndarray
     truth: np.ndarray
     group: int
 
 
-_TYPES = {"flux": np.float16, "sigma": np.float16, "mass": np.float32, "truth": np.float32}
+_TYPES = {"flux": np.float16, "sigma": np.float16, "truth": np.float32}
 
 
 def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, quiet: bool = False) -> Library:
@@ -106,7 +104,8 @@ def _rows(seed: int, number: int, group: int, size: int) -> Iterator[tuple]:
         if target.kind != "main":
             continue
         quasar = observing.draw_quasar(seed, target, PRETRAINING_VARIETY)
-        exposure = observing.epoch_exposure(seed, quasar, target, 0)
+        received, changes = received_flux(quasar, target.ebv), draw_variations(seed, target, quasar.redshift)
+        exposure = observing.epoch_exposure(seed, quasar, target, 0, received, changes[0])
         spectrum = observing.noiseless_spectrum(exposure, target, target.epochs[0])
         try:
             flux, sigma = averages(spectrum, target.z, target.ebv, group)
@@ -115,7 +114,7 @@ def _rows(seed: int, number: int, group: int, size: int) -> Iterator[tuple]:
         truth = labels.true_masses(quasar)
         widths = np.log10([quasar.fwhm["MgII"], quasar.fwhm["CIV"]])
         known = [target.z, truth["MgII"], truth["CIV"], quasar.log_l3000, *widths]
-        yield flux, sigma, labels.expected_mass(quasar, target.z), known
+        yield flux, sigma, known
 
 
 def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tuple[np.ndarray, np.ndarray]:

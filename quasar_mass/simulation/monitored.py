@@ -33,12 +33,10 @@ class Monitored:
         The catalogue's.
     flux : ndarray of float32, shape (epochs, grid.size)
         In the tables' unit.
-    signal_to_noise, n_bad : ndarray, shape (epochs,)
+    signal_to_noise : ndarray, shape (epochs,)
         Of each spectrum.
     label : float
         log10(M_BH / M_Sun) as the survey would publish it, from one of the spectra; NaN where no line can be measured.
-    label_line : str
-        Of the label, or empty.
     truth, truth_mgii : float
         The noise-free mass behind the label (Mg II's where there is no label), and that of Mg II.
     noiseless_flux : ndarray of float32, shape (grid.size,)
@@ -49,17 +47,13 @@ class Monitored:
     redshift: float
     flux: np.ndarray
     signal_to_noise: np.ndarray
-    n_bad: np.ndarray
     label: float
-    label_line: str
     truth: float
     truth_mgii: float
     noiseless_flux: np.ndarray
 
 
-def observe(
-    number: int, epochs: tuple[int, int], grid: Grid, *, seed: int = 1, labelled: bool = True
-) -> Iterator[Monitored]:
+def observe(number: int, epochs: tuple[int, int], grid: Grid, *, seed: int = 1) -> Iterator[Monitored]:
     """Simulate quasars of the monitored field.
 
     Parameters
@@ -70,8 +64,6 @@ def observe(
         Fewest and most spectra of each, at most 75; uniform in the logarithm.
     grid : Grid
     seed : int
-    labelled : bool
-        Whether to measure a label, which takes as long as three spectra.
     """
     seed = FIRST_SEED + seed
     nights = np.linspace(*population.MONITORED_MJD, population.MONITORED_EPOCHS[1]).astype(int)
@@ -85,19 +77,19 @@ def observe(
         chosen = np.sort(rng.choice(len(nights), count, replace=False))
         fibre = 1 + int(rng.integers(population.FIBRES))
         visits = tuple((plates[n % len(plates)], int(nights[n]), fibre) for n in chosen)
-        quasar = _observe(seed, replace(target, epochs=visits, monitored=True), grid, labelled)
+        quasar = _observe(seed, replace(target, epochs=visits, monitored=True), grid)
         if quasar is not None:
             yield quasar
 
 
-def _observe(seed: int, target: population.Target, grid: Grid, labelled: bool) -> Monitored | None:
+def _observe(seed: int, target: population.Target, grid: Grid) -> Monitored | None:
     """Observe one quasar; None if its spectra do not cover the window."""
     quasar = observing.draw_quasar(seed, target)
     flux = received_flux(quasar, target.ebv)
     changes = draw_variations(seed, target, quasar.redshift)
     spectra, noiseless = [], []
     for n, epoch in enumerate(target.epochs):
-        exposure = observing.epoch_exposure(seed, quasar, target, n, flux=flux, change=changes[n])
+        exposure = observing.epoch_exposure(seed, quasar, target, n, flux, changes[n])
         spectra.append(observing.spectrum_of(exposure.read(observing.epoch_noise(seed, target, n)), target, epoch))
         if n < NOISELESS_EPOCHS:
             noiseless.append(observing.noiseless_spectrum(exposure, target, epoch))
@@ -108,21 +100,16 @@ def _observe(seed: int, target: population.Target, grid: Grid, labelled: bool) -
         return None
     signal_to_noise = np.array([spectrum.signal_to_noise for spectrum in regridded])
     truth = labels.true_masses(quasar)
-    label, line = np.nan, ""
-    if labelled:
-        measured = spectra[int(np.argmax(signal_to_noise))]
-        masses = labels.trusted_masses(virial.measure([measured], target.z, measured.ebv))[0]
-        published = labels.publish(np.random.default_rng([seed, target.index, 5, 2]), quasar, masses, redshift=target.z)
-        line = next((name for name in LABEL_LINES if published.masses[name] > 0.0), "")
-        label = published.masses[line] if line else np.nan
+    measured = spectra[int(np.argmax(signal_to_noise))]
+    masses = labels.trusted_masses(virial.measure([measured], target.z, measured.ebv))[0]
+    published = labels.publish(np.random.default_rng([seed, target.index, 5, 2]), quasar, masses, redshift=target.z)
+    line = next((name for name in LABEL_LINES if published.masses[name] > 0.0), "")
     return Monitored(
         name=target.name,
         redshift=target.z,
         flux=np.stack([spectrum.flux for spectrum in regridded]),
         signal_to_noise=signal_to_noise,
-        n_bad=np.array([spectrum.n_bad for spectrum in regridded]),
-        label=label,
-        label_line=line,
+        label=published.masses[line] if line else np.nan,
         truth=truth[line or "MgII"],
         truth_mgii=truth["MgII"],
         noiseless_flux=mean.astype(np.float32),

@@ -87,13 +87,7 @@ def draw_quasar(seed: int, target: Target, variety: float = 1.0) -> intrinsic.Qu
 
 
 def epoch_exposure(
-    seed: int,
-    quasar: intrinsic.Quasar,
-    target: Target,
-    n: int,
-    *,
-    flux: np.ndarray | None = None,
-    change: np.ndarray | None = None,
+    seed: int, quasar: intrinsic.Quasar, target: Target, n: int, flux: np.ndarray, change: np.ndarray
 ) -> recording.Exposure:
     """Expose one epoch of an object: everything but the noise of the pixels.
 
@@ -107,10 +101,10 @@ def epoch_exposure(
         Its epochs and extinction.
     n : int
         Which of its epochs.
-    flux : ndarray, optional
-        `received_flux` of the quasar, if known already.
-    change : ndarray of shape (2,), optional
-        Row n of `draw_variations`, if known already.
+    flux : ndarray
+        `received_flux` of the quasar.
+    change : ndarray, shape (2,)
+        Row n of `draw_variations`.
 
     Returns
     -------
@@ -118,10 +112,6 @@ def epoch_exposure(
         Its ``read(epoch_noise(seed, target, n))`` is the survey's observation; with other generators it is the same
         spectrum with other noise.
     """
-    if flux is None:
-        flux = received_flux(quasar, target.ebv)
-    if change is None:
-        change = draw_variations(seed, target, quasar.redshift)[n]
     plate, mjd, fiberid = target.epochs[n]
     conditions = recording.draw_conditions(seed, plate, mjd, 1 if fiberid <= 500 else 2)
     rng = np.random.default_rng([seed, target.index, _EPOCH, 2 * n + 1])
@@ -225,7 +215,7 @@ def observe(seed: int, target: Target) -> tuple[Record, tuple[recording.Observat
     flux = received_flux(quasar, target.ebv)
     changes = draw_variations(seed, target, quasar.redshift)
     observations = tuple(
-        epoch_exposure(seed, quasar, target, n, flux=flux, change=changes[n]).read(epoch_noise(seed, target, n))
+        epoch_exposure(seed, quasar, target, n, flux, changes[n]).read(epoch_noise(seed, target, n))
         for n in range(len(target.epochs) if target.has_files else 1)
     )
     signal_to_noise = tuple(observation.signal_to_noise for observation in observations)

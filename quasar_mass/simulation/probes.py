@@ -60,7 +60,6 @@ def changed(quasar: Quasar, change: str, step: float) -> Quasar:
 
 
 def _recorded(seed: int, quasar: Quasar, target: population.Target, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    flux = received_flux(quasar, target.ebv)
-    exposure = observing.epoch_exposure(seed, quasar, target, 0, flux=flux, change=np.zeros(2))
+    exposure = observing.epoch_exposure(seed, quasar, target, 0, received_flux(quasar, target.ebv), np.zeros(2))
     spectrum = observing.noiseless_spectrum(exposure, target, target.epochs[0])
     return observing.rest_frame_flux_and_noise(spectrum, target.z, grid, spectrum.ebv)

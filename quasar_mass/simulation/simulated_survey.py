@@ -9,11 +9,11 @@ all that with real data, and `library` gives noise-free spectra for pre-training
 network does with real SDSS data.
 """
 
+import itertools
 import json
 import operator
 import os
 from collections.abc import Iterator
-from itertools import chain
 
 from quasar_mass import __version__
 from quasar_mass.core import locks
@@ -149,17 +149,11 @@ def _simulate_all(survey: Survey, seed: int, targets: list, jobs: int | str) -> 
 
     absolute = Survey(survey.folder.absolute())  # other processes may have another current folder
     tasks = [(absolute, seed, chunk) for chunk in _chunks(targets)]
-    return chain.from_iterable(ordered_map(simulate_targets, tasks, jobs, [absolute.card]))
+    return itertools.chain.from_iterable(ordered_map(simulate_targets, tasks, jobs, [absolute.card]))
 
 
-def _chunks(targets: list) -> Iterator[list]:
+def _chunks(targets: list) -> list[list]:
     """Targets in order, in lists of about `CHUNK_SPECTRA` spectra."""
-    chunk, spectra = [], 0
-    for target in targets:
-        chunk.append(target)
-        spectra += len(target.epochs)
-        if spectra >= CHUNK_SPECTRA:
-            yield chunk
-            chunk, spectra = [], 0
-    if chunk:
-        yield chunk
+    spectra = itertools.accumulate(len(target.epochs) for target in targets)
+    chunks = itertools.groupby(zip(targets, spectra, strict=True), lambda pair: pair[1] // CHUNK_SPECTRA)
+    return [[target for target, _ in chunk] for _, chunk in chunks]

@@ -104,13 +104,6 @@ def test_statistics_of_labels_are_those_of_scipy_astropy_and_by_hand():
     assert distance == pytest.approx(np.abs(below[0] - below[1]).max(), abs=1e-12)
 
 
-def test_a_label_from_a_higher_line_counts_neither_for_mgii_nor_for_civ():
-    frame = label_frame(200)
-    frame.loc[:49, ["logMBH-Hb", "LMBH"]] = 9.0
-    distributions = label_table._distributions(label_table._sample(frame))
-    assert len(distributions[label_table.MGII]) + len(distributions[label_table.CIV]) == 150
-
-
 # --- statistics -----------------------------------------------------------------------------------------------------
 
 

@@ -58,14 +58,3 @@ def test_lines_outside_the_spectrum_have_no_mass(quasar):
     assert near["Hb"] > 0.0
     assert near["Ha"] > 0.0
     assert publish(quasar, redshift=0.35, labelled=False).masses == NO_MASSES
-
-
-def test_the_expected_mass_is_the_mean_truth_behind_many_labels():
-    """Against drawing: labels of perfect measurements, many times."""
-    for seed in range(3):
-        quasar = intrinsic.draw(np.random.default_rng(seed), 1.75)
-        truth = labels.true_masses(quasar)
-        drawn = [publish(quasar, n, truth, redshift=1.75).true_mass for n in range(2000)]
-        expected = labels.expected_mass(quasar, 1.75)
-        assert expected == pytest.approx(np.mean(drawn), abs=4.0 * np.std(drawn) / np.sqrt(2000) + 1e-9)
-    assert labels.expected_mass(quasar, 1.5) == pytest.approx(truth["MgII"])

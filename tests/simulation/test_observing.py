@@ -30,26 +30,31 @@ def monitored():
     return population.targets(500, 1)[0]
 
 
+def exposure(seed, target, n):
+    quasar = observing.draw_quasar(seed, target)
+    changes = received_flux.draw_variations(seed, target, quasar.redshift)
+    flux = received_flux.received_flux(quasar, target.ebv)
+    return observing.epoch_exposure(seed, quasar, target, n, flux, changes[n])
+
+
 # --- epochs ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_epoch_does_not_depend_on_which_others_are_observed(target):
-    quasar = observing.draw_quasar(SEED, target)
-    alone = observing.epoch_exposure(SEED, quasar, target, 2).read(observing.epoch_noise(SEED, target, 2))
+    alone = exposure(SEED, target, 2).read(observing.epoch_noise(SEED, target, 2))
     _, (_, _, third) = observing.observe(SEED, target)
     assert np.array_equal(alone.flux, third.flux)
     assert np.array_equal(alone.ivar, third.ivar)
 
 
 def test_noise_and_systematic_errors_of_two_epochs_are_independent(monitored):
-    quasar = observing.draw_quasar(1, monitored)
-    exposures = [observing.epoch_exposure(1, quasar, monitored, n) for n in range(6)]
+    exposures = [exposure(1, monitored, n) for n in range(6)]
     chi = []
-    for n, exposure in enumerate(exposures):
-        noise = exposure.read(observing.epoch_noise(1, monitored, n)).flux - exposure.flux
-        chi.append((noise / np.sqrt(exposure.variance))[100:4500])
+    for n, exposed in enumerate(exposures):
+        noise = exposed.read(observing.epoch_noise(1, monitored, n)).flux - exposed.flux
+        chi.append((noise / np.sqrt(exposed.variance))[100:4500])
     assert np.abs(np.corrcoef(chi)[np.triu_indices(6, 1)]).max() < 0.07
-    noisier = [set(np.flatnonzero(exposure.variance * exposure.ivar > 2.5)) for exposure in exposures]
+    noisier = [set(np.flatnonzero(exposed.variance * exposed.ivar > 2.5)) for exposed in exposures]
     assert all(len(one & other) < 0.3 * len(one) for one, other in itertools.combinations(noisier, 2))
 
 

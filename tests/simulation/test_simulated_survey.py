@@ -15,7 +15,6 @@ from quasar_mass.core.errors import FileError, SurveyError
 from quasar_mass.core.survey import Survey, format_spec_id
 from quasar_mass.simulation import labels, observing, population, published_catalogs, simulated_survey
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.spectra import fits_bytes
 
 OBJECTS, SEED = 40, 4  # of this seed's two repeated objects, one has its second spectrum as primary
 MASSES = ["logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2"]
@@ -326,15 +325,3 @@ def test_numbers_out_of_range_are_refused_before_anything_is_written(tmp_path, n
     with pytest.raises(SurveyError, match="must be a whole number"):
         simulate(Survey(tmp_path / "new"), **numbers, quiet=True)
     assert not (tmp_path / "new").exists()
-
-
-# --- FITS by the byte -----------------------------------------------------------------------------------------------
-
-
-def test_cards_are_read_by_astropy_as_they_were_meant():
-    values = {"A": True, "B": -3, "C": 2.5, "D": 1e-4, "E": "text", "F": 4.0}
-    cards = [fits_bytes.card(*card) for card in values.items()]
-    header = fits.Header.fromstring(fits_bytes.header(cards).decode())
-    assert {key: header[key] for key in values} == values
-    assert isinstance(header["F"], float)
-    assert len(fits_bytes.header([], blocks=3)) == 3 * fits_bytes.BLOCK

@@ -200,16 +200,6 @@ def test_lost_pixels_are_filled_with_plausible_flux():
     assert filled > 40
 
 
-def test_reading_again_changes_the_noise_alone():
-    exposure = recording.expose(np.random.default_rng(9), flat(), CONDITIONS)
-    before = exposure.flux.copy()
-    first, same, other = (exposure.read(np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert np.array_equal(first.flux, same.flux)
-    assert np.mean(first.flux == other.flux) < 0.01
-    assert np.array_equal(first.ivar, other.ivar)
-    assert np.array_equal(exposure.flux, before)
-
-
 # --- real spectra ---------------------------------------------------------------------------------------------------
 
 
