@@ -1,8 +1,9 @@
 """The family of errors. Each is one sentence, written for its case, about something that a user can put right."""
 
+import copyreg
 from os import PathLike
 
-MAX_CHARACTERS = 500  # of a message: part of it may be quoted from a file
+MAX_CHARACTERS = 1000  # of a message: part of it may be quoted from a file
 
 
 class QuasarMassError(Exception):
@@ -21,30 +22,18 @@ class QuasarMassError(Exception):
         The same two, for programs.
     """
 
-    def __init__(
-        self, where: str | PathLike, message: str = "", *, expected: str = "", got: str = "", do: str = ""
-    ) -> None:
+    def __init__(self, where: str | PathLike, message: str) -> None:
+        message = message if len(message) <= MAX_CHARACTERS else f"{message[:MAX_CHARACTERS]}..."
         self.where, self.message = str(where), message
-        self.expected, self.got, self.do = expected, got, do
-        if not message:
-            got = got if len(got) <= MAX_CHARACTERS else f"{got[:MAX_CHARACTERS]}..."
-            self.message = f"expected {expected}, got {got}; {do}"
-        super().__init__(_printable(f"{self.where}: {self.message}."))
+        super().__init__(_printable(f"{self.where}: {message}."))
 
-    def __reduce__(self):
-        """Travel between processes whole (exceptions with keyword arguments do not by themselves)."""
-        return _again, (type(self), str(self), self.__dict__)
-
-
-def _again(kind: type, text: str, attributes: dict) -> QuasarMassError:
-    error = kind.__new__(kind)
-    error.__dict__.update(attributes)
-    Exception.__init__(error, text)
-    return error
+    def __reduce__(self) -> tuple:
+        """Travel between processes (exceptions with keyword arguments do not by themselves)."""
+        return copyreg.__newobj__, (type(self), str(self)), self.__dict__
 
 
 def _printable(text: str) -> str:
-    """One line that a terminal can show, whatever a file's content or name puts into it."""
+    """One line that a terminal can show, whatever part of it is quoted from a file."""
     if text.isprintable():
         return text
     text = " ".join(text.split())
@@ -52,7 +41,7 @@ def _printable(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a sentence: its first line, or else its kind."""
+    """The first line of another library's error, or else its type: short enough for a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -69,11 +58,11 @@ class SurveyError(QuasarMassError):
 
 
 class LockError(QuasarMassError):
-    """Another process is at work on the same files."""
+    """Another process writes the same files."""
 
 
 class ClusterError(QuasarMassError):
-    """The machines that were to do the work cannot: no scheduler, no worker, another version, another disk."""
+    """A cluster cannot do the work: it has no scheduler, no worker, other versions, or another disk."""
 
 
 class FetchError(QuasarMassError):
@@ -82,16 +71,14 @@ class FetchError(QuasarMassError):
     Attributes
     ----------
     reason : str
-        The short reason that the manifest carries, ``what: detail``.
+        The short reason in the manifest, ``what: detail``.
     missing : bool
         The server answered that it has no such file.
     """
 
-    def __init__(
-        self, where: str | PathLike, message: str = "", *, reason: str = "", missing: bool = False, **form: str
-    ) -> None:
-        self.reason, self.missing = reason or message or form.get("got", ""), missing
-        super().__init__(where, message, **form)
+    def __init__(self, where: str | PathLike, message: str, *, reason: str = "", missing: bool = False) -> None:
+        self.reason, self.missing = reason or message, missing
+        super().__init__(where, message)
 
 
 class ModelError(QuasarMassError):
@@ -104,7 +91,7 @@ class SpectrumError(QuasarMassError):
     Attributes
     ----------
     reason : str
-        The short reason that the rejects table and the prediction table carry; one of `REASONS`.
+        The short reason in the tables of rejects and of predictions; one of `REASONS`.
     """
 
     REASONS = (
@@ -117,8 +104,8 @@ class SpectrumError(QuasarMassError):
         "does not cover the window",
     )
 
-    def __init__(self, where: str | PathLike, message: str = "", *, reason: str, **form: str) -> None:
+    def __init__(self, where: str | PathLike, message: str, *, reason: str) -> None:
         if reason not in self.REASONS:
             raise ValueError(f"reason must be one of {self.REASONS}, got {reason!r}")
         self.reason = reason
-        super().__init__(where, message, **form)
+        super().__init__(where, message)

@@ -1,7 +1,7 @@
-"""A survey is a folder: its layout, the wavelength grid and the constants of the selection, each once.
+"""A survey is a folder: its layout, the wavelength grid and the constants of the selection.
 
-Whatever comes after (building, training, evaluating, predicting) takes a `Survey` and cannot tell whether it was
-given the sky or a simulation, except that everything it writes says so.
+Building, training, evaluating and predicting take a `Survey` and treat real and simulated data alike; everything they
+write says which it was.
 """
 
 import functools
@@ -64,9 +64,8 @@ class Grid:
         if not 1e-5 <= self.step <= 1e-2:
             raise SurveyError(
                 "the grid step",
-                expected=f"between 1e-5 and 1e-2 dex ({STEP:g} is SDSS's own, {REFERENCE_STEP:g} the reference's)",
-                got=f"{self.step:g}",
-                do="pass another --step",
+                f"must be between 1e-5 and 1e-2 dex and is {self.step:g}; SDSS's own is {STEP:g}, the reference's "
+                f"{REFERENCE_STEP:g}",
             )
 
     @property
@@ -141,17 +140,17 @@ class Survey:
     # what a simulation adds
     @property
     def card(self) -> Path:
-        """`survey.json`, which `simulate` writes; a folder without one is the sky."""
+        """`survey.json`, which `simulate` writes; a folder without one holds real data."""
         return self.folder / "survey.json"
 
     @property
     def truth(self) -> Path:
-        """True masses, luminosities and widths of a simulation; for evaluation alone."""
+        """True masses, luminosities and line widths of a simulation; for evaluation alone."""
         return self.folder / "truth.parquet"
 
     @property
     def lock(self) -> Path:
-        """Of whoever writes in the folder; there while that lasts."""
+        """There while a command writes in the folder."""
         return self.folder / ".lock"
 
     def about(self) -> dict:
@@ -160,7 +159,7 @@ class Survey:
         Raises
         ------
         FileError
-            If `survey.json` is there and cannot be read: its survey must not pass for the sky.
+            If `survey.json` exists and cannot be read: a simulation must not pass for real data.
         """
         if not self.card.exists():
             return {"kind": "sdss"}
@@ -171,9 +170,8 @@ class Survey:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FileError(
                 self.card,
-                expected='JSON with "kind": "simulated" or "sdss"',
-                got=f"{type(error).__name__}: {error}",
-                do="restore the file, or simulate the survey again in another folder",
+                f'is not JSON with "kind": "simulated" or "sdss" ({error}); restore it, or simulate the survey again '
+                "in another folder",
             ) from error
         return about
 
@@ -202,5 +200,5 @@ def shipped_model(name: str) -> Path:
 def default_survey() -> Survey:
     """The real survey where its tables or its catalogues are in ``data``, else the simulated one."""
     real = Survey(REAL_FOLDER)
-    there = any(path.exists() for path in (real.quasars, real.spectra, real.chen, real.dr16q))
-    return real if there else Survey(SIMULATED_FOLDER)
+    exists = any(path.exists() for path in (real.quasars, real.spectra, real.chen, real.dr16q))
+    return real if exists else Survey(SIMULATED_FOLDER)
