@@ -217,13 +217,8 @@ def published(options) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], "python -m quasar_mass.cli.best_models")
-    verb = add(
-        "train",
-        run,
-        help="train and compare the shipped models",
-        example="--survey data/simulated-full",
-        interrupted=common.GOES_ON,
-    )
+    said = {"help": "train and compare the shipped models", "example": "--survey data/simulated-full"}
+    verb = add("train", run, **said, interrupted=common.GOES_ON)
     _add_folders(verb)
     add_fresh(verb)
     verb.add_argument("--models", default="models/Best_models", metavar="DIR", help="where the two best models go")
@@ -232,21 +227,13 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--pretraining-epochs", type=common.positive, default=PRETRAINING_EPOCHS, metavar="N")
     verb.add_argument("--final-epochs", type=common.positive, default=FINAL_EPOCHS, metavar="N")
     verb.add_argument("--jobs", type=common.positive, default=len(SEEDS), metavar="N", help="seeds at a time (all)")
-    verb = add(
-        "published",
-        published,
-        help="train the published recipe, for comparison",
-        example="--survey data/simulated-published",
-        interrupted=common.GOES_ON,
-    )
-    _add_folders(verb)
-    verb = add(
-        "pooling",
-        pooling,
-        help="compare the ways to make one mass of many spectra, on fresh simulated quasars",
-        example="--model models/Best_models/Best_ANN_final_stage.h5",
-        survey=False,
-    )
+
+    said = {"help": "train the published recipe, for comparison", "example": "--survey data/simulated-published"}
+    _add_folders(add("published", published, **said, interrupted=common.GOES_ON))
+
+    said = {"help": "compare the ways to make one mass of many spectra, on fresh simulated quasars"}
+    said["example"] = "--model models/Best_models/Best_ANN_final_stage.h5"
+    verb = add("pooling", pooling, **said, survey=False)
     verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="a calibrated .h5, or several")
     verb.add_argument("--objects", type=common.positive, default=150, metavar="N", help="of each kind (default: 150)")
     return common.run(top, arguments)

@@ -203,17 +203,17 @@ def convert(options) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], common.command("get_Chen_data.py"))
-    simulated, real = Survey(SIMULATED_FOLDER), Survey(REAL_FOLDER)
     add("status", status, help="say what is there, what is missing, and what to type next", example="")
+    _add_simulate(add)
+    _add_fetch(add)
+    _add_build(add)
+    _add_convert(add)
+    return common.run(top, arguments)
 
-    verb = add(
-        "simulate",
-        simulate,
-        help="simulate a survey: catalogues and spectra",
-        example="--objects 500",
-        survey=simulated,
-        interrupted=common.GOES_ON,
-    )
+
+def _add_simulate(add: common.Add) -> None:
+    said = {"help": "simulate a survey: catalogues and spectra", "example": "--objects 500"}
+    verb = add("simulate", simulate, **said, survey=Survey(SIMULATED_FOLDER), interrupted=common.GOES_ON)
     size = f"quasars (default {DEMO_OBJECTS:,})"
     verb.add_argument("--objects", type=common.positive, default=DEMO_OBJECTS, metavar="N", help=size)
     verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
@@ -221,26 +221,21 @@ def main(arguments: list[str] | None = None) -> int:
     beside = "compare the survey with the real data in the folder that QUASAR_MASS_REAL_DATA names"
     verb.add_argument("--check", action="store_true", help=beside)
 
-    verb = add(
-        "fetch",
-        fetch,
-        help="fetch the real survey, or a part of it; goes on where an earlier run ended",
-        example="all --dry-run",
-        survey=real,
-        interrupted=common.GOES_ON,
-    )
+
+def _add_fetch(add: common.Add) -> None:
+    said = {"help": "fetch the real survey, or a part of it; goes on where an earlier run ended"}
+    said["example"] = "all --dry-run"
+    verb = add("fetch", fetch, **said, survey=Survey(REAL_FOLDER), interrupted=common.GOES_ON)
     verb.add_argument(
         "what",
         choices=("catalogs", "tables", "spectra", "all"),
         help="Chen+ 2019 and DR16Q (1.7 GB); or the reference's own tables (2.4 GB), converted; or the spectra of the"
         " selected quasars (9 GB); or catalogs and spectra",
     )
-    verb.add_argument(
-        "--mirror", type=common.mirror, metavar="URL", help="scheme and host to use instead of the public ones"
-    )
+    verb.add_argument("--mirror", type=common.mirror, metavar="URL", help="scheme and host in place of the public ones")
     connections = common.whole_number(1, MAX_CONNECTIONS)
-    said = f"connections (default 8, at most {MAX_CONNECTIONS})"
-    verb.add_argument("--jobs", type=connections, default=8, metavar="N", help=said)
+    number = f"connections (default 8, at most {MAX_CONNECTIONS})"
+    verb.add_argument("--jobs", type=connections, default=8, metavar="N", help=number)
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
     verb.add_argument(
         "--from",
@@ -249,33 +244,21 @@ def main(arguments: list[str] | None = None) -> int:
         default="archive",
         help="where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)",
     )
-    verb.add_argument(
-        "--recheck",
-        action="store_true",
-        help="compare the spectra there with their checksums; ask again for those not published",
-    )
+    again = "compare the spectra there with their checksums; ask again for those not published"
+    verb.add_argument("--recheck", action="store_true", help=again)
 
-    verb = add(
-        "build",
-        build,
-        help="make the Parquet tables of catalogues and spectrum files",
-        example="--jobs 4",
-        interrupted=common.STARTS_AGAIN,
-    )
+
+def _add_build(add: common.Add) -> None:
+    said = {"help": "make the Parquet tables of catalogues and spectrum files", "example": "--jobs 4"}
+    verb = add("build", build, **said, interrupted=common.STARTS_AGAIN)
     common.add_workers(verb, cores())
-    said = f"grid step in dex (default {STEP:g}; the reference: {REFERENCE_STEP:g})"
-    verb.add_argument("--step", type=float, default=STEP, help=said)
-    verb.add_argument(
-        "--no-extinction", action="store_true", help="do not correct for Galactic extinction, as the reference does"
-    )
+    step = f"grid step in dex (default {STEP:g}; the reference: {REFERENCE_STEP:g})"
+    verb.add_argument("--step", type=float, default=STEP, help=step)
+    extinction = "do not correct for Galactic extinction, as the reference does"
+    verb.add_argument("--no-extinction", action="store_true", help=extinction)
 
-    verb = add(
-        "convert",
-        convert,
-        help="convert the reference's own Parquet files into ours",
-        example="spectra.parquet",
-        survey=real,
-        interrupted=common.STARTS_AGAIN,
-    )
+
+def _add_convert(add: common.Add) -> None:
+    said = {"help": "convert the reference's own Parquet files into ours", "example": "spectra.parquet"}
+    verb = add("convert", convert, **said, survey=Survey(REAL_FOLDER), interrupted=common.STARTS_AGAIN)
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
-    return common.run(top, arguments)

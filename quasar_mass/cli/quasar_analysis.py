@@ -143,23 +143,17 @@ def explain(options) -> None:
 
     if not options.files:
         require_tables(options.survey)
-    requests = inputs.gather(options.files, options.survey)
+    files, whole_tables = inputs.gather(options.files, options.survey)
+    if not whole_tables:
+        inputs.check_exists(files)
     (path,) = _models(options)
     if not options.quiet:
-        print(f"explaining the masses of {path} ...", flush=True)
+        print(f"explaining the masses of {path} ...", file=sys.stderr, flush=True)
     from quasar_mass.report import explain_files
 
-    print(
-        explain_files.explain(
-            requests,
-            options.survey,
-            path,
-            Path(options.output),
-            number=options.spectra,
-            slopes=not options.no_slopes,
-            quiet=options.quiet,
-        )
-    )
+    how = {"number": options.spectra, "slopes": not options.no_slopes, "quiet": options.quiet}
+    tables = whole_tables or ([] if files else [options.survey.spectra])
+    print(explain_files.explain(files, tables, options.survey, path, Path(options.output), **how))
 
 
 def report(options) -> None:
@@ -239,16 +233,13 @@ OUTPUT = "table to write: .parquet, .fits, .ecsv or .csv"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], common.command("quasar_analysis.py"))
-    for add_verb in (
-        _add_evaluate,
-        _add_predict,
-        _add_calibrate,
-        _add_explain,
-        _add_report,
-        _add_virial,
-        _add_export,
-    ):
-        add_verb(add)
+    _add_evaluate(add)
+    _add_predict(add)
+    _add_calibrate(add)
+    _add_explain(add)
+    _add_report(add)
+    _add_virial(add)
+    _add_export(add)
     return common.run(top, arguments)
 
 
@@ -259,12 +250,8 @@ def _add_evaluate(add: common.Add) -> None:
 
 
 def _add_predict(add: common.Add) -> None:
-    verb = add(
-        "predict",
-        predict,
-        help="predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey",
-        example="spec-7666-57339-0121.fits --output masses.fits",
-    )
+    said = {"help": "predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey"}
+    verb = add("predict", predict, **said, example="spec-7666-57339-0121.fits --output masses.fits")
     verb.add_argument(
         "files",
         nargs="*",
@@ -277,20 +264,16 @@ def _add_predict(add: common.Add) -> None:
     verb.add_argument("--output", metavar="FILE", help=OUTPUT)
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
     common.add_workers(verb)
-    verb.add_argument(
-        "--total", action="store_true", help="also intervals with the virial method's own scatter of 0.4 dex"
-    )
+    total = "also intervals with the virial method's own scatter of 0.4 dex"
+    verb.add_argument("--total", action="store_true", help=total)
 
 
 def _add_calibrate(add: common.Add) -> None:
-    verb = add(
-        "calibrate",
-        calibrate,
-        help="put intervals, flags and pooling into a model file, from a survey's validation objects",
-        example="--survey data/simulated --model models/demo/Best_ANN_final_stage.h5",
-    )
-    said = "a .h5, or several that are used together; the first of them gets the calibration for all"
-    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help=said)
+    said = {"help": "put intervals, flags and pooling into a model file, from a survey's validation objects"}
+    said["example"] = "--survey data/simulated --model models/demo/Best_ANN_final_stage.h5"
+    verb = add("calibrate", calibrate, **said)
+    several = "a .h5, or several that are used together; the first of them gets the calibration for all"
+    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help=several)
     add_fresh(verb)
 
 
@@ -301,74 +284,43 @@ def add_fresh(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_explain(add: common.Add) -> None:
-    verb = add(
-        "explain",
-        explain,
-        help="show which parts of a spectrum move a mass, and how masses follow line width and luminosity",
-        example="spec-7666-57339-0121.fits",
-        interrupted=common.STARTS_AGAIN,
-    )
-    verb.add_argument(
-        "files", nargs="*", metavar="FILES", help="as for predict; without any, test spectra of the survey"
-    )
+    said = {"help": "show which parts of a spectrum move a mass, and how masses follow line width and luminosity"}
+    verb = add("explain", explain, **said, example="spec-7666-57339-0121.fits", interrupted=common.STARTS_AGAIN)
+    files = "as for predict; without any, test spectra of the survey"
+    verb.add_argument("files", nargs="*", metavar="FILES", help=files)
     verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
-    verb.add_argument(
-        "--spectra", type=common.positive, default=200, metavar="N", help="at most so many (default: 200)"
-    )
+    number = "at most so many (default: 200)"
+    verb.add_argument("--spectra", type=common.positive, default=200, metavar="N", help=number)
     verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
     verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
 
 
 def _add_report(add: common.Add) -> None:
-    verb = add(
-        "report",
-        report,
-        help="write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra",
-        example="--survey data/simulated",
-        interrupted=common.STARTS_AGAIN,
-    )
+    said = {"help": "write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra"}
+    verb = add("report", report, **said, example="--survey data/simulated", interrupted=common.STARTS_AGAIN)
     _add_model_options(verb)
     verb.add_argument("--output", metavar="DIR", help="page and figures go here (default: results/<survey>/report)")
 
 
 def _add_virial(add: common.Add) -> None:
-    verb = add(
-        "virial",
-        virial,
-        help="measure line widths, luminosities and virial masses of spec files by fitting their lines, no network",
-        example="spec-7666-57339-0121.fits --output virial.fits",
-        survey=False,
-    )
+    said = {"help": "measure line widths, luminosities and virial masses of spec files by fitting lines, no network"}
+    verb = add("virial", virial, **said, example="spec-7666-57339-0121.fits --output virial.fits", survey=False)
     verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
     verb.add_argument("--output", metavar="FILE", help=OUTPUT)
 
 
 def _add_export(add: common.Add) -> None:
-    verb = add(
-        "export",
-        export,
-        help="write a model as .keras or ONNX, after checking that it predicts the same",
-        example="--output quasar_mass.onnx",
-        survey=False,
-    )
+    said = {"help": "write a model as .keras or ONNX, after checking that it predicts the same"}
+    verb = add("export", export, **said, example="--output quasar_mass.onnx", survey=False)
     verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
     verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
 
 
 def _add_model_options(verb: argparse.ArgumentParser) -> None:
+    models = "a .h5, or several, whose mean is taken (default: the shipped model, else the demonstration's)"
+    verb.add_argument("--model", metavar="FILE", nargs="+", help=models)
     verb.add_argument(
-        "--model",
-        metavar="FILE",
-        nargs="+",
-        help="a .h5, or several, whose mean is taken (default: the shipped model, else the demonstration's)",
+        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of intervals (default: 0.9)"
     )
-    verb.add_argument(
-        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of the intervals (default: 0.9)"
-    )
-    verb.add_argument(
-        "--line",
-        choices=("any", "MgII", "CIV"),
-        default="any",
-        help="whose mass the intervals hold: of the line that a catalogue would give first, or of this one "
-        "(default: any)",
-    )
+    line = "whose mass the intervals hold: of the line that a catalogue would give first (any, the default), or of one"
+    verb.add_argument("--line", choices=("any", "MgII", "CIV"), default="any", help=line)

@@ -12,7 +12,7 @@ from quasar_mass.predict.inputs import SpectrumRequest
 from quasar_mass.predict.predictor import check_fit, model_grid, model_kind
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
-from quasar_mass.spectra.rest_frame import prepare
+from quasar_mass.spectra.rest_frame import prepare, raise_if_all_failed
 from quasar_mass.tables import survey_tables
 
 MAX_DRAWN = 5  # single spectra
@@ -20,7 +20,8 @@ MIN_SPECTRA = 20  # for a typical shape of their own
 
 
 def explain(
-    requests: tuple[list[SpectrumRequest], list[Path]],
+    files: list[SpectrumRequest],
+    tables: list[Path],
     survey: Survey,
     model_path: Path,
     folder: Path,
@@ -33,9 +34,12 @@ def explain(
 
     Parameters
     ----------
-    requests : (list of SpectrumRequest, list of Path)
-        Spectra and tables of spectra, as `inputs.gather` gives them; if both are empty, the survey's test spectra.
+    files : list of SpectrumRequest
+        Spectra to explain.
+    tables : list of Path
+        Tables of spectra, of which the first is taken if there are no files; of the survey's own, the test objects.
     survey : Survey
+        Its spectra tell the typical shape if those to explain are few.
     model_path : Path
     folder : Path
         Gets the figures.
@@ -51,16 +55,14 @@ def explain(
     ModelError, SpectrumError, TableError
         If the model and the spectra do not fit, or no spectrum can be used.
     """
-    files, tables = requests
     model = EasyAI.load(model_path)
     grid = model_grid(model)
     if files:
         names, flux, kind = _from_files(files[:number], model)
     else:
-        names, flux, kind = _from_table(tables[0] if tables else survey.spectra, survey, model, number)
-    # few spectra have no typical shape of their own: then the survey's, where there is one
+        names, flux, kind = _from_table(tables[0], survey, model, number)
     enough = len(flux) >= MIN_SPECTRA
-    shape = attribution.typical_shape(flux if enough else _backdrop(survey, model, flux))
+    shape = attribution.typical_shape(flux if enough else _of_survey(survey, model, flux))
     attributions = attribution.integrated_gradients(model, flux, shape, quiet=quiet)
     bins, parts = attribution.grouped(attributions.parts, grid)
     if enough:
@@ -79,32 +81,27 @@ def explain(
     return f"{attribution.summary(title, fractions, response)}\n\nfigures in {folder} ({kind})"
 
 
-def _from_files(files: list, model: EasyAI) -> tuple[list[str], np.ndarray, str]:
-    grid = model_grid(model)
+def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str], np.ndarray, str]:
+    """Names, fluxes and kind of the spectra that can be used."""
     corrected = (model.about or {}).get("extinction_corrected", False)
-    names, flux, kinds, refusals = [], [], set(), []
-    for one in files:
-        prepared = prepare(one.file, grid, redshift=one.redshift, correct_extinction=corrected)
-        if prepared.error:
-            refusals.append(prepared.error)
-            continue
-        flux.append(prepared.rest_frame.flux)
-        names.append(prepared.spectrum.spec_id)
-        kinds.add(prepared.spectrum.kind)
-    if not flux:
-        raise refusals[0]
-    return names, np.stack(flux), " and ".join(sorted(kinds))
+    grid = model_grid(model)
+    prepared = [prepare(file.file, grid, redshift=file.redshift, correct_extinction=corrected) for file in files]
+    raise_if_all_failed([spectrum.error for spectrum in prepared if spectrum.error], [file.file for file in files])
+    usable = [spectrum for spectrum in prepared if not spectrum.error]
+    kinds = {spectrum.spectrum.kind for spectrum in usable}
+    flux = np.stack([spectrum.rest_frame.flux for spectrum in usable])
+    return [spectrum.spectrum.spec_id for spectrum in usable], flux, " and ".join(sorted(kinds))
 
 
 def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple[list[str], np.ndarray, str]:
-    """Test spectra, evenly spread over the table; all kinds of spectra of a table that is not the survey's."""
+    """Test spectra, evenly spread over the table; of a table that is not the survey's, any spectra."""
     about = survey_tables.check_pair(survey) if path == survey.spectra else survey_tables.read_about(path)
     check_fit(model, about, path)
     split = survey_tables.read_quasars(survey.quasars)["SPLIT"] if path == survey.spectra else None
     names, flux = [], []
     for frame, block in survey_tables.iterate_spectra(path):
         chosen = np.ones(len(frame), bool) if split is None else (split.reindex(frame["OBJECT"]) == "test").to_numpy()
-        first = ~frame["OBJECT"].duplicated().to_numpy()  # one of an object: a hundred of one are one example
+        first = ~frame["OBJECT"].duplicated().to_numpy()  # one spectrum of an object
         names += frame["EPOCH"][chosen & first].tolist()
         flux.append(block[chosen & first])
     flux = np.concatenate(flux)
@@ -114,8 +111,8 @@ def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple
     return [names[row] for row in rows], flux[rows], about["kind"]
 
 
-def _backdrop(survey: Survey, model: EasyAI, flux: np.ndarray) -> np.ndarray:
-    """Spectra of the survey on the model's grid, or else the ones that are there."""
+def _of_survey(survey: Survey, model: EasyAI, flux: np.ndarray) -> np.ndarray:
+    """Spectra of the survey, if they are on the model's grid; else `flux`."""
     try:
         if survey_tables.read_about(survey.spectra)["grid"]["step"] == model_grid(model).step:
             return next(iter(survey_tables.iterate_spectra(survey.spectra)))[1]

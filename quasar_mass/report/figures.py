@@ -5,6 +5,7 @@ Every figure says ``simulated`` or ``sdss``: the parameter ``kind``.
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -29,13 +30,16 @@ PREDICTED = r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$"
 RESIDUAL = "prediction - label (dex)"
 WAVELENGTH = r"rest wavelength ($\rm\AA$)"
 BLUE, ORANGE, GREY = "#1f4e79", "#d1661d", "#8a8a8a"
+# How all figures look: a decorator of the functions that draw them.
+style = matplotlib.rc_context(
+    {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 8}
+)
 UNIT = r"luminosity density ($10^{-26}$ erg s$^{-1}$ cm$^{-2}$ $\rm\AA^{-1}$ $D_L^2$/Mpc$^2$)"
 
 
 def _new(width: float = 9.0, height: float = 4.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
@@ -55,6 +59,7 @@ def name_lines(axes: Axes) -> None:
         )
 
 
+@style
 def spectrum(wavelength: np.ndarray, flux: np.ndarray, title: str, kind: str, smooth: int = 7) -> Figure:
     """One spectrum in the rest frame, and its running mean.
 
@@ -77,6 +82,7 @@ def spectrum(wavelength: np.ndarray, flux: np.ndarray, title: str, kind: str, sm
     return _finish_spectrum(figure, axes, f"{title} ({kind})")
 
 
+@style
 def mean_spectrum(wavelength: np.ndarray, flux: np.ndarray, kind: str) -> Figure:
     """Median of many spectra, each divided by its own mean, with the range of the middle two thirds.
 
@@ -104,11 +110,12 @@ def _finish_spectrum(figure: Figure, axes: Axes, title: str) -> Figure:
     axes.set_xlim(1440, 3395)
     axes.set_xlabel(WAVELENGTH)
     axes.set_ylabel(UNIT, fontsize=7.5)
-    axes.legend(frameon=False, loc="upper right", fontsize=8)
+    axes.legend(loc="upper right")
     axes.set_title(title, fontsize=11, pad=26)
     return figure
 
 
+@style
 def populations(quasars: pd.DataFrame, kind: str) -> Figure:
     """Redshifts and labels of the objects, by the line the label comes from."""
     figure = Figure(figsize=(9.0, 3.2), layout="constrained")
@@ -120,13 +127,13 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
         ):
             axes.hist(quasars.loc[quasars["LABEL_LINE"] == line, column], bins, color=colour, alpha=0.6, label=line)
         axes.set_xlabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
     left.set_ylabel("objects")
-    right.legend(frameon=False, title="label measured on", fontsize=8)
+    right.legend(title="label measured on")
     figure.suptitle(f"{len(quasars):,} quasars ({kind})", fontsize=11)
     return figure
 
 
+@style
 def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
     """RMSE of training and validation after every training epoch of a stage, and which weights were kept.
 
@@ -150,11 +157,12 @@ def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
     # The start of a stage and its first training epoch may be far above the others and would flatten them.
     later = history.loc[history["kept"] | (history["training_epoch"] > 1), ["rmse", "val_rmse"]].to_numpy()
     axes.set_ylim(0.9 * np.nanmin(later), 1.1 * np.nanmax(later))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend()
     axes.set_title(f"Training, stage {history['stage'].iloc[0]} ({kind})", fontsize=11)
     return figure
 
 
+@style
 def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
     """Prediction against label, and residual against label.
 
@@ -178,14 +186,14 @@ def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
     right.axhspan(-rmse, rmse, color=ORANGE, alpha=0.12, lw=0, label=f"RMSE {rmse:.3f} dex")
     right.scatter(label, residual, s=size, color=BLUE, alpha=0.4, lw=0)
     right.set(xlim=(low, high), ylabel=RESIDUAL)
-    right.legend(frameon=False, fontsize=8)
+    right.legend()
     for axes in (left, right):
         axes.set_xlabel(LABEL)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{len(label):,} test spectra ({kind})", fontsize=11)
     return figure
 
 
+@style
 def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
     """Real and simulated spectra side by side, one pair a row.
 
@@ -224,7 +232,6 @@ def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
             )
             for _, line, _ in LINES:
                 axes.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
-            axes.spines[["top", "right"]].set_visible(False)
     for axes, name in zip(grid[0], ("real (sdss)", "simulated"), strict=True):
         name_lines(axes)
         axes.set_title(name, fontsize=11, pad=26)

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from quasar_mass.report.figures import BLUE, GREY, ORANGE, RESIDUAL, UNIT, WAVELENGTH, name_lines
+from quasar_mass.report.figures import BLUE, GREY, ORANGE, RESIDUAL, UNIT, WAVELENGTH, name_lines, style
 
 
+@style
 def attribution(
     wavelength: np.ndarray, flux: np.ndarray, bins: np.ndarray, parts: np.ndarray, title: str, kind: str
 ) -> Figure:
@@ -42,11 +43,9 @@ def attribution(
         bottom.fill_between(bins, np.abs(parts).mean(axis=0), 0.0, color=BLUE, alpha=0.4, lw=0, label="mean size")
         bottom.plot(bins, parts.mean(axis=0), color=ORANGE, lw=1.0, label="mean")
         bottom.set_ylabel("part of the log mass (dex per bin)")
-    bottom.legend(frameon=False, fontsize=8)
+    bottom.legend()
     bottom.set_xlabel(WAVELENGTH)
     bottom.set_xlim(1440, 3395)
-    for axes in (top, bottom):
-        axes.spines[["top", "right"]].set_visible(False)
     name_lines(top)
     for line in top.lines[2:]:
         bottom.axvline(line.get_xdata()[0], color=GREY, lw=0.6, ls=":", zorder=0)
@@ -54,6 +53,7 @@ def attribution(
     return figure
 
 
+@style
 def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
     """Draw residuals against S/N, redshift and luminosity, with their median and scatter in bins.
 
@@ -87,7 +87,6 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
             axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.set_ylim(-1.5, 1.5)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel(RESIDUAL)
     figure.suptitle(
         f"{len(table):,} test spectra ({kind}); black: median, and 16th to 84th percentile, in bins of equal numbers",
@@ -96,6 +95,7 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
     return figure
 
 
+@style
 def calibration(curve: pd.DataFrame, kind: str) -> Figure:
     """Draw coverage against confidence (`coverage_tables.curve`)."""
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
@@ -116,7 +116,6 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
         xlim=(0.4, 1.0),
         ylim=(0.4, 1.0),
     )
-    axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
     axes.set_title(f"Coverage of the intervals ({kind})", fontsize=11)
     return figure

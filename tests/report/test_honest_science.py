@@ -256,7 +256,9 @@ def test_no_label_and_no_truth_reaches_what_explanation_and_report_show_of_a_pre
     without_labels(copy)
 
     def explained(survey, folder):
-        text = explain_files.explain(([], []), survey, SHIPPED_MODEL, folder, number=3, slopes=False, quiet=True)
+        text = explain_files.explain(
+            [], [survey.spectra], survey, SHIPPED_MODEL, folder, number=3, slopes=False, quiet=True
+        )
         text = text.replace(str(folder), "")
         return text, {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
 
