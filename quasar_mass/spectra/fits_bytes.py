@@ -1,6 +1,6 @@
-"""FITS by the byte: header blocks and binary-table rows, without building an object for every card of every file.
+"""FITS headers and binary-table rows as bytes, without building an object for every card.
 
-A survey has thousands of files that differ in a few cards and in their numbers alone; this writes one in well under a
+A survey has thousands of files that differ in a few cards and in their numbers. This writes one of them in well under a
 millisecond. The result is plain FITS (FITS Standard 4.0, sections 3.3, 4.2 and 7.3); the tests read it with astropy.
 """
 
@@ -14,13 +14,13 @@ BLOCK = 2880  # bytes: every header and every data unit fills whole blocks
 CARD = 80  # bytes
 CARDS = BLOCK // CARD  # header cards per block
 END = b"END".ljust(CARD)  # the last card of every header
-# TFORM to NumPy
+# NumPy types of TFORM's letters
 TYPES = {"A": "S", "L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a binary table, as a line of ``columns/*.txt`` gives it: name, TFORM, then TDIM or TZERO if any."""
+    """One column of a binary table; a line of ``columns/*.txt`` holds name, TFORM, then TDIM or TZERO if any."""
 
     name: str
     form: str
@@ -39,32 +39,32 @@ class Column:
 @functools.cache
 def columns(name: str) -> tuple[Column, ...]:
     """Give the columns of a published table: ``dr16q``, ``spall`` (a spec file's HDU 2) or ``spzline`` (its HDU 3)."""
-    found = []
+    layout = []
     for line in (Path(__file__).parent / "columns" / f"{name}.txt").read_text(encoding="ascii").splitlines():
         label, form, *rest = line.split()
         dim = next((word for word in rest if word.startswith("(")), "")
         zero = next((int(word[6:]) for word in rest if word.startswith("TZERO=")), 0)
-        found.append(Column(label, form, dim, zero))
-    return tuple(found)
+        layout.append(Column(label, form, dim, zero))
+    return tuple(layout)
 
 
 @functools.cache
 def row_type(name: str) -> np.dtype:
-    """Give the NumPy dtype of a table's rows: packed and big-endian, as they lie in the file."""
+    """Give the NumPy dtype of a table's rows: packed and big-endian, as in the file."""
     return np.dtype([column.field for column in columns(name)])
 
 
 def whole_blocks(size: int) -> int:
-    """Bytes of the blocks that so many bytes fill."""
+    """Size of the whole blocks that hold so many bytes."""
     return -(-size // BLOCK) * BLOCK
 
 
 def find_card(content, begin: bytes, start: int, end: int) -> int:
-    """Find the first card between `start`, where a header begins, and `end` that begins so; -1 if none does."""
-    place = content.find(begin, start, end)
-    while place >= 0 and (place - start) % CARD:
-        place = content.find(begin, place + 1, end)
-    return place
+    """Find the first card that begins with `begin`, between `start`, where a header begins, and `end`; -1 if none."""
+    position = content.find(begin, start, end)
+    while position >= 0 and (position - start) % CARD:
+        position = content.find(begin, position + 1, end)
+    return position
 
 
 def card(key: str, value, comment: str = "") -> bytes:
@@ -75,9 +75,9 @@ def card(key: str, value, comment: str = "") -> bytes:
     key : str
         At most 8 characters; ``"COMMENT"`` makes a commentary card of `value`.
     value : bool, int, float or str
-        What it says. A string may not hold quotes (none here does).
+        A string may not contain quotes.
     comment : str
-        Cut where the card ends.
+        Truncated at the end of the card.
     """
     if key in ("COMMENT", ""):
         return f"{key:<8}{value}"[:CARD].ljust(CARD).encode("ascii")
@@ -95,14 +95,14 @@ def card(key: str, value, comment: str = "") -> bytes:
 
 
 def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
-    """Close cards by END and fill them with blanks to whole blocks.
+    """Add END to cards and fill them up with blanks to whole blocks.
 
     Parameters
     ----------
     cards : list of bytes
         From `card`.
     blocks : int
-        Fill with blank cards before END up to so many blocks, as room to add keywords.
+        Blank cards fill up to so many blocks before END, as space for more keywords.
     """
     blank = max(0, blocks * CARDS - len(cards) - 1)
     text = b"".join(cards) + b" " * (CARD * blank) + END
@@ -125,7 +125,7 @@ def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
 
 
 def binary_table(layout: tuple[Column, ...], width: int, rows: int, extname: str = "") -> list[bytes]:
-    """Write the cards of a binary table extension: the mandatory ones and the columns'."""
+    """Write the cards of a binary table extension: the mandatory ones and those of the columns."""
     cards = [
         card("XTENSION", "BINTABLE", "binary table extension"),
         card("BITPIX", 8, "8-bit bytes"),

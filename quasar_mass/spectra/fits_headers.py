@@ -48,10 +48,10 @@ class Hdu:
 
     def text(self, key: str) -> str | None:
         """What a card says, without quotes and comment; None where there is none."""
-        place = find_card(self.header, key.ljust(8).encode(), 0, len(self.header))
-        if place < 0:
+        position = find_card(self.header, key.ljust(8).encode(), 0, len(self.header))
+        if position < 0:
             return None
-        return self.header[place + 10 : place + CARD].decode("latin-1").split("/")[0].strip(" '")
+        return self.header[position + 10 : position + CARD].decode("latin-1").split("/")[0].strip(" '")
 
 
 def walk(content, *, strict: bool = False) -> list[Hdu]:

@@ -1,4 +1,4 @@
-"""From a spectrum, or its file, to luminosity density on the rest-frame grid with flags, or to the reason why not."""
+"""From a spectrum or its file to luminosity density on the rest-frame grid and flags, or to the reason why not."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class RestFrame:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of one spectrum: it on the grid, or the error that says why not.
+    """The outcome for one spectrum: on the grid with flags, or an error.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Prepared:
     rest_frame : RestFrame or None
         None where there is an error, and where no grid was given.
     flags : list of str
-        What to mind about it (`quality_flags`).
+        Reasons to doubt it (`quality_flags`).
     error : SpectrumError or None
     """
 
@@ -86,7 +86,7 @@ def prepare(
     distance: float | None = None,
     curve: np.ndarray | None = None,
 ) -> Prepared:
-    """Read a spectrum and put it on the rest-frame grid; what is wrong with it is returned and not raised.
+    """Read a spectrum and put it on the rest-frame grid; errors of the spectrum are returned, not raised.
 
     Parameters
     ----------
@@ -126,24 +126,6 @@ def prepare(
     return Prepared(spectrum, redshift, rest, quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known))
 
 
-def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:
-    """Raise a SpectrumError if not one of several spectra could be used; it says why the first could not.
-
-    Parameters
-    ----------
-    errors : list of SpectrumError
-    sources : list
-        Names of all spectra, also of those that could be used.
-    """
-    if not errors or len(errors) < len(sources):
-        return
-    reason, message = errors[0].reason, errors[0].message
-    if len(sources) == 1:
-        raise SpectrumError(sources[0], message, reason=reason) from errors[0]
-    where = f"{len(sources)} files"
-    raise SpectrumError(where, f"none can be used; {sources[0]}, the first of them, {message}", reason=reason)
-
-
 def median(values: np.ndarray) -> np.ndarray:
     """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
     ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
@@ -153,7 +135,7 @@ def median(values: np.ndarray) -> np.ndarray:
 
 
 def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
-    """What to mind about a spectrum on the grid, for the column FLAGS.
+    """Reasons to doubt a spectrum on the grid, for the column FLAGS.
 
     Parameters
     ----------
@@ -167,14 +149,14 @@ def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str
 
 
 def class_flags(spectrum: Spectrum) -> list[str]:
-    """Flag a spectrum that SDSS's pipeline takes for something else than a quasar."""
+    """Flag a spectrum that SDSS's pipeline does not classify as a quasar."""
     return [] if spectrum.spectral_class in ("QSO", "") else [f"class {spectrum.spectral_class}"]
 
 
 def luminosity_flags(flux: np.ndarray, redshift: float, grid: Grid) -> list[str]:
     """Flag a luminosity that no quasar has: flux in another unit, or a wrong redshift.
 
-    Where noise makes the flux near 3000 Angstrom negative, nothing is known and nothing flagged.
+    Where noise makes the median flux near 3000 Angstrom negative, the luminosity is unknown and nothing is flagged.
 
     Parameters
     ----------
@@ -253,7 +235,7 @@ def to_rest_frame(
         raise SpectrumError(where, message, reason="no good pixels")
     if distance is None:
         distance = float(luminosity_distance(redshift))
-    # what lies beyond the nearest good pixels on both sides has no part in it
+    # pixels beyond the nearest good ones on both sides are not needed
     good = np.flatnonzero(good)
     left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
     good = good[max(left - 1, 0) : right + 2]
@@ -269,7 +251,7 @@ def to_rest_frame(
         )
         raise SpectrumError(where, message, reason="invalid values")
     flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.ivar[inside][good_inside])
-    # pixels that a file lacks altogether within the window are bad ones too
+    # pixels missing from the window count as bad
     n_pixels = int(np.floor(high) - np.ceil(low)) + 1
     return RestFrame(
         flux=flux,
@@ -281,7 +263,7 @@ def to_rest_frame(
 
 def _check_coverage(spectrum: Spectrum, redshift: float, shift: float, where: str) -> None:
     first, last = PIXEL * spectrum.pixel[0] - shift, PIXEL * spectrum.pixel[-1] - shift
-    # float noise, far below a pixel, must not decide over a spectrum that just reaches the edge
+    # float noise, far below a pixel, must not decide about a spectrum that just reaches the edge
     if first <= WINDOW[0] + 1e-9 and last >= WINDOW[1] - 1e-9:
         return
     low, high = (10.0 ** (PIXEL * end - edge) - 1 for end, edge in zip(spectrum.pixel[[0, -1]], WINDOW, strict=True))

@@ -1,8 +1,8 @@
-"""SDSS's spec-lite files by the byte: just what astropy would find in them, or nothing.
+"""A fast reader of SDSS's spec-lite files of the usual layout, with the result that astropy gives.
 
-A survey is tens of thousands of files of one layout, whose headers differ in a few numbers. Headers are read here only
-where they say what such files say, in the way they say it; whatever differs, however little, is left to astropy
-(`sdss`), which takes forty times as long.
+A survey has tens of thousands of files of one layout, whose headers differ in a few numbers. Only headers written
+exactly as SDSS writes them are decoded here. Any other file is left to astropy (`sdss`), which takes forty times as
+long.
 """
 
 import re
@@ -17,11 +17,11 @@ _ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS") 
 _ROW_WORDS = ("RUN2D", "CLASS")  # text; the others are numbers
 
 _SIZES = {form: np.dtype(kind).itemsize or 1 for form, kind in TYPES.items()}  # bytes; one per character of text
-_MOST_CARDS = 20 * CARDS  # of one header; the longest of SDSS's has 504
+_MAX_CARDS = 20 * CARDS  # of one header; the longest of SDSS's has 504
 
 
 def _card(pattern: bytes) -> re.Pattern:
-    """What a card must be, with or without a comment."""
+    """Pattern of a whole card, with or without a comment."""
     return re.compile(pattern + rb" *(?:/[ -~]*)?")
 
 
@@ -34,9 +34,9 @@ _PRIMARY_KEYS = {  # of HDU 0, with the cards that hold them
     b"FIBERID ": _card(rb"FIBERID =([ 0-9]{21})"),
     b"SIMULATE": _card(rb"SIMULATE= {20}T"),
 }
-# what says where all else lies: a second one may say something else
+# keywords that define where the data are: a second card could contradict the first
 _STRUCTURE = (b"SIMPLE  ", b"XTENSION", b"BITPIX  ", b"NAXIS", b"PCOUNT  ", b"GCOUNT  ", b"TFIELDS ", b"EXTEND  ")
-_NOT_TABLE = (*_STRUCTURE, b"HIERARCH")  # behind the first cards; astropy minds
+_NOT_TABLE = (*_STRUCTURE, b"HIERARCH")  # not allowed behind the first cards
 _NOT_PRIMARY = (*_NOT_TABLE, b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"CHECKSUM", b"DATASUM", b"EXT")
 _TABLE = (  # the first eight cards of a table
     _card(rb"XTENSION= 'BINTABLE'"),
@@ -51,24 +51,24 @@ _TABLE = (  # the first eight cards of a table
 _COLUMN = re.compile(r"(TTYPE|TFORM)(\d{1,3}) *= '([^']*)'(.*)")
 _SCALE = re.compile(r"(?:TSCAL|TZERO|TDIM)(\d{1,3}) *=")
 _EXTNAME = re.compile("EXTNAME = '[A-Z]+ *' *(/.*)?")
-_MET: dict[bytes, "Table | None"] = {}  # headers read before, by all their bytes but for the search by the first ones
-_MOST_MET = 500  # a survey has some hundreds: one for every number of pixels
+_TABLES: dict[bytes, "Table | None"] = {}  # headers decoded before, by their first cards
+_MAX_TABLES = 500  # a survey has a few hundred different headers, one for every number of pixels
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the header of a binary table says.
+    """The content of a binary table's header.
 
     Attributes
     ----------
     header : bytes
-        All of it, whole blocks.
+        Its bytes, whole blocks.
     width, rows : int
         Bytes of a row, and rows.
     columns : dict of str to (int, int, str, bool)
-        Upper-case name to offset in a row (bytes), count, FITS type, and whether scaled or of a shape.
+        Upper-case name to offset in a row (bytes), count, FITS type, and whether it has a scaling or a shape.
     plain : bool
-        No scaling, shapes or null values: the bytes are the numbers.
+        No column has a scaling, a shape or null values: the bytes are the numbers.
     """
 
     header: bytes
@@ -79,12 +79,12 @@ class Table:
 
     @property
     def span(self) -> int:
-        """Bytes of header and data, whole blocks."""
+        """Size of header and data, bytes of whole blocks."""
         return len(self.header) + whole_blocks(self.width * self.rows)
 
 
 def find(content: memoryview) -> tuple[dict, dict, dict] | None:
-    """Find what counts in a spec-lite file.
+    """Decode the parts of a spec-lite file that are used.
 
     Parameters
     ----------
@@ -94,29 +94,29 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
     Returns
     -------
     keys : dict
-        PLATEID, MJD, FIBERID and SIMULATE of HDU 0, as far as they are there.
+        PLATEID, MJD, FIBERID and SIMULATE of HDU 0, as far as they are present.
     pixels : dict of str to ndarray
-        The columns `PIXEL_COLUMNS` of HDU 1; they point into `verify`.
+        The columns `PIXEL_COLUMNS` of HDU 1, as views of `content`.
     row : dict
         As of `one_row`.
     None
-        In place of all, if the file is not just such a one.
+        Instead, if the file has another layout.
     """
     primary = _primary(content)
     if primary is None:
         return None
-    keys, place = primary
-    starts, found = [], []
+    keys, position = primary
+    starts, tables = [], []
     for _ in range(3):
-        table = _table(content, place)
+        table = _table(content, position)
         if table is None:
             return None
-        starts.append(place + len(table.header))
-        found.append(table)
-        place += table.span
-    coadd, spectrum, _ = found
+        starts.append(position + len(table.header))
+        tables.append(table)
+        position += table.span
+    coadd, spectrum, _ = tables
     types = {name: TYPES[form] for name, (_, count, form, _) in coadd.columns.items() if count == 1 and form != "A"}
-    if place != len(content) or not coadd.plain or not coadd.rows or spectrum.rows != 1:
+    if position != len(content) or not coadd.plain or not coadd.rows or spectrum.rows != 1:
         return None
     if any(types.get(name) != kind for name, kind in PIXEL_COLUMNS.items()):
         return None
@@ -125,29 +125,29 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
         for name, kind in PIXEL_COLUMNS.items()
     }
     row = _cells(spectrum.columns, bytes(content[starts[1] : starts[1] + spectrum.width]))
-    # where the file names no reduction in HDU 2, HDU 0 may, in more ways than are known here
+    # if HDU 2 has no RUN2D, HDU 0 may have it, in ways that only astropy reads
     return (keys, pixels, row) if row.get("RUN2D") else None
 
 
 def one_row(header: bytes, data: bytes, columns: int) -> dict:
-    """The used cells of a one-row binary table, by upper-case name.
+    """Decode the used cells of a one-row binary table, by upper-case name.
 
-    HDU 2 has 126 or 236 columns; letting astropy describe every one takes 60 ms a file, twenty times all the rest.
+    HDU 2 has 126 or 236 columns. astropy takes 60 ms a file to describe them all, twenty times all the rest.
 
     Parameters
     ----------
     header, data : bytes
         Header and row.
     columns : int
-        How many there must be.
+        Number of columns.
 
     Raises
     ------
     ValueError
-        If the header contradicts itself or the row, or no known column is there.
+        If the header contradicts itself or the row, or no known column is present.
     """
-    found, _ = _columns(header, columns, len(data))
-    return _cells(found, data)
+    layout, _ = _columns(header, columns, len(data))
+    return _cells(layout, data)
 
 
 def _cells(columns: dict, data: bytes) -> dict:
@@ -169,35 +169,35 @@ def _cells(columns: dict, data: bytes) -> dict:
 
 
 def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
-    """Places and formats of a table's columns by name, and whether the cards say nothing else of them.
+    """Positions and formats of a table's columns by name, and whether no card adds anything to them.
 
-    A name that stands twice is an error where it matters, for a name that is used.
+    A duplicate name is an error only if it is used.
     """
     if not header.isascii() or not (text := header.decode("ascii")).isprintable():
         raise ValueError("a table's header with other than printable characters")
-    said: dict[int, dict] = {}
+    described: dict[int, dict] = {}
     scaled, plain = set(), True
     for start in range(0, len(text), CARD):
         card = text[start : start + CARD]
         if match := _COLUMN.match(card):
-            if match[1] in said.setdefault(int(match[2]), {}):
+            if match[1] in described.setdefault(int(match[2]), {}):
                 raise ValueError(f"{match[1]}{match[2]} twice in a table's header")
-            said[int(match[2])][match[1]] = match[3].strip()
+            described[int(match[2])][match[1]] = match[3].strip()
             plain &= re.fullmatch(" *(/.*)?", match[4]) is not None
         elif match := _SCALE.match(card):
             scaled.add(int(match[1]))
             plain = False
         elif start >= len(_TABLE) * CARD:
             plain &= card[:8] in ("COMMENT ", "EXTNAME ", "END     ", " " * 8)
-    whole = all(column.get("TTYPE") and column.get("TFORM") for column in said.values())
-    if sorted(said) != list(range(1, number + 1)) or not whole:
-        raise ValueError(f"{len(said)} columns described in a table's header instead of {number}")
+    whole = all(column.get("TTYPE") and column.get("TFORM") for column in described.values())
+    if sorted(described) != list(range(1, number + 1)) or not whole:
+        raise ValueError(f"{len(described)} columns described in a table's header instead of {number}")
     columns, offset = {}, 0
     for index in range(1, number + 1):
-        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", said[index]["TFORM"])
+        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", described[index]["TFORM"])
         if not form:
-            raise ValueError(f"column {index} with format {said[index]['TFORM']!r}")
-        name, count = said[index]["TTYPE"].upper(), int(form[1] or 1)
+            raise ValueError(f"column {index} with format {described[index]['TFORM']!r}")
+        name, count = described[index]["TTYPE"].upper(), int(form[1] or 1)
         if name in columns:
             plain = False
             if name in _ROW_COLUMNS:
@@ -210,15 +210,15 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
 
 
 def _table(content: memoryview, start: int) -> Table | None:
-    """Read the header of a table, or remember it: comparing 40 kB is quicker than reading 500 cards."""
+    """Decode the header of a table, unless the same bytes were decoded before: comparing 40 kB is much quicker."""
     first = bytes(content[start : start + len(_TABLE) * CARD])
-    met = _MET.get(first)
-    if met is None or met.header != content[start : start + len(met.header)].tobytes():
-        met = _read_table(content, start)
-        if len(_MET) >= _MOST_MET:
-            _MET.clear()
-        _MET[first] = met
-    return met
+    table = _TABLES.get(first)
+    if table is None or table.header != content[start : start + len(table.header)].tobytes():
+        table = _read_table(content, start)
+        if len(_TABLES) >= _MAX_TABLES:
+            _TABLES.clear()
+        _TABLES[first] = table
+    return table
 
 
 def _read_table(content: memoryview, start: int) -> Table | None:
@@ -226,7 +226,7 @@ def _read_table(content: memoryview, start: int) -> Table | None:
     header = bytes(content[start:end]) if end else b""
     sizes = _cards(header, _TABLE)
     others = names[8 * len(_TABLE) :].upper()
-    if not names or sizes is None or any(_place(others, name) >= 0 for name in _NOT_TABLE):
+    if not names or sizes is None or any(_find(others, name) >= 0 for name in _NOT_TABLE):
         return None
     width, rows, fields = sizes
     try:
@@ -241,7 +241,7 @@ def _read_table(content: memoryview, start: int) -> Table | None:
 
 
 def _cards(header: bytes, patterns: tuple) -> list[int] | None:
-    """Match a header's first cards; give the numbers in them, None if one differs."""
+    """The numbers in a header's first cards, or None if one does not match its pattern."""
     numbers = []
     for index, pattern in enumerate(patterns):
         match = pattern.fullmatch(header[index * CARD : (index + 1) * CARD])
@@ -256,28 +256,28 @@ def _cards(header: bytes, patterns: tuple) -> list[int] | None:
 
 
 def _names(content: memoryview, start: int) -> tuple[bytes, int]:
-    """The keywords of a header, eight bytes each, up to END, and where its last block ends; nothing without an END."""
-    count = min(_MOST_CARDS, (len(content) - start) // CARD)
+    """The keywords of a header, eight bytes each, up to END, and where its last block ends; b"", 0 without an END."""
+    count = min(_MAX_CARDS, (len(content) - start) // CARD)
     cards = np.frombuffer(content, np.uint8, count * CARD, start).reshape(count, CARD)
     names = cards[:, :8].tobytes()
-    place = _place(names, b"END")
-    if place < 0:
+    end = _find(names, b"END")
+    if end < 0:
         return b"", 0
-    card = place // 8
+    card = end // 8
     last = (card // CARDS + 1) * CARDS
-    # after END come blanks; anything else is for astropy to judge
+    # after END come blanks; anything else is left to astropy
     rest = bytes(content[start + card * CARD : start + last * CARD])
     if rest != b"END".ljust((last - card) * CARD):
         return b"", 0
-    return names[:place], start + last * CARD
+    return names[:end], start + last * CARD
 
 
-def _place(names: bytes, name: bytes) -> int:
-    """Where a keyword stands among others of eight bytes each, -1 if it does not."""
-    place = names.find(name)
-    while place % 8 and place >= 0:
-        place = names.find(name, place + 1)
-    return place
+def _find(names: bytes, name: bytes) -> int:
+    """Position of a keyword among others of eight bytes each, -1 if it is not there."""
+    position = names.find(name)
+    while position % 8 and position >= 0:
+        position = names.find(name, position + 1)
+    return position
 
 
 def _primary(content: memoryview) -> tuple[dict, int] | None:
@@ -285,16 +285,16 @@ def _primary(content: memoryview) -> tuple[dict, int] | None:
     names, end = _names(content, 0)
     if not names or _cards(bytes(content[: len(_PRIMARY) * CARD]), _PRIMARY) is None:
         return None
-    names = names.upper()  # astropy takes a keyword in small letters for the same
+    names = names.upper()  # for astropy, keywords in lower case are the same
     others = names[8 * len(_PRIMARY) :]
-    if any(_place(others, name) >= 0 for name in _NOT_PRIMARY):
+    if any(_find(others, name) >= 0 for name in _NOT_PRIMARY):
         return None
     keys = {}
     for name, pattern in _PRIMARY_KEYS.items():
-        place = _place(names, name)
-        if place < 0:
+        position = _find(names, name)
+        if position < 0:
             continue
-        value = _cards(bytes(content[place * 10 : place * 10 + CARD]), (pattern,))
+        value = _cards(bytes(content[position * 10 : position * 10 + CARD]), (pattern,))
         if value is None:
             return None
         keys[name.decode().rstrip()] = value[0] if value else True

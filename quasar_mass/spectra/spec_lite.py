@@ -70,13 +70,13 @@ def spec_lite(
     pixels : Pixels
         HDU 1.
     row : dict
-        What HDU 2 says, by column name, beside what the pixels and the epoch say themselves; other columns hold zeros.
+        Cells of HDU 2 by column name, besides those given by the pixels and the epoch; other columns hold zeros.
     cards : list of bytes
-        Cards of HDU 0, from `fits_bytes.card`, beside those of every file.
+        Cards of HDU 0, from `fits_bytes.card`, besides those that every file has.
     redshift : float
-        That HDU 3 gives for all lines.
+        Of all lines of HDU 3.
     blocks : int
-        Header blocks that HDU 0 fills at least.
+        Minimum number of header blocks of HDU 0.
     """
     first = [
         card("SIMPLE", True, "conforms to FITS standard"),
@@ -142,7 +142,7 @@ def _object(epoch: tuple, pixels: Pixels, row: dict) -> tuple[bytes, bytes]:
         "ANYANDMASK": np.bitwise_or.reduce(pixels.and_mask),
         "ANYORMASK": np.bitwise_or.reduce(pixels.or_mask),
         "BOSS_SPECOBJ_ID": 1000 * (plate % 2_000_000) + fiberid,
-        # As SDSS makes it, plate | fibre | night | run, less the TZERO of an unsigned column.
+        # as SDSS builds it: plate | fibre | night | run, less the TZERO of an unsigned column.
         "SPECOBJID": ((plate << 50) | (fiberid << 38) | ((mjd - 50_000) << 24) | (1300 << 10)) - (1 << 63),
         "TAI": np.full(5, 86_400.0 * mjd),
     }
@@ -161,7 +161,7 @@ def _lines(epoch: tuple, redshift: float) -> tuple[bytes, bytes]:
 
 @functools.cache
 def _lines_table() -> np.ndarray:
-    """HDU 3 without measurements: errors of -1 mark what was not measured."""
+    """HDU 3 without measurements: an error of -1 marks a line that was not measured."""
     table = np.zeros(len(LINES), fits_bytes.row_type("spzline"))
     table["LINENAME"], table["LINEWAVE"] = zip(*LINES, strict=True)
     for name in ("LINEZ_ERR", "LINESIGMA_ERR", "LINEAREA_ERR", "LINEEW_ERR", "LINECONTLEVEL_ERR"):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.files import printable, progress
-from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare, raise_if_all_failed
+from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare
 from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
@@ -48,7 +49,12 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
             errors += [outcome.error for outcome in prepared if outcome.error]
             rows += _rows(batch, prepared)
             bar.update(len(batch))
-    raise_if_all_failed(errors, files)
+    if errors and len(errors) == len(files):
+        where = files[0] if len(files) == 1 else f"{len(files)} files"
+        first = (
+            errors[0].message if len(files) == 1 else f"none can be read; {files[0]}, the first, {errors[0].message}"
+        )
+        raise SpectrumError(where, first, reason=errors[0].reason)
     return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
 
