@@ -18,7 +18,7 @@ WAVELENGTHS = (1e3, 1e5)  # Angstrom: what a spectrum may hold
 MIN_COVERED = 0.5  # fraction of a new pixel that good old pixels must cover for it to be good; chosen here
 MAX_STRETCH = 1.5  # a distance to the next pixel longer than this times that on the other side is a gap; chosen here
 
-FLUX_UNIT = "1e-17 erg s-1 cm-2 AA-1"  # as astropy writes it
+FLUX_UNIT, IVAR_UNIT = "1e-17 erg s-1 cm-2 AA-1", "1e34 erg-2 s2 cm4 AA2"  # as astropy reads them
 _WHERE = "the spectrum"  # what errors about a spectrum without a name are about
 
 
@@ -188,7 +188,7 @@ def _checked(wavelength: ArrayLike, flux: ArrayLike, ivar: ArrayLike, mask: Arra
     """A user's arrays as `Spectrum` keeps them."""
     wavelength = _array(wavelength, "wavelength", "AA")
     flux = _array(flux, "flux", FLUX_UNIT)
-    ivar = _array(ivar, "ivar", f"({FLUX_UNIT})-2")
+    ivar = _array(ivar, "ivar", IVAR_UNIT)
     mask = np.zeros(len(flux), bool) if mask is None else np.asarray(mask).astype(bool)
     for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):
         if values.shape != wavelength.shape:

@@ -10,8 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.survey import Survey
-from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.spectra import sdss, sdss_fast
 from quasar_mass.spectra.read import read as read_spectrum
 
@@ -65,14 +63,6 @@ def test_every_real_lite_file_is_read_by_the_byte_as_astropy_reads_it(real_data)
         lite += four
         assert agree(path)
     print(f"\n{lite} of {len(paths)} real files by the byte")
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    """Spec files of a small simulated survey."""
-    folder = tmp_path_factory.mktemp("simulated")
-    simulate(Survey(folder), objects=8, seed=3, quiet=True)
-    return sorted((folder / "spectra").glob("*/*.fits"))
 
 
 def test_simulated_files_are_read_by_the_byte_as_astropy_reads_them(simulated):
