@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.files import printable, progress
-from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare
+from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare, raise_if_all_failed
 from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
