@@ -48,12 +48,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
             errors += [outcome.error for outcome in prepared if outcome.error]
             rows += _rows(batch, prepared)
             bar.update(len(batch))
-    if errors and len(errors) == len(files):
-        where = files[0] if len(files) == 1 else f"{len(files)} files"
-        first = (
-            errors[0].message if len(files) == 1 else f"none can be read; {files[0]}, the first, {errors[0].message}"
-        )
-        raise SpectrumError(where, first, reason=errors[0].reason)
+    raise_if_all_failed(errors, files)
     return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
 
