@@ -197,11 +197,6 @@ def _spectrum(
     )
 
 
-def thing_id(target: Target) -> int:
-    """Give a THING_ID that no two objects share."""
-    return 900_000_000 + target.index
-
-
 def observe(seed: int, target: Target) -> tuple[Record, tuple[recording.Observation, ...]]:
     """Observe all epochs of an object, or only one, for its masses, if it has no files.
 
@@ -246,30 +241,32 @@ def label_all(seed: int, observed: Sequence[tuple[Record, tuple[recording.Observ
     ]
 
 
-def _write_spectra(survey: Survey, record: Record, observations: Sequence[recording.Observation]) -> None:
-    """Write the spectra of an object that are missing or damaged, as they can be after a loss of power."""
-    for n, (epoch, observation) in enumerate(zip(record.target.epochs, observations, strict=True)):
-        path = survey.spectrum(*epoch)
-        content = spec_file.spec_lite(epoch, observation, _object_columns(record, primary=record.primary == n))
-        if not (path.is_file() and path.read_bytes() == content):
-            with atomic_write(path, lasting=False) as temporary:
-                temporary.write_bytes(content)
-
-
-def _object_columns(record: Record, *, primary: bool) -> dict:
-    """The columns of HDU 2 about the object."""
+def object_columns(record: Record) -> dict:
+    """Columns about an object that DR16Q and HDU 2 of the spec files have in common, by name."""
     target = record.target
     return {
         "RA": target.ra,
         "DEC": target.dec,
         "Z": target.z,
-        "Z_ERR": REDSHIFT_ERROR / C_KM_S * (1.0 + target.z),
         "ZWARNING": target.zwarning,
         "LAMBDA_EFF": LAMBDA_EFF[target.monitored],
-        "THING_ID": thing_id(target),
-        "NSPECOBS": len(target.epochs),
-        "SPECPRIMARY": primary,
+        "THING_ID": 900_000_000 + target.index,
         "EXTINCTION": EXTINCTION * target.ebv,
         "PSFMAG": record.magnitudes,
         "PSFFLUX": 10.0 ** (0.4 * (22.5 - record.magnitudes)),  # nanomaggies
     }
+
+
+def _write_spectra(survey: Survey, record: Record, observations: Sequence[recording.Observation]) -> None:
+    """Write the spectra of an object that are missing or damaged, as they can be after a loss of power."""
+    epochs = record.target.epochs
+    columns = object_columns(record) | {
+        "Z_ERR": REDSHIFT_ERROR / C_KM_S * (1.0 + record.target.z),
+        "NSPECOBS": len(epochs),
+    }
+    for n, (epoch, observation) in enumerate(zip(epochs, observations, strict=True)):
+        path = survey.spectrum(*epoch)
+        content = spec_file.spec_lite(epoch, observation, columns | {"SPECPRIMARY": record.primary == n})
+        if not (path.is_file() and path.read_bytes() == content):
+            with atomic_write(path, lasting=False) as temporary:
+                temporary.write_bytes(content)

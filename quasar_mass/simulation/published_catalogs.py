@@ -8,7 +8,7 @@ import numpy as np
 from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
-from quasar_mass.simulation.observing import EXTINCTION, LAMBDA_EFF, Record, thing_id
+from quasar_mass.simulation.observing import Record, object_columns
 from quasar_mass.spectra import fits_bytes
 from quasar_mass.spectra.fits_bytes import card
 
@@ -76,7 +76,6 @@ def _empty_rows(count: int) -> np.ndarray:
         "SOURCE_Z": "PIPE",
         "RERUN_NUMBER": "301",
         "CHUNK": "simulated",
-        "NSPEC_SDSS": 0,
     }
     for name, value in same.items():
         table[name] = value
@@ -87,13 +86,12 @@ def _fill_row(row: np.void, record: Record) -> None:
     target, quasar = record.target, record.quasar
     others = [epoch for n, epoch in enumerate(target.epochs) if n != record.primary]
     row["SDSS_NAME"] = target.name
-    row["RA"], row["DEC"] = target.ra, target.dec
+    for name, value in object_columns(record).items():
+        row[name] = value
     row["PLATE"], row["MJD"], row["FIBERID"] = target.epochs[record.primary]
-    row["THING_ID"] = thing_id(target)
     row["OBJID"] = str(1_237_600_000_000_000_000 + target.index)
-    for name in ("Z", "Z_PIPE", "Z_QN", "Z_PCA", "Z_MGII"):
+    for name in ("Z_PIPE", "Z_QN", "Z_PCA", "Z_MGII"):
         row[name] = target.z
-    row["ZWARNING"] = target.zwarning
     if target.z >= labels.MIN_CIV_REDSHIFT:  # below it the spectrum does not contain C IV's outflows
         row["BAL_PROB"] = float(quasar.balnicity > 0.0)
         row["BI_CIV"] = quasar.balnicity
@@ -101,10 +99,6 @@ def _fill_row(row: np.void, record: Record) -> None:
     for n, epoch in enumerate(others):
         for name, value in zip(("PLATE", "MJD", "FIBERID", "SPECTRO"), (*epoch, 2), strict=True):  # 2: BOSS
             row[f"{name}_DUPLICATE"][n] = value
-    row["LAMBDA_EFF"] = LAMBDA_EFF[target.monitored]
-    row["PSFMAG"] = record.magnitudes
-    row["PSFFLUX"] = 10.0 ** (0.4 * (22.5 - record.magnitudes))
-    row["EXTINCTION"] = EXTINCTION * target.ebv
     row["SN_MEDIAN_ALL"] = record.signal_to_noise[record.primary]
     # i band shifted to z = 2 (Richards et al. 2006), from the power law at the wavelength that i has there.
     row["M_I"] = _absolute_magnitude(quasar)
