@@ -1,4 +1,4 @@
-"""What the benchmarks share: a small simulated survey, and pieces of Python run as processes of their own."""
+"""What the benchmarks share: a small simulated survey, and Python code timed in processes of its own."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def simulated(objects: int, *, build: bool = False) -> Iterator[Path]:
 
 
 def numbers(code: str, *arguments: object) -> list[float]:
-    """The numbers that a piece of Python prints, run as a process of its own."""
+    """Run Python code in a process of its own; the numbers that it prints."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "contestant.py"  # a file, which processes of its own can import
         script.write_text(code, encoding="utf-8")
@@ -46,6 +46,6 @@ def numbers(code: str, *arguments: object) -> list[float]:
 
 
 def best(code: str, *arguments: object, rounds: int = 3) -> float:
-    """The best of some rounds of a piece of Python that prints seconds and a count: counts per second."""
-    found = [numbers(code, *arguments) for _ in range(rounds)]
-    return max(count / seconds for seconds, count in found)
+    """The best of some rounds of Python code that prints seconds and a count: counts per second."""
+    measured = [numbers(code, *arguments) for _ in range(rounds)]
+    return max(count / seconds for seconds, count in measured)

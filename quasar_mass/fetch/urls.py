@@ -88,7 +88,7 @@ def reductions(plate: int) -> tuple[str, ...]:
 def spectrum(plate: int, mjd: int, fiberid: int, run2d: str) -> str:
     """Public address of a spec-lite file.
 
-    >>> spectrum(7666, 57339, 121, "v5_13_0")[-61:]
+    >>> spectrum(7666, 57339, 121, "v5_13_0").partition("redux/")[2]
     'v5_13_0/spectra/lite/7666/spec-7666-57339-0121.fits'
     """
     name = f"spec-{format_spec_id(plate, mjd, fiberid)}.fits"
