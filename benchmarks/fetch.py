@@ -109,9 +109,7 @@ def contest() -> None:
         rates: dict[str, list] = {name: [] for name in contestants}
         for number in range(ROUNDS):
             for name, (files, run) in contestants.items():
-                to = (
-                    here / f"{number}" / name.strip("`")
-                )  # nothing is deleted meanwhile: that would slow the next one down
+                to = here / f"{number}" / name.strip("`")  # deleted at the end: that takes time
                 to.mkdir(parents=True)
                 rates[name].append([files / seconds for seconds in run(to)[:2]])
     print(
@@ -142,9 +140,9 @@ if __name__ == "__main__":
     if shutil.which("wget"):
         version = subprocess.check_output(["wget", "--version"], text=True).splitlines()[0].partition(" built")[0] + "."
     print(
-        f"## fetch spectra\n\nFiles of 219 kB from a server on the same machine that waits {1000 * LATENCY:.0f}"
-        " ms before each answer. `fetch spectra` checks each file, computes its checksum and ends when all are on the disk,"
-        f" which the others leave to the system. The start of Python is not counted. Medians of {ROUNDS} rounds. {version}\n"
+        f"## fetch spectra\n\nFiles of 219 kB from a server on the same machine that waits {1000 * LATENCY:.0f} ms before"
+        " each answer. `fetch spectra` checks each file, computes its checksum and ends when all are on the disk, which"
+        f" the others leave to the system. The start of Python is not counted. Medians of {ROUNDS} rounds. {version}\n"
     )
     contest()
     memory()
