@@ -140,9 +140,10 @@ if __name__ == "__main__":
     if shutil.which("wget"):
         version = subprocess.check_output(["wget", "--version"], text=True).splitlines()[0].partition(" built")[0] + "."
     print(
-        f"## fetch spectra\n\nFiles of 219 kB from a server on the same machine that waits {1000 * LATENCY:.0f} ms before"
-        " each answer. `fetch spectra` checks each file, computes its checksum and ends when all are on the disk, which"
-        f" the others leave to the system. The start of Python is not counted. Medians of {ROUNDS} rounds. {version}\n"
+        "## fetch spectra\n\nFiles of 219 kB from a server on the same machine that waits"
+        f" {1000 * LATENCY:.0f} ms before each answer. `fetch spectra` checks each file, computes its checksum and ends"
+        " when all are on the disk; the others leave that to the system. The start of Python is not counted. Medians of"
+        f" {ROUNDS} rounds. {version}\n"
     )
     contest()
     memory()

@@ -177,8 +177,10 @@ def test_record_that_contradicts_itself_is_refused_with_its_reason(survey, servi
     assert not survey.spectrum(*SPEC_IDS[0]).exists()
 
 
-def test_an_answer_about_another_spectrum_is_not_taken(survey, service):
-    service.find = lambda **_: Results([{"sparcl_id": "x", "specid": 5, "data_release": "BOSS-DR16"}])
+def test_a_record_of_another_spectrum_is_not_taken(survey, service):
+    service.find = lambda **_: Results([dict(record, specid=5) for record in service.held[1:]] + service.held[:1])
+    retrieve = service.retrieve
+    service.retrieve = lambda **options: Results([dict(r, specid=7) for r in retrieve(**options).records])
     report, _ = fetch(survey, service)
     assert dict(report.states) == {"missing": 4}
 
