@@ -101,7 +101,7 @@ def download_checked(file: BigFile, client: Client, accept: Callable[[Path], obj
             bar.update(position - bar.n)
 
         limit = file.size if file.exact else MAX_GROWTH * file.size
-        client.download(file.address, part, limit=limit, advance=advance)
+        client.download(file.address, part, limit, advance)
     try:
         result = accept(part)
     except QuasarMassError:

@@ -112,14 +112,7 @@ class Client:
 
         return self._retried(address, attempt, lambda: 0)
 
-    def download(
-        self,
-        address: str,
-        part: Path,
-        *,
-        limit: int,
-        advance: Callable[[int, int | None], None] = lambda position, total: None,
-    ) -> None:
+    def download(self, address: str, part: Path, limit: int, advance: Callable[[int, int | None], object]) -> None:
         """Fetch a big file into `part`, resuming an earlier download of the same version.
 
         A note beside it (``.json``) says which version of which file the part belongs to.

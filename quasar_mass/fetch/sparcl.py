@@ -24,18 +24,10 @@ from quasar_mass.spectra.spec_lite import Pixels, grid_cards, spec_lite
 BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
 TRIES, BACKOFF = 4, 5.0  # times a request is made; seconds before the second one, doubled each time
 DATASETS = ("BOSS-DR16", "SDSS-DR16", "BOSS-DR17", "SDSS-DR17")  # the first that holds a spectrum gives it
-REQUIRED_FIELDS = ("specid", "flux", "ivar", "mask", "wavelength")
-EXTRA_FIELDS = (
-    "wave_sigma",
-    "model",
-    "sky",
-    "ra",
-    "dec",
-    "redshift",
-    "redshift_err",
-    "redshift_warning",
-    "spectype",
-)
+# fields of a record
+REQUIRED = ("specid", "flux", "ivar", "mask", "wavelength")
+# where a data set has them
+OPTIONAL = ("wave_sigma", "model", "sky", "ra", "dec", "spectype", "redshift", "redshift_err", "redshift_warning")
 MAX_GRID_OFFSET = 0.02  # pixels that a wavelength may lie off SDSS's grid; float32 costs 0.003
 NOT_HELD = "SPARCL does not hold it: the archive may"
 
@@ -187,7 +179,7 @@ class _Service:
 
     def _fields(self, dataset: str) -> list[str]:
         available = self.client.get_available_fields(dataset_list=[dataset])
-        return ["sparcl_id", *REQUIRED_FIELDS, *(name for name in EXTRA_FIELDS if name in available)]
+        return ["sparcl_id", *REQUIRED, *(name for name in OPTIONAL if name in available)]
 
     def _ask(self, request: Callable, **options) -> list[dict]:
         for wait in (*(BACKOFF * 2**number for number in range(TRIES - 1)), None):

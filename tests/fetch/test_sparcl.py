@@ -11,7 +11,7 @@ from quasar_mass.fetch.urls import specid
 from quasar_mass.spectra.read import read as read_spectrum
 
 SPEC_IDS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
-FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.REQUIRED_FIELDS, *sparcl.EXTRA_FIELDS, "plate", "exptime"}
+FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.REQUIRED, *sparcl.OPTIONAL, "plate", "exptime"}
 
 
 def a_record(spec_id, run2d, dataset, number):
