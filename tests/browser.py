@@ -1,4 +1,4 @@
-"""A small client of Chromium's devtools protocol: enough to load a page, point at it, and look."""
+"""A small client of Chromium's devtools protocol: it loads a page, points at it, and reads what it shows."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def executable() -> str | None:
-    """Where a Chromium is; None if there is none."""
-    return next((found for found in map(shutil.which, NAMES) if found), None)
+    """The path of Chromium; None if it is not installed."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
@@ -55,7 +55,7 @@ class Browser:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def send(self, method: str, **parameters) -> dict:
-        """Call a method and give its result; what the page says meanwhile is kept."""
+        """Call a method and return its result; messages and requests of the page are kept."""
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
         while True:
@@ -77,7 +77,7 @@ class Browser:
             self.requests.append(what["request"]["url"])
 
     def open(self, path: Path) -> None:
-        """Load a file and wait until it is there."""
+        """Load a file and wait until it is complete."""
         self.send("Page.navigate", url=path.absolute().as_uri())
         _wait(lambda: self.run("document.readyState") == "complete" and self.run("location.protocol") == "file:")
 
@@ -92,7 +92,7 @@ class Browser:
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
-        """Write what is seen, or the whole page, as PNG."""
+        """Write the visible part, or the whole page, as PNG."""
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 

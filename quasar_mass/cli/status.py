@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from quasar_mass.core.errors import SurveyError
-from quasar_mass.core.survey import REAL_FOLDER, Survey
+from quasar_mass.core.survey import HOME, REAL_FOLDER, SIMULATED_FOLDER, Survey
 
 ME = "python get_Chen_data.py"
 
@@ -40,7 +40,9 @@ def next_step(survey: Survey) -> str:
         if len(builds) > 1:
             again = "build" if survey.chen.exists() and survey.dr16q.exists() else "convert FILE"
             return f"{ME} {again}; the two tables are of different builds"
-        return "make run, or open Quasar_mass_ML.ipynb; python quasar_analysis.py evaluate"
+        demo = survey.folder.absolute() == SIMULATED_FOLDER and (HOME / "Makefile").exists()
+        notebook = "make run, or open Quasar_mass_ML.ipynb; " if demo else ""
+        return f"{notebook}python quasar_analysis.py evaluate"
     if plan.status(survey) is None and survey.chen.exists() and survey.dr16q.exists() and _plates(survey):
         return f"{ME} build"
     if survey.quasars.exists() != survey.spectra.exists():

@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from quasar_mass.report.figures import BLUE, GREY, ORANGE, RESIDUAL, UNIT, WAVELENGTH, name_lines, style
+
+SN_TICKS = (0.5, 1, 2, 5, 10, 20, 50)
 
 
 @style
@@ -38,11 +41,11 @@ def attribution(
     if parts.ndim == 1:
         bottom.fill_between(bins, parts, 0.0, where=parts > 0, color=BLUE, lw=0, step="mid", label="raises the mass")
         bottom.fill_between(bins, parts, 0.0, where=parts < 0, color=ORANGE, lw=0, step="mid", label="lowers the mass")
-        bottom.set_ylabel("part of the log mass (dex per bin)")
+        bottom.set_ylabel("part of log mass (dex per bin)", fontsize=8)
     else:
-        bottom.fill_between(bins, np.abs(parts).mean(axis=0), 0.0, color=BLUE, alpha=0.4, lw=0, label="mean size")
+        bottom.fill_between(bins, np.abs(parts).mean(axis=0), 0.0, color=BLUE, alpha=0.4, lw=0, label="mean of sizes")
         bottom.plot(bins, parts.mean(axis=0), color=ORANGE, lw=1.0, label="mean")
-        bottom.set_ylabel("part of the log mass (dex per bin)")
+        bottom.set_ylabel("part of log mass (dex per bin)", fontsize=8)
     bottom.legend()
     bottom.set_xlabel(WAVELENGTH)
     bottom.set_xlim(1440, 3395)
@@ -83,8 +86,11 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
                 quantiles = np.percentile(inside, [16, 50, 84])
                 axes.plot([low, high], [quantiles[1]] * 2, color="k", lw=1.5)
                 axes.fill_between([low, high], *quantiles[[0, 2]], color="k", alpha=0.12, lw=0)
-        if column == "SN":
+        if column == "SN" and len(values):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_xticks(SN_TICKS, [f"{tick:g}" for tick in SN_TICKS])
+            axes.set_xlim(max(0.1, 0.9 * values.min()), 1.1 * max(1.0, values.max()))
         axes.set_xlabel(label)
         axes.set_ylim(-1.5, 1.5)
     figure.axes[0].set_ylabel(RESIDUAL)
@@ -116,6 +122,6 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
         xlim=(0.4, 1.0),
         ylim=(0.4, 1.0),
     )
-    axes.legend()
+    axes.legend(loc="lower right")
     axes.set_title(f"Coverage of the intervals ({kind})", fontsize=11)
     return figure

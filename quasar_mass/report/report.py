@@ -177,7 +177,7 @@ def _attribution(predictor: Predictor, data: Dataset, plots: Path) -> Section:
     attributions = attribution.integrated_gradients(model, flux, attribution.typical_shape(flux))
     bins, parts = attribution.grouped(attributions.parts, data.grid)
     median = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
-    title = f"{len(flux):,} test spectra"
+    title = f"What moves the predicted masses: {len(flux):,} test spectra"
     figure = quality.attribution(data.grid.wavelength, median, bins, parts, title, data.kind)
     caption = "Median spectrum, and what each part of it adds to the masses."
     blocks = [_picture(figure, plots, "attribution", caption)]

@@ -1,6 +1,6 @@
-"""Honest science: no quasar in two parts of a split, no label or truth in the inputs, nothing learnt where nothing is.
+"""Honest science: no quasar in two parts of a split, no label or truth in the inputs, nothing learnt from noise.
 
-What a prediction depends on is found out by changing the tables, not by reading the code.
+The tests change the tables and see what changes in the predictions.
 """
 
 import shutil
@@ -36,61 +36,60 @@ from quasar_mass.tables.survey_tables import read_quasars
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
-SHARES = {"training": 0.7, "validation": 0.2, "test": 0.1}
+FRACTIONS = {"training": 0.7, "validation": 0.2, "test": 0.1}
 
 
 # --- one quasar, one part of the split --------------------------------------------------------------------------------
 
-# A sky of few places and few spectra, so that names often fall together: each object has a place (in steps of half a
-# fibre along a line) and the spectra it lists.
-skies = st.lists(
+# Few positions and few spectra, so that names often belong to one quasar: each object has a position (in steps of half
+# a fibre along a line) and the spectra it lists.
+catalogues = st.lists(
     st.tuples(st.integers(0, 400), st.sets(st.integers(0, 60), min_size=1, max_size=4)), min_size=1, max_size=60
 )
 
 
-def quasars_by_hand(sky):
+def quasars_by_hand(catalogue):
     """Merge objects one pair after the other: no tree, no graph."""
-    number = list(range(len(sky)))
-    for one, (place, spectra) in enumerate(sky):
-        for other, (elsewhere, others) in enumerate(sky[:one]):
-            if abs(place - elsewhere) <= 1 or spectra & others:
-                old, new = number[one], number[other]
+    number = list(range(len(catalogue)))
+    for first, (position, spectra) in enumerate(catalogue):
+        for second, (other_position, other_spectra) in enumerate(catalogue[:first]):
+            if abs(position - other_position) <= 1 or spectra & other_spectra:
+                old, new = number[first], number[second]
                 number = [new if value == old else value for value in number]
     return number
 
 
 @settings(max_examples=80, deadline=None)
-@given(sky=skies, declination=st.sampled_from([-60.0, 0.0, 89.0]), seed=st.integers(0, 3))
-def test_a_quasar_under_two_names_is_in_one_part_of_the_split(sky, declination, seed):
-    dec = declination + np.array([0.6 * FIBRE * place / 3600 for place, _ in sky])
-    rows = np.repeat(np.arange(len(sky)), [len(spectra) for _, spectra in sky])
-    listed = np.array([spectrum for _, spectra in sky for spectrum in spectra])
-    found = group_duplicates(np.full(len(sky), 150.0), dec, rows, listed)
-    by_hand = quasars_by_hand(sky)
-    pairs = {(one, other) for one, other in zip(found, by_hand, strict=True)}
-    assert len(pairs) == len(set(found)) == len(set(by_hand))
+@given(catalogue=catalogues, declination=st.sampled_from([-60.0, 0.0, 89.0]), seed=st.integers(0, 3))
+def test_a_quasar_under_two_names_is_in_one_part_of_the_split(catalogue, declination, seed):
+    dec = declination + np.array([0.6 * FIBRE * position / 3600 for position, _ in catalogue])
+    rows = np.repeat(np.arange(len(catalogue)), [len(spectra) for _, spectra in catalogue])
+    listed = np.array([spectrum for _, spectra in catalogue for spectrum in spectra])
+    grouped = group_duplicates(np.full(len(catalogue), 150.0), dec, rows, listed)
+    by_hand = quasars_by_hand(catalogue)
+    assert len(set(zip(grouped, by_hand, strict=True))) == len(set(grouped)) == len(set(by_hand))
 
-    names = [f"{number:04d}" for number in range(len(sky))]
-    epochs = pd.Series([len(spectra) for _, spectra in sky], index=names)
-    quasars = pd.Series(found, index=names)
+    names = [f"{number:04d}" for number in range(len(catalogue))]
+    epochs = pd.Series([len(spectra) for _, spectra in catalogue], index=names)
+    quasars = pd.Series(grouped, index=names)
     split = split_objects(epochs, seed, quasars)
     assert split.index.tolist() == names
-    assert set(split) <= set(SHARES)
+    assert set(split) <= set(FRACTIONS)
     assert (split == split.groupby(quasars).transform("first")).all()
     of_quasars = split.groupby(quasars).first()
-    for part, share in SHARES.items():  # tens of quasars are dealt exactly; only what is left of ten can differ
-        least = round(10 * share) * (len(of_quasars) // 10)
-        assert least <= (of_quasars == part).sum() <= least + round(10 * share)
+    for part, fraction in FRACTIONS.items():  # tens of quasars are divided exactly; only what is left of ten can differ
+        least = round(10 * fraction) * (len(of_quasars) // 10)
+        assert least <= (of_quasars == part).sum() <= least + round(10 * fraction)
     backwards = split_objects(epochs[::-1], seed, quasars[::-1])
     assert backwards.to_dict() == split.to_dict()
 
 
-@pytest.mark.parametrize("nowhere", [np.nan, np.inf, -np.inf])
-def test_quasars_without_a_position_are_one_only_by_their_spectra(nowhere):
-    place = np.array([10.0, nowhere, nowhere, 10.0, nowhere])
-    found = group_duplicates(place, place[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
-    assert len(set(found)) == 4
-    assert found[1] == found[4]
+@pytest.mark.parametrize("unknown", [np.nan, np.inf, -np.inf])
+def test_quasars_without_a_position_are_one_only_by_their_spectra(unknown):
+    position = np.array([10.0, unknown, unknown, 10.0, unknown])
+    grouped = group_duplicates(position, position[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
+    assert len(set(grouped)) == 4
+    assert grouped[1] == grouped[4]
 
 
 def test_where_all_are_different_quasars_the_split_is_as_ever():
@@ -98,9 +97,9 @@ def test_where_all_are_different_quasars_the_split_is_as_ever():
     assert split_objects(epochs, quasars=epochs.index.to_series()).equals(split_objects(epochs))
 
 
-@pytest.mark.parametrize("how", ["place", "spectrum", "chain"])
+@pytest.mark.parametrize("how", ["position", "spectrum", "chain"])
 def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_path, how):
-    """Ten pairs of names among the published tables; dealt out one by one, some pair would be torn."""
+    """Ten pairs of names among the published tables; divided one by one, some pair would be separated."""
     chen, dr16q = [], []
 
     def add(number, ra, *spectra):
@@ -108,7 +107,7 @@ def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_pat
 
     for number in range(1, 21):
         one, other = (4000 + number, 56000, 1), (4000 + number, 56001, 1)
-        near = number + (0.5 * FIBRE / 3600 if how == "place" else 0.1)
+        near = number + (0.5 * FIBRE / 3600 if how == "position" else 0.1)
         shared = ((9000 + number, 57000, 1),) if how == "spectrum" else ()
         add(number, float(number), one, *shared)
         add(100 + number, near, other, *shared)
@@ -122,12 +121,12 @@ def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_pat
     quasars = selected.quasars
     assert len(quasars) == 40
     assert not selected.epochs["EPOCH"].duplicated().any()
-    for split, torn in (
+    for split, separated in (
         (split_objects(pd.Series(1, index=quasars.index), quasars=quasars["QUASAR"]), False),
         (split_objects(pd.Series(1, index=quasars.index)), True),
     ):
         pairs = [(split[make.object_name(n)], split[make.object_name(100 + n)]) for n in range(1, 21)]
-        assert any(one != other for one, other in pairs) == torn
+        assert any(one != other for one, other in pairs) == separated
 
 
 def test_a_table_with_an_object_twice_is_refused(survey, copy):
@@ -175,15 +174,15 @@ def shipped():
 
 
 def changed(values: pa.ChunkedArray) -> pa.Array:
-    """Other values of the same type: in reverse order, numbers moved besides, truth values turned round."""
-    turned = values.to_pylist()[::-1]
+    """Other values of the same type: in reverse order; numbers moved, truth values negated."""
+    others = values.to_pylist()[::-1]
     if pa.types.is_boolean(values.type):
-        turned = [not value for value in values.to_pylist()]
+        others = [not value for value in values.to_pylist()]
     elif pa.types.is_floating(values.type):
-        turned = [None if value is None else value * 1.1 + 0.3 for value in turned]
+        others = [None if value is None else value * 1.1 + 0.3 for value in others]
     elif pa.types.is_integer(values.type):
-        turned = [None if value is None else value + 1 for value in turned]
-    return pa.array(turned, values.type)
+        others = [None if value is None else value + 1 for value in others]
+    return pa.array(others, values.type)
 
 
 def change(path, columns, where=None) -> None:
@@ -213,21 +212,21 @@ LABELS = {"LMBH", "LABEL_LINE", "CHEN EPOCH", "ZVI", "logMBH-Hb", "logMBH-Ha-2",
 
 
 def without_labels(survey) -> None:
-    """Change all that a prediction must not know, and take the truth away."""
+    """Change all that a prediction must not know, and remove the truth."""
     for table, allowed in ALLOWED.items():
         path = getattr(survey, table)
-        # masses that were not measured are 0 and the same in all rows: turned round they would stay
+        # masses that were not measured are 0 in all rows: they would stay as they are
         change(path, sorted(set(columns(path)) - allowed - {"RUN2D"}))
     survey.truth.unlink()
 
 
-def predicted(quoter, survey):
+def predicted(predictor, survey):
     """All tables that a prediction of a survey gives, as bytes that differ where one bit does."""
-    found = []
+    tables = []
     for per_object in (False, True):
-        table = mass_table.predict_survey(survey, quoter, per_object=per_object, quiet=True)
-        found.append({name: table[name].to_numpy().tolist() for name in table})
-    return repr(found)
+        table = mass_table.predict_survey(survey, predictor, per_object=per_object, quiet=True)
+        tables.append({name: table[name].to_numpy().tolist() for name in table})
+    return repr(tables)
 
 
 def test_the_lists_here_name_all_columns(survey):
@@ -237,19 +236,20 @@ def test_the_lists_here_name_all_columns(survey):
 
 
 def test_no_label_and_no_truth_reaches_inputs_or_predictions(survey, copy, shipped):
-    before, wanted = dataset.load(survey), predicted(shipped, survey)
+    before, masses = dataset.load(survey), predicted(shipped, survey)
     without_labels(copy)
     after = dataset.load(copy)
-    for part in SHARES:
+    for part in FRACTIONS:
         assert before.part(part)[0].tobytes() == after.part(part)[0].tobytes()
         assert (before.part(part)[1].to_numpy() != after.part(part)[1].to_numpy()).all()  # the labels did change
-    assert predicted(shipped, copy) == wanted
-    # a truth that lies is not looked at either
+    assert predicted(shipped, copy) == masses
+    # a wrong truth changes nothing either
     shutil.copyfile(survey.truth, copy.truth)
     change(copy.truth, ["LMBH", "LMBH_MgII"])
-    assert predicted(shipped, copy) == wanted
+    assert predicted(shipped, copy) == masses
 
 
+@pytest.mark.slow
 def test_no_label_and_no_truth_reaches_what_explanation_and_report_show_of_a_prediction(
     survey, copy, shipped, tmp_path
 ):
@@ -303,7 +303,7 @@ def small(monkeypatch):
     """Training as for the shipped models, with a small network and a small library."""
     k = backend.import_keras().layers
 
-    def few(step):  # named, since Keras would number them on
+    def few(step):  # with names: Keras would number the layers of the second network differently
         return [k.AveragePooling1D(100, name="average"), k.Flatten(name="flat"), k.Dense(1, name="mass")]
 
     monkeypatch.setattr(architecture, "layers", few)
@@ -317,7 +317,7 @@ def small(monkeypatch):
 
 
 def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, copy, small, tmp_path):
-    wanted = small(survey, tmp_path / "one")
+    trained = small(survey, tmp_path / "one")
     # other labels and other fluxes of the test objects, no truth of the survey: the same files to the last byte
     quasars = read_quasars(copy.quasars)
     change(copy.quasars, sorted(LABELS & {"LMBH", "ZVI", "LABEL_LINE"}), (quasars["SPLIT"] == "test").to_numpy())
@@ -332,11 +332,11 @@ def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, cop
     copy.truth.unlink()
     assert tested.any()
     shutil.copytree(tmp_path / "one" / "library", tmp_path / "two" / "library")
-    found = small(copy, tmp_path / "two")
-    for stage, path in wanted.items():
-        assert found[stage].read_bytes() == path.read_bytes(), stage
+    again = small(copy, tmp_path / "two")
+    for stage, path in trained.items():
+        assert again[stage].read_bytes() == path.read_bytes(), stage
 
-    # other true masses of the library: another network, so a truth was used, so both files must say so
+    # other true masses of the library give another network: a truth was used, and both files must say so
     shutil.copytree(tmp_path / "one" / "library", tmp_path / "three" / "library")
     for part in (tmp_path / "three" / "library").iterdir():
         with np.load(part) as arrays:
@@ -344,7 +344,7 @@ def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, cop
         made["truth"] = made["truth"][::-1]
         np.savez(part, **made)
     other = small(survey, tmp_path / "three")
-    for stage, path in wanted.items():
+    for stage, path in trained.items():
         one, two = (EasyAI.load(each).model.get_weights() for each in (path, other[stage]))
         assert any(not np.array_equal(a, b) for a, b in zip(one, two, strict=True)), "the truth is used"
         about = model_file.read_about(path)
@@ -385,24 +385,25 @@ def labelled(tmp_path_factory):
     return (*parts, np.random.default_rng(1).permutation(parts[0][2]))
 
 
-def judged(learn, labelled):
-    """Learn true labels, then shuffled ones, and score what is said of the spectra held back."""
+def check_learning(learn, labelled):
+    """Learn true labels, then shuffled ones, and score the predictions of the spectra held back."""
     (flux, redshift, label), (held_flux, held_redshift, held_label), shuffled = labelled
-    found = {}
+    r2 = {}
     for name, mass in (("true", label), ("shuffled", shuffled)):
         predicted = learn((flux, redshift, mass), (held_flux, held_redshift))
-        found[name] = evaluation.scores(held_label, predicted)["r2"]
-    print(f"\nR2 on {len(held_label)} spectra held back: {found}")  # with pytest -s
-    assert found["shuffled"] <= SHUFFLED
-    assert found["true"] > LEARNT
+        r2[name] = evaluation.scores(held_label, predicted)["r2"]
+    print(f"\nR2 on {len(held_label)} spectra held back: {r2}")  # with pytest -s
+    assert r2["shuffled"] <= SHUFFLED
+    assert r2["true"] > LEARNT
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_a_regression_nothing_and_true_ones_do(labelled):
     def ridge(training, others):
         tried = baselines.predictions(training, others)
         return next(predicted for name, predicted in tried if name.startswith("ridge"))
 
-    judged(ridge, labelled)
+    check_learning(ridge, labelled)
 
 
 @pytest.mark.slow
@@ -419,4 +420,4 @@ def test_shuffled_labels_teach_the_network_nothing_and_true_ones_do(labelled):
         ann.train((flux, mass), (flux, mass), stages=STAGES, batch_size=BATCH, choose=False, quiet=True)
         return ann.predict(coarser(others[0]))
 
-    judged(trained, labelled)
+    check_learning(trained, labelled)
