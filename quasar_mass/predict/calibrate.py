@@ -77,7 +77,9 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
         "validation_objects": {role: int((roles == role).sum()) for role in ("fit", "calibrate", "pooled")},
     }
     without = Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"})
-    rough = Calibration(facts, _domain(frame, view, validation), {}, without)
+    training = view.rows(~validation) if (~validation).any() else view
+    domain = training_domain.fit(training, view.rows(validation), frame.loc[validation, "OBJECT"])
+    rough = Calibration(facts, domain, {}, without)
     predictor = Predictor(ensemble, rough)
     objects = predictor.objects(frame["OBJECT"], view, stacks)
     noise = _noise(objects, quasars["LMBH"])
@@ -87,7 +89,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     else:
         learn, check = (_labelled(objects, quasars, split) for split in ("training", "validation"))
     pooled, tried = _choose_pooling(noise, learn, check)
-    calibration = Calibration(facts | {"pooling_tried": tried}, rough.domain, {}, pooled)
+    calibration = Calibration(facts | {"pooling_tried": tried}, domain, {}, pooled)
     objects = objects.chosen(sorted(set(frame.loc[validation, "OBJECT"])))
     intervals = _intervals(calibration, frame[validation], view.rows(validation), roles, objects)
     return Calibration(calibration.facts, calibration.domain, intervals, pooled)
@@ -132,16 +134,6 @@ def _used(quasars: pd.DataFrame) -> set[str]:
     step = max(1, round(len(training) / TRAINING))
     often = training.index[training["N_EPOCHS"] >= 3]
     return {*quasars.index[quasars["SPLIT"] == "validation"], *training.index[::step], *often}
-
-
-def _domain(frame: pd.DataFrame, view: NetworkView, validation: np.ndarray) -> training_domain.TrainingDomain:
-    training = view.rows(~validation) if (~validation).any() else view
-    check = view.rows(validation)
-    return training_domain.fit(
-        (training.redshift, training.signal_to_noise, training.measures, training.hidden),
-        (check.measures, check.hidden),
-        frame.loc[validation, "OBJECT"],
-    )
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """A calibration inside a model file: written beside the network, and checked when it is read."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,19 @@ from quasar_mass.uncertainty.pooling import METHODS, Noise, Pooling
 from quasar_mass.uncertainty.training_domain import TrainingDomain
 
 PREFIX = "quote"  # of the name of a calibration in the model file
+# The arrays of each part with their lengths: the same letter is the same length.
+SHAPES = {
+    MixtureDensity: {
+        **dict.fromkeys(("centre", "scale", "low", "high"), "d"),
+        **{"w1": "m d h", "b1": "m h", "w2": "m h o", "b2": "m o"},
+    },
+    TrainingDomain: {
+        **dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "thresholds"), "2"),
+        **{"hidden_mean": "u", "hidden_axes": "k u", "hidden_scale": "k", "hidden_rest": "1"},
+        **{"shape_mean": "b", "shape_axes": "s b"},
+    },
+}
+UNKNOWN = ("redshift", "signal_to_noise", "log_luminosity", "thresholds")  # may hold NaN or infinity
 
 
 def save(calibration: Calibration, path: str | Path, name: str) -> None:
@@ -28,12 +40,12 @@ def save(calibration: Calibration, path: str | Path, name: str) -> None:
     name : str
         Of the ensemble (`Ensemble.name`).
     """
-    arrays = {f"limits.{key}": value for key, value in calibration.domain.arrays().items()}
-    arrays |= {f"noise.{key}": value for key, value in calibration.pooling.noise.arrays().items()}
+    parts = {"limits": calibration.domain, "noise": calibration.pooling.noise}
     if calibration.pooling.learned is not None:
-        arrays |= {f"learned.{key}": value for key, value in calibration.pooling.learned.arrays().items()}
+        parts["learned"] = calibration.pooling.learned
+    parts |= {f"{line}.spread": interval.density for line, interval in calibration.intervals.items()}
+    arrays = {f"{prefix}.{name}": value for prefix, part in parts.items() for name, value in vars(part).items()}
     for line, interval in calibration.intervals.items():
-        arrays |= {f"{line}.spread.{key}": value for key, value in interval.density.arrays().items()}
         for group, scores in {"": interval.scores, **interval.pooled}.items():
             arrays[f"{line}.scores.{group}"] = np.stack([scores.score, scores.weight])
     facts = calibration.facts | {"pooling": dict(calibration.pooling.best)}
@@ -65,17 +77,21 @@ def read(file: ModelFile, name: str) -> Calibration | None:
         return None
     facts, arrays = stored
     try:
-        _check(path, facts, arrays)
+        if not {facts["pooling"]["any"], *facts["pooling"].values()} <= set(METHODS):
+            raise ValueError("its method of pooling is unknown")
         intervals = {}
         for line in LINES:
             start = f"{line}.scores."
-            scores = {key.removeprefix(start): Scores(*value) for key, value in arrays.items() if key.startswith(start)}
+            own = [key for key in arrays if key.startswith(start)]
+            for key in own:
+                model_checks.shapes(path, arrays, {key: "2 n"})
+            scores = {key.removeprefix(start): Scores(*arrays[key]) for key in own}
             if scores:
-                density = _read(MixtureDensity, path, arrays, f"{line}.spread")
+                density = _part(MixtureDensity, path, arrays, f"{line}.spread")
                 intervals[line] = Interval(density, scores.pop(""), scores)
         noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
-        learned = _read(MixtureDensity, path, arrays, "learned") if "learned.w1" in arrays else None
-        limits = _read(TrainingDomain, path, arrays, "limits")
+        learned = _part(MixtureDensity, path, arrays, "learned") if "learned.w1" in arrays else None
+        limits = _part(TrainingDomain, path, arrays, "limits")
         return Calibration(facts, limits, intervals, Pooling(noise, learned, facts["pooling"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -83,31 +99,12 @@ def read(file: ModelFile, name: str) -> Calibration | None:
         ) from error
 
 
-def _read(kind: type, path: str | Path, arrays: dict, prefix: str):
-    """A dataclass of arrays from those whose names begin with `prefix`; KeyError or ValueError where they do not do."""
+def _part(kind: type, path: Path, arrays: dict, prefix: str):
+    """A dataclass of arrays, made of those whose names begin with `prefix`; KeyError or ModelError where it cannot."""
     model_checks.shapes(
         path,
         arrays,
-        {f"{prefix}.{key}": lengths for key, lengths in kind.SHAPES.items()},
-        unknown=tuple(f"{prefix}.{field}" for field in kind.UNKNOWN),
+        {f"{prefix}.{name}": lengths for name, lengths in SHAPES[kind].items()},
+        unknown=tuple(f"{prefix}.{name}" for name in UNKNOWN),
     )
-    for name in kind.POSITIVE:
-        if (arrays[f"{prefix}.{name}"] <= 0).any():
-            raise ValueError(f"{prefix}.{name} is not positive")
-    return kind(**{field.name: arrays[f"{prefix}.{field.name}"] for field in fields(kind)})
-
-
-def _check(path: str | Path, facts: dict, arrays: dict) -> None:
-    """Refuse facts, scores and noise that are not what they should be; KeyError, ValueError or ModelError."""
-    best, objects = facts["pooling"], facts.get("validation_objects", {})
-    if not isinstance(best, dict) or "any" not in best or not set(map(str, best.values())) <= set(METHODS):
-        raise ValueError(f"its method of pooling is none of {', '.join(METHODS)}")
-    if not isinstance(objects, dict) or not all(type(number) is int for number in objects.values()):
-        raise ValueError("its numbers of validation objects are no numbers")
-    for key, value in arrays.items():
-        if ".scores." in key:
-            model_checks.shapes(path, arrays, {key: "2 n"})
-            if not (np.diff(value[0]) >= 0).all() or not (value[1] > 0).all():
-                raise ValueError(f"{key} does not ascend")
-        elif key.startswith("noise."):
-            model_checks.shapes(path, arrays, {key: ""})
+    return kind(**{name: arrays[f"{prefix}.{name}"] for name in SHAPES[kind]})

@@ -9,14 +9,17 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
 from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import fits_headers
 from quasar_mass.spectra.read import is_spectrum_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FINAL = "Best_ANN_final_stage.h5"
 SHIPPED_MODEL = shipped_model(FINAL)
@@ -158,10 +161,6 @@ def check_exists(requests: Sequence[SpectrumRequest]) -> None:
 def _path(argument: str | Path) -> Path:
     if not str(argument):  # a shell variable that is not set; as a path it would be the current folder
         raise FileError("FILES", "one of the names is empty; name spectrum files or folders")
-    try:
-        Path(argument).is_dir()
-    except OSError as error:  # longer than any system allows
-        raise FileError(str(argument)[:60], f"is no file name ({first_line(error)}); correct it") from error
     return Path(argument)
 
 
@@ -217,6 +216,8 @@ def _without_astropy_warnings() -> warnings.catch_warnings:
 # --- tables that name spectra -----------------------------------------------------------------------------------------
 def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     """The spectra that a table names."""
+    import pandas as pd
+
     table = _read(path)
     columns = {}
     for key, aliases in NAMES.items():
@@ -268,36 +269,30 @@ def _file(columns: dict, row: int, path: Path, survey: Survey) -> Path:
 
 
 def _text(value) -> str:
-    if value is None or value != value or value is pd.NA:
+    import pandas as pd
+
+    if pd.isna(value):
         return ""
     return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> "pd.DataFrame":
     """A table of the format that its name says; FileError where it is none."""
-    import pyarrow as pa
     from astropy.io.fits import VerifyError
+
+    from quasar_mass.tables import parquet
 
     if not path.is_file():
         raise FileError(path, "does not exist; correct the name of the table")
     try:
         return {".parquet": _read_parquet, ".csv": _read_csv}.get(path.suffix.lower(), _read_astropy)(path)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        VerifyError,
-        pa.ArrowException,
-    ) as error:
+    except (*parquet.DAMAGED, LookupError, AttributeError, VerifyError) as error:
         raise FileError(
             path, f"is not a table as its name ({path.suffix}) says ({first_line(error)}); correct the file or its name"
         ) from error
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path) -> "pd.DataFrame":
     import pyarrow.parquet as pq
 
     from quasar_mass.tables import parquet
@@ -308,13 +303,15 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return table.to_pandas(ignore_metadata=True)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     with open(path, "rb") as file:
         _check_columns(file.readline(1 << 20).count(b","))
     return pd.read_csv(path, comment="#")
 
 
-def _read_astropy(path: Path) -> pd.DataFrame:
+def _read_astropy(path: Path) -> "pd.DataFrame":
     from astropy.table import Table
 
     if path.suffix.lower() == ".ecsv":

@@ -127,8 +127,7 @@ class Predictor:
         names = tuple((Path(file.path).absolute(), file.sha256) for file in files)
         predictor = cls(ensemble, calibration, files=names, **options)
         if calibration is not None:
-            calibration.interval(predictor.line)
-            _check_lengths(predictor, paths[0])
+            calibration.interval(predictor.line)  # refuses a line that it does not have
         return predictor
 
     @classmethod
@@ -323,7 +322,7 @@ class Predictor:
             The flags of each spectrum.
         """
         if self.calibration is not None:
-            return self.calibration.domain.flags(view.redshift, signal_to_noise, view.measures, view.hidden)
+            return self.calibration.domain.flags(view, signal_to_noise)
         trained = (self.ensemble.first.about or {}).get("trained_on")
         if not trained:
             return [[FLAG_NO_CALIBRATION] for _ in range(len(view))]
@@ -374,22 +373,6 @@ class Predictor:
             self._add_interval(table, low, high)
         table["LMBH_MEAN"], table["LMBH_SD"] = groups.mean(), groups.std()
         return table.rename_axis("OBJECT")
-
-
-def _check_lengths(predictor: Predictor, path: str | Path) -> None:
-    """Refuse a calibration that was made for another network."""
-    needed = {
-        "hidden units": predictor.ensemble.units,
-        "bins": predictor.grid.size // spectrum_measures.bin_width(predictor.grid),
-        "features": 5 + training_domain.PROJECTED,
-        "features of pooling": 6 + 2 * training_domain.PROJECTED,
-    }
-    for name, lengths in predictor.calibration.lengths().items():
-        if lengths != {needed[name]}:
-            got = ", ".join(map(str, sorted(lengths)))
-            raise ModelError(
-                path, f"holds a calibration for {got} {name}, but needs {needed[name]}; calibrate the model again"
-            )
 
 
 def _for_each(values: ArrayLike | None, number: int, default: float | None) -> list:

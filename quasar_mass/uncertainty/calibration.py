@@ -22,7 +22,7 @@ from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.mixture_density import Mixture, MixtureDensity
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, Pooling
-from quasar_mass.uncertainty.training_domain import PROJECTED, TrainingDomain
+from quasar_mass.uncertainty.training_domain import TrainingDomain
 
 CONFIDENCE = 0.90
 # dex: scatter of single-epoch virial masses around those of reverberation mapping, which the labels share; 0.3-0.5 in
@@ -140,16 +140,6 @@ class Calibration:
             known = ", ".join(self.intervals)
             raise ModelError("--line", f"{line}: this model was calibrated with too few labels of it; it has {known}")
         return self.intervals[line]
-
-    def lengths(self) -> dict[str, set[int]]:
-        """What its arrays were made for: hidden units, bins of a spectrum's shape, features of widths and pooling."""
-        learned = self.pooling.learned
-        return {
-            "hidden units": {len(self.domain.hidden_mean)},
-            "bins": {len(self.domain.shape_mean)},
-            "features": {len(interval.density.centre) for interval in self.intervals.values()} or {5 + PROJECTED},
-            "features of pooling": {6 + 2 * PROJECTED if learned is None else len(learned.centre)},
-        }
 
 
 def _features(redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden) -> np.ndarray:

@@ -6,8 +6,7 @@ for faint spectra. Their coverage does not depend on how good this fit is: `conf
 NumPy, and the parameters are plain arrays, which are stored in the model file.
 """
 
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -105,15 +104,6 @@ class MixtureDensity:
         Of each network: (m, d, h), (m, h), (m, h, 3 k) and (m, 3 k).
     """
 
-    # lengths of each array (the same letter is the same length), which may hold NaN, and which are positive: checked
-    # when they are read from a file
-    SHAPES: ClassVar = {
-        **dict.fromkeys(("centre", "scale", "low", "high"), "d"),
-        **{"w1": "m d h", "b1": "m h", "w2": "m h o", "b2": "m o"},
-    }
-    UNKNOWN: ClassVar = ()
-    POSITIVE: ClassVar = ("scale",)
-
     centre: np.ndarray
     scale: np.ndarray
     low: np.ndarray
@@ -122,10 +112,6 @@ class MixtureDensity:
     b1: np.ndarray
     w2: np.ndarray
     b2: np.ndarray
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Its arrays by name, as the model file holds them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def given(self, features: np.ndarray) -> Mixture:
         """The distributions for features of shape (n, d)."""

@@ -14,7 +14,7 @@ every spectrum. Only the part that comes from each exposure's noise averages out
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -226,10 +226,6 @@ class Noise:
     def weighted_mean_variance(self, signal_to_noise: np.ndarray) -> float:
         """Variance of the weighted mean of one object's spectra: the shared part, and what is left of the noise."""
         return self.shared + 1.0 / float(np.sum(1.0 / self.variance(signal_to_noise)))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Its numbers by name, as the model file holds them."""
-        return {field.name: np.array(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(frozen=True)

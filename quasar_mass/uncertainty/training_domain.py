@@ -5,18 +5,18 @@ in two hundred of the validation set is flagged, which is like the training set 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.spectrum_measures import MODEL_ERROR, SpectrumMeasures
 
 WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within a distance's threshold
 BROAD_ABSORPTION = 300.0  # km/s of `SpectrumMeasures.absorption`; chosen on simulated BAL quasars: few false positives
 BAL_PROBABILITY = 0.75  # DR16Q's BAL_PROB from which Lyke et al. 2020 (section 5.3) count BAL quasars
-DIRECTIONS, SHAPES = 16, 16  # principal components kept of the hidden layer and of the spectra's shapes
+HIDDEN_AXES, SHAPE_AXES = 16, 16  # principal components kept of the hidden layer and of the spectra's shapes
 PROJECTED = 6  # components of the hidden layer that the intervals' widths may depend on
 
 FLAG_REDSHIFT = "redshift outside training"
@@ -45,16 +45,6 @@ class TrainingDomain:
         Of the distances in the hidden layer and in shape.
     """
 
-    # lengths of each array (the same letter is the same length), which are positive, and which may hold NaN: checked
-    # when they are read from a file
-    SHAPES: ClassVar = {
-        **dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "thresholds"), "2"),
-        **{"hidden_mean": "u", "hidden_axes": "k u", "hidden_scale": "k", "hidden_rest": "1"},
-        **{"shape_mean": "b", "shape_axes": "s b"},
-    }
-    POSITIVE: ClassVar = ("hidden_scale", "hidden_rest")
-    UNKNOWN: ClassVar = ("redshift", "signal_to_noise", "log_luminosity", "thresholds")
-
     redshift: np.ndarray
     signal_to_noise: np.ndarray
     log_luminosity: np.ndarray
@@ -65,10 +55,6 @@ class TrainingDomain:
     shape_mean: np.ndarray
     shape_axes: np.ndarray
     thresholds: np.ndarray
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Its arrays by name, as the model file holds them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """The hidden layer along its first principal directions, in standard deviations; shape (n, `PROJECTED`)."""
@@ -89,20 +75,29 @@ class TrainingDomain:
         error = np.hypot(measures.shape_error.astype(float), MODEL_ERROR * np.maximum(np.abs(measures.shape), 0.5))
         return np.sqrt(np.mean((residual / error) ** 2, axis=1))
 
-    def flags(
-        self, redshift: np.ndarray, signal_to_noise: np.ndarray, measures: SpectrumMeasures, hidden: np.ndarray
-    ) -> list[list[str]]:
-        """The flags of each spectrum; a list of n lists."""
-        luminosity = measures.log_luminosity
+    def flags(self, view: NetworkView, signal_to_noise: np.ndarray) -> list[list[str]]:
+        """How each spectrum differs from those of the training set.
+
+        Parameters
+        ----------
+        view : NetworkView
+        signal_to_noise : ndarray, shape (n,)
+            As the file or table has it; NaN where it does not say, which is not flagged.
+
+        Returns
+        -------
+        list of n lists of str
+        """
+        luminosity = view.measures.log_luminosity
         outside = {
-            FLAG_REDSHIFT: _outside(redshift, self.redshift),
+            FLAG_REDSHIFT: _outside(view.redshift, self.redshift),
             FLAG_SN: _outside(signal_to_noise, self.signal_to_noise),
             FLAG_LUMINOSITY: _outside(luminosity, self.log_luminosity) | ~np.isfinite(luminosity),
-            FLAG_HIDDEN: self.hidden_distance(hidden) > self.thresholds[0],
-            FLAG_SHAPE: self.shape_distance(measures) > self.thresholds[1],
-            FLAG_BAL: measures.absorption > BROAD_ABSORPTION,
+            FLAG_HIDDEN: self.hidden_distance(view.hidden) > self.thresholds[0],
+            FLAG_SHAPE: self.shape_distance(view.measures) > self.thresholds[1],
+            FLAG_BAL: view.measures.absorption > BROAD_ABSORPTION,
         }
-        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(redshift))]
+        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(view))]
 
 
 def catalogued_bal(bal_probability: np.ndarray) -> np.ndarray:
@@ -116,30 +111,22 @@ def _outside(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
     return (value < limits[0]) | (value > limits[1])
 
 
-def fit(
-    training: tuple[np.ndarray, np.ndarray, SpectrumMeasures, np.ndarray],
-    validation: tuple[SpectrumMeasures, np.ndarray],
-    objects: Sequence[str],
-) -> TrainingDomain:
+def fit(training: NetworkView, validation: NetworkView, objects: Sequence[str]) -> TrainingDomain:
     """Take the ranges from the training set, and the thresholds of the distances from the validation set.
 
     Parameters
     ----------
-    training : (redshift, signal_to_noise, measures, hidden)
-        Of the training spectra.
-    validation : (measures, hidden)
-        Of the validation spectra.
+    training, validation : NetworkView
+        Their spectra.
     objects : sequence of str
         Object of each validation spectrum.
     """
-    redshift, signal_to_noise, measures, hidden = training
-    hidden = hidden.astype(float)
-    mean, axes, scale, rest = _principal(hidden, DIRECTIONS)
-    shape_mean, shape_axes, _, _ = _principal(measures.shape.astype(float), SHAPES)
+    mean, axes, scale, rest = _principal(training.hidden.astype(float), HIDDEN_AXES)
+    shape_mean, shape_axes, _, _ = _principal(training.measures.shape.astype(float), SHAPE_AXES)
     domain = TrainingDomain(
-        _range(redshift),
-        _range(signal_to_noise),
-        _range(measures.log_luminosity),
+        _range(training.redshift),
+        _range(training.signal_to_noise),
+        _range(training.measures.log_luminosity),
         mean,
         axes,
         scale,
@@ -148,7 +135,7 @@ def fit(
         shape_axes,
         np.full(2, np.inf),
     )
-    distances = domain.hidden_distance(validation[1]), domain.shape_distance(validation[0])
+    distances = domain.hidden_distance(validation.hidden), domain.shape_distance(validation.measures)
     thresholds = [Scores.of(distance, objects).threshold(WITHIN_THRESHOLD) for distance in distances]
     return replace(domain, thresholds=np.array(thresholds))
 

@@ -111,8 +111,8 @@ def test_everything_comes_back_from_the_file(tmp_path):
         (density, interval.density),
         (density, loaded.pooling.learned),
     ):
-        for name, value in expected.arrays().items():
-            np.testing.assert_array_equal(given.arrays()[name], value)
+        for name, value in vars(expected).items():
+            np.testing.assert_array_equal(vars(given)[name], value)
     np.testing.assert_array_equal(interval.scores.score, scores.score)
     np.testing.assert_array_equal(interval.scores.weight, scores.weight)
     assert interval.pooled["stacked 60+"].threshold(0.9) == 8.0

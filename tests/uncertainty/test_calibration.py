@@ -6,8 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quasar_mass.core.errors import ModelError
 from quasar_mass.uncertainty import mixture_density
-from quasar_mass.uncertainty.calibration import add_systematic, fit_interval, split_validation
+from quasar_mass.uncertainty.calibration import Calibration, Interval, add_systematic, fit_interval, split_validation
+from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.mixture_density import MixtureDensity
+from quasar_mass.uncertainty.network_view import NetworkView
+from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling
+from quasar_mass.uncertainty.spectrum_measures import SpectrumMeasures
+from quasar_mass.uncertainty.training_domain import TrainingDomain
 
 
 def made_up(rng, n):
@@ -61,3 +68,55 @@ def test_the_virial_scatter_is_added_in_quadrature():
     low, high = add_systematic(np.array([8.0]), np.array([7.7]), np.array([8.4]), 0.9, systematic=0.4)
     assert low[0] == pytest.approx(8.0 - np.hypot(0.3, 0.4 * z))
     assert high[0] == pytest.approx(8.0 + np.hypot(0.4, 0.4 * z))
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def calibration():
+    """Labels lie N(0.1, 0.2) dex around every mass; nineteen objects of every group have tails of 0.01 to 0.19."""
+    zeros = [np.zeros((1, 11, 1)), np.zeros((1, 1)), np.zeros((1, 1, 3)), np.array([[0.0, 0.1, np.log(0.2)]])]
+    density = MixtureDensity(np.zeros(11), np.ones(11), np.full(11, -9.0), np.full(11, 9.0), *zeros)
+    domain = TrainingDomain(*np.zeros((3, 2)), np.zeros(6), np.eye(6), np.ones(6), np.ones(1), *[None] * 3)
+    names = list("abcdefghijklmnopqrs")
+    pooled = {"mean 2": Scores.of(np.full(19, -0.25), names), "mean 60+": Scores.of(np.full(8, -0.25), names[:8])}
+    intervals = {"any": Interval(density, Scores.of(-0.01 * np.arange(1, 20), names), pooled)}
+    return Calibration({}, domain, intervals, Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"}))
+
+
+def view(mass):
+    n = len(mass)
+    measures = SpectrumMeasures(np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)))
+    return NetworkView(np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures)
+
+
+@pytest.mark.parametrize(("confidence", "tail"), [(0.5, 0.10), (0.9, 0.02), (0.95, 0.01)])
+def test_intervals_of_spectra_are_those_by_hand(calibration, confidence, tail):
+    """Of 19 objects, the (confidence x 20)-th largest tail; beyond it lies that probability on either side."""
+    mass = np.linspace(7.5, 9.5, 12)
+    low, high = calibration.bounds(view(mass), confidence)
+    reach = 0.2 * NormalDist().inv_cdf(1.0 - tail)
+    np.testing.assert_allclose(low, mass + 0.1 - reach, atol=1e-8)
+    np.testing.assert_allclose(high, mass + 0.1 + reach, atol=1e-8)
+
+
+def test_nineteen_objects_are_too_few_for_ninety_six_per_cent(calibration):
+    low, high = calibration.bounds(view(np.array([8.0])), 0.96)
+    assert (low[0], high[0]) == (-np.inf, np.inf)
+    for confidence in (0.0, 1.0):
+        with pytest.raises(ModelError, match="--confidence"):
+            calibration.bounds(view(np.array([8.0])), confidence)
+
+
+def test_pooled_intervals_use_the_scores_of_their_group_or_else_of_single_spectra(calibration):
+    counts = [1, 2, 2, 3, 60]
+    epochs = {
+        str(n): Epochs(np.full(count, 8.0 + n), np.ones(count), np.zeros((count, 6)), 1.6, 0.0, np.zeros(6))
+        for n, count in enumerate(counts)
+    }
+    typical = dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "ens_std"), np.ones(5))
+    mass, low, high = calibration.pooled(ObjectSpectra(epochs, typical | {"hidden": np.zeros((5, 6))}), "mean", 0.9)
+    assert mass.tolist() == [8.0, 9.0, 10.0, 11.0, 12.0]
+    reach = 0.2 * np.array([NormalDist().inv_cdf(1.0 - tail) for tail in (0.02, 0.25, 0.25, 0.02)])
+    np.testing.assert_allclose(low[:4], mass[:4] + 0.1 - reach, atol=1e-8)
+    np.testing.assert_allclose(high[:4], mass[:4] + 0.1 + reach, atol=1e-8)
+    assert np.isinf([low[4], high[4]]).all()  # eight objects of its group cannot guarantee 90 %

@@ -1,4 +1,4 @@
-"""Intervals by object: finite samples cover what they promise, and repeats do not count twice."""
+"""Intervals by object: guaranteed coverage in finite samples, and repeated spectra do not count twice."""
 
 import math
 
@@ -16,20 +16,20 @@ NUMBERS = st.floats(-5, 5, allow_nan=False)
 @pytest.mark.parametrize("n", [9, 19, 20, 137])
 def test_of_single_spectra_it_is_the_textbook_order_statistic(n, confidence):
     scores = np.random.default_rng(n).normal(size=n)
-    place = math.ceil((n + 1) * confidence - 1e-9)
-    expected = np.sort(scores)[place - 1] if place <= n else np.inf
+    rank = math.ceil((n + 1) * confidence - 1e-9)
+    expected = np.sort(scores)[rank - 1] if rank <= n else np.inf
     assert Scores.of(scores, [str(i) for i in range(n)]).threshold(confidence) == expected
 
 
-def test_nine_objects_can_promise_ninety_per_cent_and_eight_cannot():
+def test_nine_objects_are_enough_for_ninety_per_cent_and_eight_are_not():
     assert Scores.of(np.arange(9), list("abcdefghi")).threshold(0.9) == 8
     assert Scores.of(np.arange(8), list("abcdefgh")).threshold(0.9) == np.inf
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(NUMBERS, min_size=1, max_size=6), min_size=2, max_size=12), st.floats(0.05, 0.95))
-def test_left_out_objects_are_covered_as_promised_whatever_the_scores(objects, confidence):
-    """Exchangeability made finite: over all choices of the new object, the promise holds on average."""
+def test_left_out_objects_are_covered_whatever_the_scores(objects, confidence):
+    """Over all choices of the object left out, the coverage is at least the confidence on average."""
     held = []
     for left_out, own in enumerate(objects):
         others = [(score, str(n)) for n, scores in enumerate(objects) if n != left_out for score in scores]
@@ -49,9 +49,9 @@ def test_a_hundred_spectra_of_one_object_count_as_one():
         assert again.threshold(confidence) == once.threshold(confidence)
 
 
-def test_weights_share_an_object_among_its_spectra():
+def test_the_weight_of_an_object_is_divided_among_its_spectra():
     np.testing.assert_allclose(by_object(["a", "b", "a", "c", "a"]), [1 / 3, 1, 1 / 3, 1, 1 / 3])
-    share, error, n = coverage(np.array([True, False, False, True]), ["a", "a", "a", "b"])
-    assert (share, n) == (pytest.approx((1 / 3 + 1) / 2), 2)
+    fraction, error, n = coverage(np.array([True, False, False, True]), ["a", "a", "a", "b"])
+    assert (fraction, n) == (pytest.approx((1 / 3 + 1) / 2), 2)
     assert error == pytest.approx((1 - 1 / 3) / np.sqrt(2) / np.sqrt(2))
     assert coverage(np.empty(0, bool), [])[2] == 0

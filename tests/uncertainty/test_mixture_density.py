@@ -17,8 +17,7 @@ def test_bounds_of_one_normal_distribution_are_its_quantiles():
 
 def test_tail_of_a_bound_is_the_probability_beyond_it():
     rng = np.random.default_rng(1)
-    share = rng.dirichlet([1, 1, 1], size=50)
-    mixture = Mixture(share, rng.normal(0, 0.3, (50, 3)), rng.uniform(0.02, 0.5, (50, 3)))
+    mixture = Mixture(rng.dirichlet([1, 1, 1], size=50), rng.normal(0, 0.3, (50, 3)), rng.uniform(0.02, 0.5, (50, 3)))
     for tail in (1e-6, 0.01, 0.05, 0.3, 0.49):
         for bound in mixture.bounds(tail):
             np.testing.assert_allclose(mixture.tail(bound), tail, rtol=1e-4, atol=1e-9)
@@ -30,25 +29,25 @@ def test_mean_and_variance_of_a_mixture():
     assert mixture.variance()[0] == pytest.approx(0.25 * (0.25 + 1) + 0.75 * (0.04 + 1) - 0.25)
 
 
-def test_widths_follow_the_noise_and_are_held_beyond_what_was_seen():
+def test_widths_follow_the_noise_and_do_not_grow_beyond_the_range_of_the_fit():
     rng = np.random.default_rng(2)
     x = rng.uniform(-1, 1, (1500, 2))
     sigma = 0.1 * 3.0 ** x[:, 0]
     residual = 0.2 * x[:, 1] + sigma * rng.normal(size=1500)
-    found = mixture_density.fit(x, residual, np.ones(1500))
-    faint, bright = (found.given(np.array([[end, 0.0]])).variance()[0] ** 0.5 for end in (0.9, -0.9))
+    density = mixture_density.fit(x, residual, np.ones(1500))
+    faint, bright = (density.given(np.array([[end, 0.0]])).variance()[0] ** 0.5 for end in (0.9, -0.9))
     assert faint == pytest.approx(0.1 * 3**0.9, rel=0.25)
     assert bright == pytest.approx(0.1 * 3**-0.9, rel=0.35)
-    assert found.given(np.array([[0.0, 0.8]])).mean()[0] == pytest.approx(0.16, abs=0.05)
-    beyond = found.given(np.array([[50.0, 0.0]])).variance()[0] ** 0.5
+    assert density.given(np.array([[0.0, 0.8]])).mean()[0] == pytest.approx(0.16, abs=0.05)
+    beyond = density.given(np.array([[50.0, 0.0]])).variance()[0] ** 0.5
     assert beyond < 2 * faint
 
 
-def test_few_objects_get_one_width_for_all_and_the_same_data_the_same_numbers():
+def test_few_objects_get_one_width_and_the_same_data_give_the_same_fit():
     rng = np.random.default_rng(3)
     x, residual = rng.normal(size=(60, 3)), rng.normal(0, 0.2, 60)
-    found = mixture_density.fit(x, residual, np.ones(60))
-    np.testing.assert_allclose(found.given(rng.normal(size=(5, 3))).variance() ** 0.5, residual.std(), rtol=0.1)
+    density = mixture_density.fit(x, residual, np.ones(60))
+    np.testing.assert_allclose(density.given(rng.normal(size=(5, 3))).variance() ** 0.5, residual.std(), rtol=0.1)
     x, residual = rng.normal(size=(150, 3)), rng.normal(0, 0.2, 150)
-    one, two = (mixture_density.fit(x, residual, np.ones(150)) for _ in range(2))
-    assert all(np.array_equal(value, two.arrays()[name]) for name, value in one.arrays().items())
+    first, second = (mixture_density.fit(x, residual, np.ones(150)) for _ in range(2))
+    assert all(np.array_equal(value, vars(second)[name]) for name, value in vars(first).items())

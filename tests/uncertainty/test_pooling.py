@@ -1,31 +1,101 @@
-"""Several spectra of one object: closed forms of the weights, no order, and the right split of the variance."""
+"""Several spectra of one object: values by hand, no order, and the right split of the variance."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from quasar_mass.uncertainty import mixture_density, pooling
-from quasar_mass.uncertainty.pooling import Epochs, Noise, Pooling
+from quasar_mass.uncertainty.network_view import NetworkView
+from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling, StackedSpectra, object_spectra
+from quasar_mass.uncertainty.spectrum_measures import SpectrumMeasures
+
+# Twelve spectra of three objects, in the order in which a table may have them.
+NAMES = list("bacbccbabbbb")
+MASS = np.array([8.1, 9.0, 7.5, 8.3, 7.7, 7.6, 8.2, 9.2, 8.0, 8.4, 8.2, 8.2])
+SN = np.array([1.0, 3.0, 2.0, 2.0, 2.0, 1.0, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0])
+NOISE = Noise(np.log(0.04), 2.0, 0.01)  # 0.04 dex^2 at S/N 1, and 0.01 dex^2 that all spectra share
 
 
 def epochs(rng, n=5):
     return Epochs(rng.normal(8.5, 0.2, n), rng.uniform(1, 9, n), rng.normal(size=(n, 3)), 1.6, 8.6, rng.normal(size=3))
 
 
+@pytest.fixture
+def objects():
+    """The twelve spectra, whose flux is 10 times their mass in two pixels; the "network" takes the mean of the flux."""
+    n = len(NAMES)
+    luminosity = np.where(np.arange(n) == 2, np.nan, np.linspace(44.0, 45.1, n))
+    measures = SpectrumMeasures(SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)))
+    hidden = np.arange(n, dtype=float)[:, None]
+    view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures)
+    flux = np.repeat(10.0 * MASS[:, None], 2, axis=1)
+    stacks = StackedSpectra(2)
+    stacks.add(NAMES[:5], flux[:5], SN[:5])
+    stacks.add(NAMES[5:], flux[5:], SN[5:])
+    return object_spectra(NAMES, view, stacks, network, lambda hidden: hidden)
+
+
+def network(flux):
+    return SimpleNamespace(mass=flux.mean(axis=1) / 10.0, hidden=flux[:, :1])
+
+
+def test_spectra_are_grouped_by_object_and_stacked_with_the_squares_of_their_signal_to_noise(objects):
+    assert list(objects.epochs) == ["a", "b", "c"]
+    assert objects.counts.tolist() == [2, 7, 3]
+    assert objects.epochs["c"].mass.tolist() == [7.5, 7.7, 7.6]
+    assert objects.epochs["a"].stack_mass == pytest.approx((9 * 9.0 + 1 * 9.2) / 10)
+    # S/N 0.1 counts as 0.3
+    expected = (8.1 + 4 * 8.3 + 0.09 * 8.2 + 8.0 + 8.4 + 8.2 + 8.2) / 9.09
+    assert objects.epochs["b"].stack_mass == pytest.approx(expected, abs=1e-6)
+    assert objects.epochs["c"].stack_hidden == pytest.approx([10 * (4 * 7.5 + 4 * 7.7 + 7.6) / 9], abs=1e-4)
+
+
+def test_typical_features_are_weighted_means_over_single_spectra(objects):
+    assert objects.typical["signal_to_noise"].tolist() == [2.0, 1.0, 2.0]
+    assert objects.typical["hidden"][0] == pytest.approx([(9 * 1 + 1 * 7) / 10])
+    assert objects.typical["ens_std"][2] == pytest.approx((4 * 0.02 + 4 * 0.04 + 0.05) / 9)
+    # where the luminosity is not known, the median of all others
+    known = np.delete(np.linspace(44.0, 45.1, 12), 2)
+    assert objects.typical["log_luminosity"][2] == pytest.approx((4 * np.median(known) + 4 * 44.4 + 44.5) / 9)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("mean", [9.1, (8.1 + 8.3 + 8.2 + 8.0 + 8.4 + 8.2 + 8.2) / 7, 7.6]),
+        ("weighted", [(9 * 9.0 + 9.2) / 10, (8.1 + 4 * 8.3 + 0.09 * 8.2 + 32.8) / 9.09, (4 * 7.5 + 4 * 7.7 + 7.6) / 9]),
+        ("stacked", [(9 * 9.0 + 9.2) / 10, (8.1 + 4 * 8.3 + 0.09 * 8.2 + 32.8) / 9.09, (4 * 7.5 + 4 * 7.7 + 7.6) / 9]),
+    ],
+)
+def test_masses_by_every_method_are_those_by_hand(objects, method, expected):
+    methods = Pooling(NOISE, None, {"any": "mean"})
+    masses = [methods.mass(one, method) for one in objects.epochs.values()]
+    np.testing.assert_allclose(masses, expected, atol=1e-6)
+
+
+def test_objects_are_chosen_and_joined_with_all_that_belongs_to_them(objects):
+    parts = [objects.chosen(["c"]), objects.chosen(["b", "a"])]
+    assert parts[1].typical["signal_to_noise"].tolist() == [1.0, 2.0]
+    joined = ObjectSpectra.joined(parts)
+    assert list(joined.epochs) == ["c", "b", "a"]
+    assert joined.epochs["b"] is objects.epochs["b"]
+    for key, values in objects.typical.items():
+        np.testing.assert_array_equal(joined.typical[key], values[[2, 1, 0]])
+
+
 def test_weighted_mean_and_its_variance_are_those_of_least_squares_with_a_shared_part():
-    noise = Noise(np.log(0.09), 2.0, 0.01)
-    signal_to_noise = np.array([1.0, 2.0, 5.0])
-    mass = np.array([8.0, 8.3, 8.7])
-    covariance = np.diag(0.09 / signal_to_noise**2) + 0.01  # generalised least squares, by the book
-    inverse = np.linalg.inv(covariance)
-    one = np.ones(3)
-    assert noise.weighted_mean(mass, signal_to_noise) == pytest.approx(one @ inverse @ mass / (one @ inverse @ one))
-    assert noise.weighted_mean_variance(signal_to_noise) == pytest.approx(1.0 / (one @ inverse @ one))
+    signal_to_noise, mass = np.array([1.0, 2.0, 5.0]), np.array([8.0, 8.3, 8.7])
+    covariance = np.diag(0.04 / signal_to_noise**2) + 0.01  # generalised least squares, by the book
+    inverse, ones = np.linalg.inv(covariance), np.ones(3)
+    expected = ones @ inverse @ mass / (ones @ inverse @ ones)
+    assert NOISE.weighted_mean(mass, signal_to_noise) == pytest.approx(expected)
+    assert NOISE.weighted_mean_variance(signal_to_noise) == pytest.approx(1.0 / (ones @ inverse @ ones))
 
 
 def test_many_spectra_leave_the_shared_part():
-    noise = Noise(np.log(0.04), 0.0, 0.02)
-    assert noise.weighted_mean_variance(np.ones(1)) == pytest.approx(0.06)
-    assert noise.weighted_mean_variance(np.ones(10_000)) == pytest.approx(0.02, abs=1e-5)
+    assert NOISE.weighted_mean_variance(np.ones(1)) == pytest.approx(0.05)
+    assert NOISE.weighted_mean_variance(np.ones(10_000)) == pytest.approx(0.01, abs=1e-5)
 
 
 def test_noise_and_shared_part_are_told_apart():
@@ -33,30 +103,28 @@ def test_noise_and_shared_part_are_told_apart():
     groups = []
     for _ in range(400):
         signal_to_noise = 10.0 ** rng.uniform(0, 1, 6)
-        own = rng.normal(0, 0.15)
-        mass = 8.5 + own + 0.3 / signal_to_noise**0.5 * rng.normal(size=6)
+        mass = 8.5 + rng.normal(0, 0.15) + 0.3 / signal_to_noise**0.5 * rng.normal(size=6)
         groups.append((mass, signal_to_noise, 8.5))
-    found = pooling.fit_noise(groups)
-    assert found.power == pytest.approx(1.0, abs=0.15)
-    assert found.variance(np.array([1.0]))[0] == pytest.approx(0.09, rel=0.2)
-    assert found.shared == pytest.approx(0.0225, rel=0.25)
+    noise = pooling.fit_noise(groups)
+    assert noise.power == pytest.approx(1.0, abs=0.15)
+    assert noise.variance(np.array([1.0]))[0] == pytest.approx(0.09, rel=0.2)
+    assert noise.shared == pytest.approx(0.0225, rel=0.25)
 
 
-def test_no_method_minds_the_order_of_the_spectra():
+def test_no_method_depends_on_the_order_of_the_spectra():
     rng = np.random.default_rng(5)
     known = [epochs(rng, n) for n in rng.integers(2, 8, 150)]
     learned = mixture_density.fit(np.array([one.features() for one in known]), rng.normal(0, 0.1, 150), np.ones(150))
-    methods = Pooling(Noise(-3.0, 1.0, 0.01), learned, {"any": "learned"})
-    one = known[0]
-    order = rng.permutation(len(one.mass))
-    shuffled = Epochs(one.mass[order], one.signal_to_noise[order], one.hidden[order], 1.6, 8.6, one.stack_hidden)
-    for method in pooling.METHODS:
-        assert methods.mass(one, method) == pytest.approx(methods.mass(shuffled, method), abs=1e-12)
-    assert methods.mass(one, "mean") == pytest.approx(one.mass.mean())
-    assert methods.mass(one, "stacked") == 8.6
+    methods, first = Pooling(NOISE, learned, {"any": "learned"}), known[0]
+    order = rng.permutation(len(first.mass))
+    own = first.mass[order], first.signal_to_noise[order], first.hidden[order]
+    shuffled = Epochs(*own, first.redshift, first.stack_mass, first.stack_hidden)
+    for method in methods.methods:
+        assert methods.mass(first, method) == pytest.approx(methods.mass(shuffled, method), abs=1e-12)
+    assert abs(methods.mass(first, "learned") - first.stack_mass) > 1e-3
 
 
 def test_one_spectrum_keeps_its_mass_by_every_method():
     one = epochs(np.random.default_rng(6), 1)
     for method in pooling.METHODS:
-        assert Pooling(Noise(-3.0, 1.0, 0.01), None, {"any": "mean"}).mass(one, method) == one.mass[0]
+        assert Pooling(NOISE, None, {"any": "mean"}).mass(one, method) == one.mass[0]

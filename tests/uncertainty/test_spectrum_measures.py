@@ -1,10 +1,11 @@
-"""What is odd about a spectrum: noise, brightness, broad absorption, shape, and the flags made of them."""
+"""Properties measured on spectra (noise, luminosity, broad absorption, shape), and the flags they give."""
 
 import numpy as np
 import pytest
 
 from quasar_mass.core.survey import Grid
 from quasar_mass.uncertainty import spectrum_measures, training_domain
+from quasar_mass.uncertainty.network_view import NetworkView
 
 GRID = Grid()
 CIV = 1549.06
@@ -32,9 +33,9 @@ def measured(flux, z=1.6):
 def test_signal_to_noise_is_that_of_the_pixels():
     rng = np.random.default_rng(0)
     for signal_to_noise in (2.0, 20.0):
-        found = measured(spectra(rng, 20, signal_to_noise)).signal_to_noise
-        # noise that interpolation has not made smaller is taken for larger by INTERPOLATED
-        np.testing.assert_allclose(found * 1.0 / spectrum_measures.INTERPOLATED, signal_to_noise, rtol=0.15)
+        given = measured(spectra(rng, 20, signal_to_noise)).signal_to_noise
+        # these spectra were not interpolated, so the correction for it makes their noise too large
+        np.testing.assert_allclose(given / spectrum_measures.INTERPOLATED, signal_to_noise, rtol=0.15)
 
 
 def test_luminosity_is_the_tables_unit_turned_back():
@@ -59,43 +60,43 @@ def test_a_narrow_line_is_no_broad_absorption():
     assert np.all(measured(narrow).absorption <= training_domain.BROAD_ABSORPTION)
 
 
+def view(flux, hidden, z=1.6):
+    n = len(flux)
+    return NetworkView(np.full(n, z), np.full(n, 8.0), np.full(n, 8.5), np.zeros(n), hidden, measured(flux, z))
+
+
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(3)
     training, validation = spectra(rng, 300), spectra(rng, 400)
     hidden = rng.normal(size=(300, 20)), rng.normal(size=(400, 20))
     names = [str(n) for n in range(400)]
-    known = training_domain.fit(
-        (np.full(300, 1.6), np.full(300, 8.0), measured(training), hidden[0]), (measured(validation), hidden[1]), names
+    return training_domain.fit(view(training, hidden[0]), view(validation, hidden[1]), names)
+
+
+def flags(fitted, flux, z=1.6, signal_to_noise=8.0, hidden=None):
+    return fitted.flags(
+        view(flux, np.zeros((len(flux), 20)) if hidden is None else hidden, z), np.full(len(flux), signal_to_noise)
     )
-    return known, rng
-
-
-def words(fitted, flux, z=1.6, signal_to_noise=8.0, hidden=None):
-    known, _ = fitted
-    n = len(flux)
-    hidden = np.zeros((n, 20)) if hidden is None else hidden
-    return known.flags(np.full(n, z), np.full(n, signal_to_noise), measured(flux, z), hidden)
 
 
 def test_a_spectrum_like_the_training_set_has_no_flags(fitted):
-    found = words(fitted, spectra(np.random.default_rng(4), 50))
-    assert sum(bool(every) for every in found) <= 4
+    assert sum(map(bool, flags(fitted, spectra(np.random.default_rng(4), 50)))) <= 4
 
 
-def test_every_kind_of_oddity_has_its_flag(fitted):
+def test_each_difference_from_the_training_set_has_its_flag(fitted):
     flux = spectra(np.random.default_rng(5), 3)
-    assert all(training_domain.FLAG_REDSHIFT in every for every in words(fitted, flux, z=1.9))
-    assert all(training_domain.FLAG_SN in every for every in words(fitted, flux, signal_to_noise=300.0))
-    assert all(training_domain.FLAG_LUMINOSITY in every for every in words(fitted, 30 * flux))
-    assert all(training_domain.FLAG_LUMINOSITY in every for every in words(fitted, -flux))
-    assert all(training_domain.FLAG_HIDDEN in every for every in words(fitted, flux, hidden=np.full((3, 20), 9.0)))
+    assert all(training_domain.FLAG_REDSHIFT in every for every in flags(fitted, flux, z=1.9))
+    assert all(training_domain.FLAG_SN in every for every in flags(fitted, flux, signal_to_noise=300.0))
+    assert all(training_domain.FLAG_LUMINOSITY in every for every in flags(fitted, 30 * flux))
+    assert all(training_domain.FLAG_LUMINOSITY in every for every in flags(fitted, -flux))
+    assert all(training_domain.FLAG_HIDDEN in every for every in flags(fitted, flux, hidden=np.full((3, 20), 9.0)))
     wave = flux * (1 + 0.8 * np.sin(GRID.log_wavelength * 200))
-    assert all(training_domain.FLAG_SHAPE in every for every in words(fitted, wave.astype(np.float32)))
+    assert all(training_domain.FLAG_SHAPE in every for every in flags(fitted, wave.astype(np.float32)))
     trough = spectra(np.random.default_rng(6), 3, trough=(12_000, 5_000, 0.8))
-    assert all(training_domain.FLAG_BAL in every for every in words(fitted, trough))
+    assert all(training_domain.FLAG_BAL in every for every in flags(fitted, trough))
 
 
-def test_unknown_signal_to_noise_is_no_oddity(fitted):
-    found = words(fitted, spectra(np.random.default_rng(7), 5), signal_to_noise=np.nan)
-    assert not any(training_domain.FLAG_SN in every for every in found)
+def test_an_unknown_signal_to_noise_is_not_flagged(fitted):
+    given = flags(fitted, spectra(np.random.default_rng(7), 5), signal_to_noise=np.nan)
+    assert not any(training_domain.FLAG_SN in every for every in given)
