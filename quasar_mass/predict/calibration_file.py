@@ -26,6 +26,7 @@ SHAPES = {
         **{"shape_mean": "b", "shape_axes": "s b"},
     },
 }
+POSITIVE = ("scale", "hidden_scale", "hidden_rest")  # they are divided by
 UNKNOWN = ("redshift", "signal_to_noise", "log_luminosity", "thresholds")  # may hold NaN or infinity
 
 
@@ -85,6 +86,7 @@ def read(file: ModelFile, name: str) -> Calibration | None:
             own = [key for key in arrays if key.startswith(start)]
             for key in own:
                 model_checks.shapes(path, arrays, {key: "2 n"})
+                _check_positive(key, arrays[key][1])
             scores = {key.removeprefix(start): Scores(*arrays[key]) for key in own}
             if scores:
                 density = _part(MixtureDensity, path, arrays, f"{line}.spread")
@@ -107,4 +109,11 @@ def _part(kind: type, path: Path, arrays: dict, prefix: str):
         {f"{prefix}.{name}": lengths for name, lengths in SHAPES[kind].items()},
         unknown=tuple(f"{prefix}.{name}" for name in UNKNOWN),
     )
+    for name in POSITIVE:
+        _check_positive(f"{prefix}.{name}", arrays.get(f"{prefix}.{name}", 1.0))
     return kind(**{name: arrays[f"{prefix}.{name}"] for name in SHAPES[kind]})
+
+
+def _check_positive(name: str, values: np.ndarray) -> None:
+    if not np.all(values > 0):
+        raise ValueError(f"{name} is not positive")

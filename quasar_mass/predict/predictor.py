@@ -19,10 +19,17 @@ from quasar_mass.predict import calibration_file
 from quasar_mass.predict.inputs import default_model
 from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.uncertainty import spectrum_measures, training_domain
+from quasar_mass.uncertainty import spectrum_measures
 from quasar_mass.uncertainty.calibration import CONFIDENCE, Calibration, add_systematic
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, StackedSpectra, object_spectra
+from quasar_mass.uncertainty.training_domain import (
+    FLAG_CATALOGUED_BAL,
+    FLAG_REDSHIFT,
+    FLAG_SN,
+    catalogued_bal,
+    outside_range,
+)
 
 FLAG_NO_CALIBRATION = "training range unknown"
 MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
@@ -77,8 +84,8 @@ class Predictor:
     A power law with noise, at redshift 1.6:
 
     >>> import numpy as np
-    >>> from quasar_mass.predict.predictor import load
-    >>> model = load()
+    >>> import quasar_mass as qm
+    >>> model = qm.load()
     >>> wavelength = 10 ** np.arange(3.56, 4.0, 1e-4)  # Angstrom, vacuum, observed frame
     >>> noise = np.random.default_rng(1).normal(0.0, 0.5, len(wavelength))
     >>> flux = 5.0 * (wavelength / 5000.0) ** -1.5 + noise  # 1e-17 erg / s / cm2 / Angstrom
@@ -200,8 +207,10 @@ class Predictor:
         several = flux is None and not isinstance(spectra, Spectrum)
         if flux is not None:
             spectra = Spectrum(spectra, flux, ivar)
-        # a converter for the objects of another package belongs here
         spectra = list(spectra) if several else [spectra]
+        # objects of other packages, such as specutils, are to be converted here
+        if not all(isinstance(spectrum, Spectrum) for spectrum in spectra):
+            raise TypeError("give a Spectrum, a list of them, or the arrays wavelength, flux and ivar")
         redshift, ebv = _for_each(redshift, len(spectra), np.nan), _for_each(ebv, len(spectra), None)
         options = {"confidence": confidence, "line": line}
         predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
@@ -222,25 +231,22 @@ class Predictor:
         ebv : sequence of float or None, length n
             None: the spectrum's own.
         """
-        rows, flags, errors = [], [], []
+        rows, flags, errors, columns = [], [], [], ["EPOCH", "Z", "SN", "REASON", "SURVEY_KIND"]
         flux = np.zeros((len(spectra), self.grid.size), np.float32)
         for n, source in enumerate(spectra):
             prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
-            row = {"EPOCH": "", "Z": prepared.redshift, "SN": np.nan, "REASON": prepared.reason, "SURVEY_KIND": ""}
-            own = []
-            if prepared.spectrum:
-                row |= {"EPOCH": prepared.spectrum.spec_id, "SURVEY_KIND": prepared.spectrum.kind}
+            spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
+            sn, reason, own = np.nan, prepared.reason, []
             if prepared.error:
                 errors.append(prepared.error)
             else:
                 rest = prepared.rest_frame
-                row["SN"], flux[n] = rest.signal_to_noise, rest.flux
-                row["REASON"] = bad_pixels(rest.n_bad / rest.n_pixels)
+                sn, flux[n], reason = rest.signal_to_noise, rest.flux, bad_pixels(rest.n_bad / rest.n_pixels)
                 own = class_flags(prepared.spectrum) + prepared.flags
                 own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
-            rows.append(row)
+            rows.append((spec_id, prepared.redshift, sn, reason, kind))
             flags.append(own)
-        return replace(self.from_rest_frame(pd.DataFrame(rows), flux, flags), errors=errors)
+        return replace(self.from_rest_frame(pd.DataFrame(rows, columns=columns), flux, flags), errors=errors)
 
     def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:
         """Masses of spectra on the grid.
@@ -256,8 +262,7 @@ class Predictor:
         """
         use = np.flatnonzero((rows["REASON"] == "").to_numpy())
         if not len(use):
-            rows = rows if "LMBH" in rows else rows.assign(LMBH=np.nan)
-            return Batch(rows.assign(FLAGS=["; ".join(words) for words in flags]))
+            return Batch(rows.assign(LMBH=np.nan, FLAGS=["; ".join(words) for words in flags]))
         sn = rows["SN"].to_numpy(float)[use]
         view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn)
         own = dict(zip(use, self.flags(view, sn), strict=True))
@@ -326,20 +331,14 @@ class Predictor:
         trained = (self.ensemble.first.about or {}).get("trained_on")
         if not trained:
             return [[FLAG_NO_CALIBRATION] for _ in range(len(view))]
-        ranges = {
-            training_domain.FLAG_REDSHIFT: (view.redshift, trained["redshift"]),
-            training_domain.FLAG_SN: (signal_to_noise, trained["sn"]),
-        }
-        flags = [[] for _ in range(len(view))]
-        for flag, (values, known) in ranges.items():
-            for row in np.flatnonzero((values < known[0]) | (values > known[1])) if known else ():
-                flags[row].append(flag)
-        return flags
+        values = {FLAG_REDSHIFT: (view.redshift, trained["redshift"]), FLAG_SN: (signal_to_noise, trained["sn"])}
+        outside = {flag: outside_range(value, known) for flag, (value, known) in values.items() if known}
+        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(view))]
 
     def catalogue_flags(self, bal_probability: np.ndarray) -> list[list[str]]:
         """Flags from DR16Q's BAL_PROB, shape (n,), in addition to those measured; none without a calibration."""
-        known = training_domain.catalogued_bal(bal_probability) & (self.calibration is not None)
-        return [[training_domain.FLAG_CATALOGUED_BAL] if bal else [] for bal in known]
+        known = catalogued_bal(bal_probability) & (self.calibration is not None)
+        return [[FLAG_CATALOGUED_BAL] if bal else [] for bal in known]
 
     def objects(self, names: Sequence[str], view: NetworkView, stacks: StackedSpectra) -> ObjectSpectra:
         """Group spectra by object, for pooling; needs a calibration. Parameters as of `pool`."""

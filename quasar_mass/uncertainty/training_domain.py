@@ -90,9 +90,9 @@ class TrainingDomain:
         """
         luminosity = view.measures.log_luminosity
         outside = {
-            FLAG_REDSHIFT: _outside(view.redshift, self.redshift),
-            FLAG_SN: _outside(signal_to_noise, self.signal_to_noise),
-            FLAG_LUMINOSITY: _outside(luminosity, self.log_luminosity) | ~np.isfinite(luminosity),
+            FLAG_REDSHIFT: outside_range(view.redshift, self.redshift),
+            FLAG_SN: outside_range(signal_to_noise, self.signal_to_noise),
+            FLAG_LUMINOSITY: outside_range(luminosity, self.log_luminosity) | ~np.isfinite(luminosity),
             FLAG_HIDDEN: self.hidden_distance(view.hidden) > self.thresholds[0],
             FLAG_SHAPE: self.shape_distance(view.measures) > self.thresholds[1],
             FLAG_BAL: view.measures.absorption > BROAD_ABSORPTION,
@@ -105,7 +105,7 @@ def catalogued_bal(bal_probability: np.ndarray) -> np.ndarray:
     return np.asarray(bal_probability, float) >= BAL_PROBABILITY
 
 
-def _outside(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
+def outside_range(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """Where a known value is beyond known limits."""
     value = np.asarray(value, float)
     return (value < limits[0]) | (value > limits[1])

@@ -104,6 +104,12 @@ def test_arrays_that_are_no_spectrum_are_refused(model):
         model.predict(wavelength, ones[1:], ones, redshift=1.6)
     with pytest.raises(SpectrumError):
         model.predict(wavelength[::-1], ones, ones, redshift=1.6)
+    with pytest.raises(TypeError, match="give a Spectrum"):
+        model.predict(wavelength)
+
+
+def test_no_spectra_give_an_empty_table(model):
+    assert list(model.predict([])) == COLUMNS
 
 
 def test_an_ensemble_and_total_add_their_columns(made, files):
