@@ -57,7 +57,7 @@ class Checkpoints:
             "random": [value.tolist() for value in snapshot(model)["random"]],  # not in a `.h5`
         }
         for path in [self.best, self.last] if improved else [self.last]:
-            model_file.save(model, path, {"checkpoint": state}, place=atomic_write)
+            model_file.save(model, path, {"checkpoint": state}, writer=atomic_write)
 
     def _read(self, path: Path) -> tuple[dict, list[dict]]:
         file = model_file.read(path)

@@ -166,7 +166,7 @@ def read_about(path: str | os.PathLike) -> dict | None:
     return read(path).about
 
 
-def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_write) -> str | None:
+def save(model, path: str | os.PathLike, about: dict, writer: Callable = locked_write) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
     Plain Keras, 2 or 3, opens the file compiled, with a fresh optimizer; `ModelFile.network` restores the optimizer's
@@ -181,7 +181,7 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_w
     about : dict
         What JSON can hold; NumPy scalars and arrays become numbers and lists. The same model and `about` give the
         same bytes.
-    place : callable
+    writer : callable
         `files.locked_write`, or `files.atomic_write` where a lock is held already.
 
     Returns
@@ -212,7 +212,7 @@ def save(model, path: str | os.PathLike, about: dict, place: Callable = locked_w
             file.create_group(OPTIMIZER).attrs["weight_names"] = names
             for name, value in zip(names, state, strict=True):
                 file[OPTIMIZER].create_dataset(name, data=value)
-        _write(file, path, place)
+        _write(file, path, writer)
     return refused
 
 
@@ -293,11 +293,11 @@ def _opened(path: Path, content: bytes) -> Iterator:
         ) from error
 
 
-def _write(file, path: Path, place: Callable) -> None:
+def _write(file, path: Path, writer: Callable) -> None:
     """Put a file of `_in_memory` onto the disk, whole or not at all, with the checksum of its bytes behind them."""
     file.flush()
     image = file.id.get_file_image()
-    with place(path) as temporary:
+    with writer(path) as temporary:
         temporary.write_bytes(image + _checksum(image))
 
 
@@ -330,7 +330,7 @@ def _plain(value):
     """NumPy scalars and arrays as JSON holds them."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"it is no place for a {type(value).__name__}")
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def _rewrite_configurations(attributes: dict, keras) -> str | None:
