@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from quasar_mass.core.constants import MPC
 from quasar_mass.core.files import atomic_write
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import labels
 from quasar_mass.simulation.observing import Record, object_columns
+from quasar_mass.simulation.quasar.received_flux import C_ANGSTROM_S
 from quasar_mass.spectra import fits_bytes
 from quasar_mass.spectra.fits_bytes import card
 
@@ -108,7 +110,7 @@ def _absolute_magnitude(quasar) -> float:
     """Give the AB magnitude at 10 pc of the power law at 7480 / 3 Angstrom, and the 2.5 log10(1 + z) of M_i(z = 2)."""
     wavelength = 7480.0 / 3.0
     density = 10.0**quasar.log_l3000 / 3000.0 * (wavelength / 3000.0) ** quasar.slope
-    per_hertz = density * wavelength**2 / 2.99792458e18 / (4.0 * np.pi * 3.0856775814913673e19**2)
+    per_hertz = density * wavelength**2 / C_ANGSTROM_S / (4.0 * np.pi * (MPC / 1e5) ** 2)
     return float(-2.5 * np.log10(per_hertz) - 48.60 - 2.5 * np.log10(3.0))
 
 

@@ -157,26 +157,7 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
     variety : float
         Factor on the scatters of properties that do not determine the mass (`PRETRAINING_VARIETY`); 1 for a survey.
     """
-    # --- widths, luminosity, wind
-    plain, own = rng.standard_normal(2).tolist()
-    mean, scatter, tail = LOG_FWHM_MGII
-    wide = math.sqrt(1.0 - tail**2) * plain - tail * (rng.exponential() - 1.0)  # mean 0, standard deviation 1
-    log_mgii = mean + scatter * wide
-    narrowness = min(max(-wide, -MAX_EDDINGTON), MAX_EDDINGTON)
-    mean, scatter = LOG_FWHM_CIV
-    log_civ = mean + scatter * (WIDTH_CORRELATION * wide + math.sqrt(1.0 - WIDTH_CORRELATION**2) * own)
-    log_mgii, log_civ = np.clip((log_mgii, log_civ), *np.log10(FWHM_LIMITS)).tolist()
-    mean, scatter, skew = LOG_L3000
-    bright = _skewed(*rng.standard_normal(2).tolist(), skew)
-    log_l3000 = mean + LOG_L3000_PER_Z * (redshift - 1.65) + scatter * bright
-    # The mass goes with width squared and the root of luminosity, so the Eddington ratio with L^0.5 / width^2.
-    eddington = (narrowness * 2.0 * LOG_FWHM_MGII[1] + 0.5 * scatter * bright) / math.hypot(
-        2.0 * LOG_FWHM_MGII[1], 0.5 * scatter
-    )
-    wind = sum(part * value for part, value in zip(WIND, (eddington, own, bright), strict=True))
-    wind += math.sqrt(1.0 - sum(part**2 for part in WIND)) * _skewed(*rng.standard_normal(2).tolist(), WIND_SKEW)
-
-    # --- absorption, dust, continuum
+    log_mgii, log_civ, log_l3000, eddington, wind = _draw_main_properties(rng, redshift)
     absorbers = absorption.draw(rng, redshift)
     reddening = REDDENING[int(rng.random() < RED_FRACTION)] * rng.exponential()
     more = rng.exponential()
@@ -222,6 +203,28 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
         eddington=eddington,
         wind=wind,
     )
+
+
+def _draw_main_properties(rng: np.random.Generator, redshift: float) -> tuple[float, float, float, float, float]:
+    """Draw log10 FWHM of Mg II and of C IV, log L3000, and Eddington ratio and wind in standard deviations."""
+    plain, own = rng.standard_normal(2).tolist()
+    mean, scatter, tail = LOG_FWHM_MGII
+    wide = math.sqrt(1.0 - tail**2) * plain - tail * (rng.exponential() - 1.0)  # mean 0, standard deviation 1
+    log_mgii = mean + scatter * wide
+    narrowness = min(max(-wide, -MAX_EDDINGTON), MAX_EDDINGTON)
+    mean, scatter = LOG_FWHM_CIV
+    log_civ = mean + scatter * (WIDTH_CORRELATION * wide + math.sqrt(1.0 - WIDTH_CORRELATION**2) * own)
+    log_mgii, log_civ = np.clip((log_mgii, log_civ), *np.log10(FWHM_LIMITS)).tolist()
+    mean, scatter, skew = LOG_L3000
+    bright = _skewed(*rng.standard_normal(2).tolist(), skew)
+    log_l3000 = mean + LOG_L3000_PER_Z * (redshift - 1.65) + scatter * bright
+    # The mass goes with width squared and the root of luminosity, so the Eddington ratio with L^0.5 / width^2.
+    eddington = (narrowness * 2.0 * LOG_FWHM_MGII[1] + 0.5 * scatter * bright) / math.hypot(
+        2.0 * LOG_FWHM_MGII[1], 0.5 * scatter
+    )
+    wind = sum(part * value for part, value in zip(WIND, (eddington, own, bright), strict=True))
+    wind += math.sqrt(1.0 - sum(part**2 for part in WIND)) * _skewed(*rng.standard_normal(2).tolist(), WIND_SKEW)
+    return log_mgii, log_civ, log_l3000, eddington, wind
 
 
 def _draw_lines(

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from quasar_mass.core.constants import MPC
+from quasar_mass.core.constants import C_KM_S, MPC
 from quasar_mass.simulation.population import Target
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.spectrograph.sky import FIRST_PIXEL, LAST_PIXEL, pixels
@@ -22,7 +22,7 @@ DAMPING = 166.0  # days in the rest frame
 SLOPE_CHANGE = 0.03
 # Angstrom: ugriz as boxes of their full widths at half maximum, Fukugita et al. 1996 (AJ 111, 1748)
 FILTERS = ((3250, 3880), (3990, 5380), (5480, 6860), (6710, 8240), (8250, 9620))
-C_ANGSTROM_S = 2.99792458e18  # speed of light, Angstrom/s
+C_ANGSTROM_S = 1e13 * C_KM_S  # speed of light, Angstrom/s
 BLUEST = 1270.0  # Angstrom, rest frame: the simulated spectra begin here; further to the blue the flux is constant
 
 _VARIABILITY = 3  # with the survey's seed and an object's number: the generator of its variability
