@@ -157,13 +157,10 @@ class Catalogue:
         One row per DR16Q object that owns at least one of the spectra asked for: `DR16Q_COLUMNS` and EBV.
     epochs : DataFrame
         One row per spectrum of those objects, primary first: ``row`` (into `objects`), plate, mjd, fiberid.
-    n_rows : int
-        Rows of the whole catalogue.
     """
 
     objects: pd.DataFrame
     epochs: pd.DataFrame
-    n_rows: int
 
 
 def spectrum_key(plate: np.ndarray, mjd: np.ndarray, fiberid: np.ndarray) -> np.ndarray:
@@ -216,19 +213,18 @@ def read_dr16q(path: Path, keys: np.ndarray) -> Catalogue:
 
 def _read_rows(table: fits.BinTableHDU, path: Path, keys: np.ndarray) -> Catalogue:
     """Collect the rows that own one of the spectra, chunk by chunk."""
-    n_rows = table.header["NAXIS2"]
     spelled = [name.upper() for name in table.columns.names]
     check_columns(path, spelled, [*DR16Q_COLUMNS, *DR16Q_ARRAYS], "DR16Q", FETCH)
     names = dict(zip(spelled, table.columns.names, strict=True))
     objects, epochs, offset = [], [], 0
-    for start in range(0, n_rows, _CHUNK):
+    for start in range(0, table.header["NAXIS2"], _CHUNK):
         owners, spectra = _owners(table.data[start : start + _CHUNK], names, keys, offset)
         objects.append(owners)
         epochs.append(spectra)
         offset += len(owners)
     if not objects:
         raise ValueError("no rows")
-    return Catalogue(pd.concat(objects, ignore_index=True), pd.concat(epochs, ignore_index=True), n_rows)
+    return Catalogue(pd.concat(objects, ignore_index=True), pd.concat(epochs, ignore_index=True))
 
 
 def _owners(rows: fits.FITS_rec, names: dict, keys: np.ndarray, offset: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -175,22 +175,19 @@ def read_quasars(path: Path) -> pd.DataFrame:
         As in `read_about`; TableError also if a column is missing or of another type, or a row is not an object with
         a label.
     """
-    schema = parquet.read_schema(path, BUILD)
-    schemas.read_about(path, schema)
-    schemas.check_columns(path, schema.names, schemas.QUASAR_SCHEMA.names, "quasars.parquet")
-    quasars = _read(path, schemas.QUASAR_SCHEMA).set_index("OBJECT")
+    read_about(path)
+    quasars = _read(path, schemas.QUASAR_SCHEMA, "quasars.parquet").set_index("OBJECT")
     schemas.check_quasars(path, quasars)
     return quasars
 
 
 def read_rejects(path: Path) -> pd.DataFrame:
     """Read rejects.parquet: OBJECT, EPOCH, REASON and DETAIL of every spectrum that is not in spectra.parquet."""
-    names = parquet.read_schema(path, BUILD).names
-    schemas.check_columns(path, names, schemas.REJECT_SCHEMA.names, "rejects.parquet")
-    return _read(path, schemas.REJECT_SCHEMA)
+    return _read(path, schemas.REJECT_SCHEMA, "rejects.parquet")
 
 
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def _read(path: Path, schema: pa.Schema, what: str) -> pd.DataFrame:
+    schemas.check_columns(path, parquet.read_schema(path, BUILD).names, schema.names, what)
     with parquet.reading(path):
         parquet.footer(path)
         table = pq.read_table(path, columns=schema.names, **parquet.READING)

@@ -14,7 +14,6 @@ from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.network import backend
 from quasar_mass.network.architecture import Stage
-from quasar_mass.network.augmentation import AugmentedSource
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.tables import dataset
 from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
@@ -70,14 +69,6 @@ def test_streamed_training_gives_the_same_bits(memory, disk):
     assert history.equals(same_history)
     assert all(map(np.array_equal, loaded.model.get_weights(), streamed.model.get_weights()))
     assert loaded.evaluate(memory.part("test")) == streamed.evaluate(disk.part("test"))
-
-
-def test_augmentation_is_the_same_for_streamed_spectra(memory, disk):
-    rows = np.array([7, 3, 4, 900])
-    one, other = AugmentedSource(*memory.part("training")), AugmentedSource(*disk.part("training"))
-    assert one.digest() == other.digest()
-    for left, right in zip(*(source.take(rows, np.random.default_rng(1)) for source in (one, other)), strict=True):
-        assert np.array_equal(left, right)
 
 
 def test_the_scratch_file_has_no_name_and_goes_with_the_data(survey, tmp_path):

@@ -92,34 +92,6 @@ def test_file_is_the_same_bytes_however_the_work_was_cut_up(tmp_path, size):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("when", ["stream", "finish"])
-def test_an_error_leaves_no_file_and_keeps_the_old_one(tmp_path, when):
-    path = tmp_path / "spectra.parquet"
-    write(path, [rows(3)])
-    old = path.read_bytes()
-
-    def stream():
-        yield rows(1200)
-        if when == "stream":
-            raise RuntimeError("broken")
-
-    def finish():
-        raise RuntimeError("broken")
-
-    with pytest.raises(RuntimeError, match="broken"):
-        survey_tables.write_spectra(path, stream(), GRID, finish)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["spectra.parquet"]
-    assert path.read_bytes() == old
-
-
-def test_wrong_flux_length_is_an_error_and_not_a_table(tmp_path):
-    batch = rows(4)
-    batch["flux"] = batch["flux"][:, :-1]
-    with pytest.raises((ValueError, pa.ArrowInvalid)):
-        write(tmp_path / "spectra.parquet", [batch])
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def quasars():
     return random_tables.quasars(rows(3)).assign(N_EPOCHS=[1, 2, 75], EBV=[0.5, np.nan, 0], more=1)

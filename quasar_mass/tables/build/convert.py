@@ -109,28 +109,20 @@ def find(path: Path, survey: Survey) -> tuple[Path, pa.Schema]:
         raise SurveyError(
             survey.folder, "is a simulated survey; name the folder of the real one, for example --survey data"
         )
-    kept = next((kept_name(table) for table in (survey.quasars, survey.spectra) if _same_name(path, table)), None)
-    if not path.exists() and kept and kept.is_file():
-        return kept, _schema(kept)
+    place = path.parent.resolve() / path.name
+    tables = [table for table in (survey.quasars, survey.spectra) if place == table.parent.resolve() / table.name]
+    kept = kept_name(tables[0]) if tables and kept_name(tables[0]).is_file() else None
+    if not path.exists() and kept:
+        return kept, parquet.read_schema(kept, FETCH)
     if not path.is_file():
         raise FileError(path, "no such file; name the reference's quasars.parquet or spectra.parquet")
-    schema = _schema(path)
+    schema = parquet.read_schema(path, FETCH)
     about = parquet.description(path, schema)
     if about is None:
         return path, schema
-    if kept and kept.is_file() and about.get("inputs") == {path.name: sha256(kept)}:
-        return kept, _schema(kept)
+    if kept and about.get("inputs") == {path.name: sha256(kept)}:
+        return kept, parquet.read_schema(kept, FETCH)
     raise TableError(path, "is a table of this project already; use it as it is")
-
-
-def _same_name(path: Path, table: Path) -> bool:
-    return path.name == table.name and path.parent.resolve() == table.parent.resolve()
-
-
-def _schema(path: Path) -> pa.Schema:
-    with parquet.reading(path, FETCH):
-        parquet.footer(path)
-        return pq.read_schema(path)
 
 
 def _new_name(source: Path, table: Path) -> Path | None:
@@ -276,15 +268,12 @@ def _batch(block: pd.DataFrame, quasars: pd.DataFrame, columns: list[str], wide:
     flux = np.empty((len(block), grid.size), dtype=np.float32)
     for row, values in enumerate(wide):
         flux[row] = np.interp(grid.log_wavelength, log_wavelength, values)
-    objects, unknown = quasars.loc[block["OBJECT"]], [None] * len(block)
-    return {
+    objects = quasars.loc[block["OBJECT"]]
+    return dict.fromkeys(("SN", "N_BAD", "EBV"), [None] * len(block)) | {
         "OBJECT": block["OBJECT"].tolist(),
         "EPOCH": block["EPOCH"].tolist(),
         "LABEL_EPOCH": block["EPOCH"].to_numpy() == objects["CHEN EPOCH"].to_numpy(),
         "Z": objects["Z"].to_numpy(),
-        "SN": unknown,
-        "N_BAD": unknown,
-        "EBV": unknown,
         "RUN2D": [""] * len(block),
         "FLAGS": [FLAG_NO_EXTINCTION] * len(block),
         "flux": flux,
