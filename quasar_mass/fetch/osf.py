@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from quasar_mass.core.errors import FetchError, SurveyError
+from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.files import sha256
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
@@ -97,7 +97,7 @@ def listing(client: Client) -> dict[str, Entry]:
             if following := content["links"]["next"]:
                 pages.append(following)
         except (KeyError, TypeError, ValueError) as error:
-            message = f"is not OSF's list of files ({type(error).__name__}: {error})"
+            message = f"is not OSF's list of files ({first_line(error)})"
             raise FetchError(page, f"{message}; look at {PROJECT_PAGE}, or check the mirror") from error
     return entries
 

@@ -187,7 +187,7 @@ class _Service:
                 return request(**options).records
             except Exception as error:  # it has errors of its own, and passes on those of requests
                 if wait is None:
-                    raise _failed(f"does not answer ({type(error).__name__}: {first_line(error)})") from error
+                    raise _failed(f"does not answer ({first_line(error)})") from error
             self.sleep(wait)
 
 

@@ -207,7 +207,7 @@ def read_dr16q(path: Path, keys: np.ndarray) -> Catalogue:
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # a fault of the machine, not of the file (EINVAL: an offset far beyond the end of the file)
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = first_line(error)
         raise FileError(path, f"is not a FITS file with a binary table in HDU 1 ({reason}); {FETCH}") from error
 
 

@@ -1,6 +1,7 @@
 """The two commands: help, exit statuses, failures of one sentence, and advice that can be typed as it is printed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def failure(capsys):
         assert printed.err.startswith("error: ")
         assert printed.err.endswith(".\n")
         assert printed.err.count("\n") == 1
+        assert not re.search(r"[a-z](Error|Exception)\b", printed.err)  # no names of Python's classes
         return printed.err
 
     return run
@@ -244,7 +246,7 @@ def test_stopped_verbs_promise_what_they_keep(capsys, monkeypatch, tiny_survey):
     assert capsys.readouterr().err == "error: stopped by Ctrl-C; the same command goes on from here.\n"
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.3])
+@pytest.mark.parametrize("moment", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_work_in_several_processes_ends_in_order(tmp_path, number, word, moment):
     """SIGTERM comes to one process, Ctrl-C to all: also while they start, none of them prints a traceback."""
