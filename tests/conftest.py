@@ -1,6 +1,6 @@
-"""Small files of the published formats, written here with astropy and by hand, for all tests.
+"""Small files of the published formats for all tests, written with astropy and by hand.
 
-Nothing of the package is used to make them, so that a fault of a reader cannot hide in its own writer.
+The package itself is not used to make them, so that a fault of a reader cannot hide in its own writer.
 """
 
 import os

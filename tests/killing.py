@@ -1,10 +1,9 @@
 """Commands that are killed in the middle.
 
-Starting Python and importing what a command needs takes ten times as long as a small command itself. Here one process
-(`Forge`) imports it once, with all that its first run needed, and every run is a copy of it, forked, in a process group
-of its own, that calls the command's `main` and ends as a shell would see it end. It can be killed after a time, or
-before any one of the things that it does to the files of a folder: those are counted, so that every gap between two of
-them can be tried. Other misfortunes can be ordered too: see `_befall`.
+Starting Python and importing what a command needs takes ten times as long as a small command itself. So one process
+(`Forge`) imports it once. Every run is a fork of that process, in a process group of its own, which calls the command's
+`main`. It can be killed after a time, or before any one of its changes to the files of a folder: these are counted, so
+that every gap between two of them can be tried. Other faults can be ordered too: see `_set_faults`.
 """
 
 import contextlib
@@ -23,15 +22,13 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "fcntl.flock"}  # Python's audit events
-
-
 NOBODY = 65534  # a user without rights
 _TRIED: set[str] = set()  # modules
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a run: exit status (negative: the signal), seconds, changes to files, what it said."""
+    """Result of a run: exit status (negative: the signal), seconds, changes to files, what it printed."""
 
     status: int
     seconds: float
@@ -40,7 +37,7 @@ class Run:
 
 
 class Forge:
-    """A process that has imported modules and runs their `main` in copies of itself."""
+    """A process that has imported modules and runs their `main` in forks of itself."""
 
     def __init__(self, *modules: str, environment: dict | None = None) -> None:
         self.group = 0  # of the command that is at work
@@ -59,14 +56,14 @@ class Forge:
 
     def __exit__(self, *_: object) -> None:
         if self.group:
-            kill(self.group)  # of a test that failed while a command was at work, or stopped
+            kill(self.group)  # of a test that failed while a command was running or stopped
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
     def start(self, module: str, *arguments, folder: Path, log: Path, before: int = 0, **more) -> int:
         """Start a command; the number of its process group. It kills itself before change number `before`."""
-        order = {"module": module, "arguments": [str(one) for one in arguments], "folder": str(folder)}
+        order = {"module": module, "arguments": list(map(str, arguments)), "folder": str(folder)}
         order |= {"log": str(log), "before": before, "signal": signal.SIGKILL} | more
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -78,12 +75,12 @@ class Forge:
         status, seconds = json.loads(self.process.stdout.readline())
         self.group = 0
         said, _, changes = log.read_text().partition("\nchanges ")
-        # of TensorFlow, which was imported by a process that does not hold its notes back
+        # without TensorFlow's own notes
         lines = [line for line in said.splitlines(keepends=True) if not re.match("[IE]0000 |WARNING: All log", line)]
         return Run(status, seconds, int(changes or 0), "".join(lines))
 
     def run(self, module: str, *arguments, log: Path, after: float | None = None, **more) -> Run:
-        """Run a command; kill it and all its processes after so many seconds, if it is to be; else as `start`."""
+        """Run a command as `start`, and kill it with all its processes after so many seconds, if given."""
         group = self.start(module, *arguments, log=log, **more)
         if after is not None:
             time.sleep(after)
@@ -98,7 +95,7 @@ def kill(group: int) -> None:
 
 
 def hearing(*arguments: object) -> list[str]:
-    """A command that runs a script with Ctrl-C heard: tests that a shell began in the background have children deaf."""
+    """A command that runs a script which reacts to Ctrl-C, also where a shell runs the tests in the background."""
     code = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); del sys.argv[0]; "
     code += "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
     return [sys.executable, "-c", code, *map(str, arguments)]
@@ -110,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def unfinished(name: str) -> bool:
-    """Whether a name is one that no command reads: of a file being written, or of a lock."""
+    """Whether a name is that of a file being written, or of a lock: no command reads those."""
     name = Path(name).name
     return name.startswith(".") and (".partial" in name or name.endswith(".lock"))
 
@@ -122,7 +119,7 @@ def _copy(order: dict) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     changes = 0
-    _befall(order)
+    _set_faults(order)
 
     def watch(event: str, details: tuple) -> None:
         nonlocal changes
@@ -151,8 +148,8 @@ def _copy(order: dict) -> int:
     return int(status or 0)
 
 
-def _befall(order: dict) -> None:
-    """What a machine may do to this process: no rights, no file above a size, a clock that jumps."""
+def _set_faults(order: dict) -> None:
+    """Faults of the machine: no rights, no file above a size, a clock that jumps."""
     if order.get("nobody") and os.getuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -172,7 +169,7 @@ def _serve(modules: list[str]) -> None:
         order, begin = json.loads(line), time.monotonic()
         child = os.fork()
         if child == 0:
-            status = 70  # a traceback, as of an exception that nobody caught
+            status = 70  # of an exception that was not caught
             try:
                 status = _copy(order)
             finally:
@@ -190,10 +187,10 @@ def _serve(modules: list[str]) -> None:
 
 
 def _import(names: list[str]) -> None:
-    """Import what a command needed, so that the next copy has it."""
+    """Import what a command needed, so that the next fork has it."""
     for name in set(names) - _TRIED:
         _TRIED.add(name)
-        with contextlib.suppress(Exception):  # a module that is none: of a test, or of six
+        with contextlib.suppress(Exception):  # not a real module: of a test, or of six
             importlib.import_module(name)
 
 

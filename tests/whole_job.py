@@ -13,7 +13,7 @@ PIECE = 7
 
 
 def whole_job(folder: Path, jobs: int) -> None:
-    """Do it, in so many processes."""
+    """Do all of the work in so many processes."""
     from quasar_mass.core.survey import Survey
     from quasar_mass.network import architecture
     from quasar_mass.network.easyai import EasyAI

@@ -1,4 +1,4 @@
-"""Processes that run commands in copies of themselves; a small survey with its tables, and a model trained on it."""
+"""Processes that run commands in forks of themselves; a small survey with its tables, and a model trained on it."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def built(_tiny_original, tmp_path_factory, forge) -> Path:
 
 @pytest.fixture(scope="session")
 def work(built, network_forge) -> Path:
-    """The folder of a training that nobody disturbed: checkpoints, intermediate.h5, final.h5."""
+    """The folder of a training that was not disturbed: checkpoints, intermediate.h5, final.h5."""
     folder = built.parent / "work"
     done = network_forge.run("training_job", built, folder, folder=folder, log=built.parent / "work.log")
     assert done.status == 0, done.said

@@ -1,4 +1,4 @@
-"""The same seed gives the same bytes: in another process, with other hashes, and whichever worker ends first."""
+"""The same seed gives the same bytes: in another process, with other hashes, and in several processes."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import whole_job
+from killing import contents
 
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import observing, population
@@ -15,12 +16,8 @@ from quasar_mass.simulation.simulated_survey import simulate
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def in_a_process_of_its_own(folder, jobs):
-    """With hashes, and so orders of sets, of its own."""
+    """Do the work where hashes, and so the order of sets, differ."""
     command = [sys.executable, whole_job.__file__, str(folder), str(jobs)]
     environment = os.environ | {"PYTHONHASHSEED": "7", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
@@ -43,6 +40,6 @@ def test_a_quasar_is_simulated_alike_alone_and_in_another_order(tmp_path):
     simulate(together, objects=12, seed=9, quiet=True)
     for target in reversed(population.targets(12, 9)):
         observing.simulate_targets(alone, 9, [target])
-    wanted = contents(together.folder / "spectra")
-    assert contents(alone.folder / "spectra") == wanted
-    assert len(wanted) >= 12
+    expected = contents(together.folder / "spectra")
+    assert contents(alone.folder / "spectra") == expected
+    assert len(expected) >= 12
