@@ -86,7 +86,7 @@ def predict(options) -> None:
         inputs.check_exists(files)
     paths = _models(options)
     if skipped := inputs.count_skipped(options.files):
-        print(f"note: {skipped:,} files in these folders are no spectrum files and are skipped", file=sys.stderr)
+        print(f"note: files skipped in these folders, by their names no spectra: {skipped:,}", file=sys.stderr)
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.predictor import transfer_note
 

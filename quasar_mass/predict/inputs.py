@@ -1,9 +1,11 @@
 """Which spectra masses are wanted for: files, folders, names of a survey's spectra, or tables with redshifts.
 
-Nothing here needs Keras, so a wrong name is reported at once.
+Nothing here needs Keras, so a wrong name is reported at once. `os.path` asks whether a file exists, since `Path` fails
+on names that are longer than the system allows, such as a line of a binary file.
 """
 
 import mmap
+import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -26,7 +28,7 @@ SHIPPED_MODEL = shipped_model(FINAL)
 DEMO_MODEL = HOME / "models" / "demo" / FINAL
 
 SPEC_ID = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
-MAX_COLUMNS = 10_000  # of a table that names spectra: DR16Q has 183
+MAX_COLUMNS = 10_000  # of a CSV table, with more of which pandas takes minutes: DR16Q has 183
 LISTS = (".txt", ".lst")
 TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
@@ -108,11 +110,11 @@ def gather(
     for argument in arguments:
         path = _path(argument)
         spec_id = SPEC_ID.fullmatch(str(argument))
-        if path.is_dir() and not (any(path.glob("*.parquet")) and _holds_spectra(path)):
+        if os.path.isdir(path) and not (any(path.glob("*.parquet")) and _holds_spectra(path)):
             requests += [SpectrumRequest(file) for file in expand([path])]
-        elif path.is_dir() or (path.suffix.lower() == ".parquet" and _holds_spectra(path)):
+        elif os.path.isdir(path) or (path.suffix.lower() == ".parquet" and _holds_spectra(path)):
             tables.append(path)
-        elif spec_id and not path.exists():
+        elif spec_id and not os.path.exists(path):
             requests.append(SpectrumRequest(survey.spectrum(*map(int, spec_id.groups()))))
         elif path.suffix.lower() in LISTS:
             if path in within:
@@ -136,7 +138,7 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
     """
     files = []
     for path in map(_path, arguments):
-        if path.is_dir():
+        if os.path.isdir(path):
             inside = [file for file in sorted(path.rglob("*")) if is_spectrum_file(file)]
             if not inside:
                 raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz); name another folder")
@@ -148,13 +150,13 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
 
 def count_skipped(arguments: Iterable[str | Path]) -> int:
     """How many files in the folders among the arguments `expand` leaves out."""
-    folders = [path for path in map(_path, arguments) if path.is_dir()]
+    folders = [path for path in map(_path, arguments) if os.path.isdir(path)]
     return sum(file.is_file() and not is_spectrum_file(file) for folder in folders for file in folder.rglob("*"))
 
 
 def check_exists(requests: Sequence[SpectrumRequest]) -> None:
     """Raise FileError if a single spectrum is wanted, and its file does not exist."""
-    if len(requests) == 1 and not requests[0].file.exists():
+    if len(requests) == 1 and not os.path.exists(requests[0].file):
         raise FileError(requests[0].file, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
 
 
@@ -165,7 +167,7 @@ def _path(argument: str | Path) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileError(path, "does not exist; correct the name of the list of spectra")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -186,7 +188,7 @@ def _is_spectrum(path: Path) -> bool:
     """Whether a FITS file is no table that names spectra: a spectrum, or damaged, which its reader will report."""
     if path.suffix.lower() not in (".fits", ".fit"):
         return False
-    if path.name.startswith("spec-") or not path.is_file():
+    if path.name.startswith("spec-") or not os.path.isfile(path):
         return True
     from astropy.io import fits
 
@@ -282,7 +284,7 @@ def _read(path: Path) -> "pd.DataFrame":
 
     from quasar_mass.tables import parquet
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileError(path, "does not exist; correct the name of the table")
     try:
         return {".parquet": _read_parquet, ".csv": _read_csv}.get(path.suffix.lower(), _read_astropy)(path)
@@ -297,7 +299,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
 
     from quasar_mass.tables import parquet
 
-    _check_columns(parquet.footer(path).num_columns)
+    parquet.footer(path)  # refuses one that claims more than the file holds
     table = pq.read_table(path, **parquet.READING)
     table.validate(full=True)  # otherwise text that is not UTF-8 would fail later
     return table.to_pandas(ignore_metadata=True)
@@ -307,7 +309,8 @@ def _read_csv(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     with open(path, "rb") as file:
-        _check_columns(file.readline(1 << 20).count(b","))
+        if file.readline(1 << 20).count(b",") > MAX_COLUMNS:
+            raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
     return pd.read_csv(path, comment="#")
 
 
@@ -322,8 +325,3 @@ def _read_astropy(path: Path) -> "pd.DataFrame":
         with _without_astropy_warnings(), open(path, "rb") as file:
             table = Table.read(file, format="fits")
     return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-
-
-def _check_columns(number: int) -> None:
-    if number > MAX_COLUMNS:
-        raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")

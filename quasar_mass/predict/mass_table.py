@@ -274,7 +274,7 @@ def check_usable(table: pd.DataFrame, where: str | Path) -> None:
     if len(table) == 1:
         raise FileError(where, table["REASON"].iloc[0])
     counts = table["REASON"].str.split(":").str[0].value_counts()
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.items())
+    reasons = "; ".join(f"{reason}: {number:,}" for reason, number in counts.items())
     raise FileError(where, f"not one of the {len(table):,} spectra got a mass ({reasons}); REASON says more")
 
 

@@ -92,8 +92,6 @@ class Predictor:
     >>> mass = model.predict(wavelength, flux, np.full(len(flux), 4.0), redshift=1.6, ebv=0.03)
     >>> bool(mass.LMBH_LOW < mass.LMBH < mass.LMBH_HIGH)
     True
-    >>> "unlike training" in mass.FLAGS  # it has no lines
-    True
     >>> model.predict(wavelength, flux, np.zeros(len(flux)), redshift=1.6).REASON.split(":")[0]
     'no good pixels'
     """

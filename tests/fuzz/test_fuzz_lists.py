@@ -1,4 +1,4 @@
-"""Lists and tables of wanted spectra, survey.json, the manifest and its journal, the reference's own tables."""
+"""Lists and tables that name spectra, survey.json, the manifest and its journal, the reference's own tables."""
 
 import json
 import re
@@ -23,33 +23,34 @@ from quasar_mass.tables.build.convert import convert
 @st.composite
 def _text(draw) -> Mutation:
     """Words and numbers put into a text, its lines or its values exchanged."""
-    kind, share, other = draw(st.sampled_from(["word", "number", "line", "value", "deep"])), draw(SHARES), draw(SHARES)
+    kind = draw(st.sampled_from(["word", "number", "line", "value", "deep"]))
+    position, other = draw(SHARES), draw(SHARES)  # fractions of the text
     word, number = draw(st.sampled_from(WORDS)), draw(st.sampled_from(NUMBERS))
 
     def apply(content: bytes) -> bytes:
         lines = content.split(b"\n")
-        row, to = int(share * len(lines)), int(other * len(lines))
+        row, to = int(position * len(lines)), int(other * len(lines))
         if kind == "line":
             lines[row], lines[to] = lines[to], lines[row]
             return b"\n".join([*lines, lines[row]])
         values = list(re.finditer(rb"[^,\s:{}\[\]]+", content))
         if kind == "deep" or not values:
             return b"[" * 50_000 + content
-        one, two = values[int(share * len(values))], values[int(other * len(values))]
-        new = {"word": word.encode("utf-8", "replace"), "number": str(number).encode(), "value": two[0]}[kind]
-        return content[: one.start()] + new + content[one.end() :]
+        old, copied = values[int(position * len(values))], values[int(other * len(values))]
+        new = {"word": word.encode("utf-8", "replace"), "number": str(number).encode(), "value": copied[0]}[kind]
+        return content[: old.start()] + new + content[old.end() :]
 
-    return Mutation(f"text({kind}, {share}, {other}, {word!r}, {number})", apply)
+    return Mutation(f"text({kind}, {position}, {other}, {word!r}, {number})", apply)
 
 
 def text_damage(content: bytes) -> st.SearchStrategy[Case]:
-    some = either(_text(), _text(), damage())
-    return either(st.tuples(some), st.tuples(some, some)).flatmap(lambda damages: st.just(Case(content, damages)))
+    change = either(_text(), _text(), damage())
+    return either(st.tuples(change), st.tuples(change, change)).flatmap(lambda damages: st.just(Case(content, damages)))
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ending", ["txt", "csv", "ecsv", "fits", "parquet"])
-def test_lists_and_tables_of_wanted_spectra_stay_in_the_survey_or_are_refused(tmp_path, ending, examples):
+def test_damaged_lists_and_tables_name_spectra_of_the_survey_or_are_refused(tmp_path, ending, examples):
     from astropy.table import Table
 
     survey, path = Survey(tmp_path / "survey"), tmp_path / f"table.{ending}"
@@ -70,17 +71,16 @@ def test_lists_and_tables_of_wanted_spectra_stay_in_the_survey_or_are_refused(tm
     def check(case: Case) -> None:
         changed = case.damaged()
         path.write_bytes(changed)
-        found = watch.attempt(f"wanted.{ending}", lambda: gather([path], survey))
-        if found is None:
+        gathered = watch.attempt(f"lists.{ending}", lambda: gather([path], survey))
+        if gathered is None:
             return
-        wanted, _ = found
-        for one in wanted:
-            inside = survey.folder / "spectra" in one.file.parents
-            named = re.fullmatch(r"spec-\d{4,5}-\d{5}-\d{4}\.fits", one.file.name)
+        for request in gathered[0]:
+            inside = survey.folder / "spectra" in request.file.parents
+            named = re.fullmatch(r"spec-\d{4,5}-\d{5}-\d{4}\.fits", request.file.name)
             # other files are read only where the text names them, or is itself no table
-            assert (inside and named) or one.file == path or ending == "txt"
-            assert np.isnan(one.redshift) or np.isfinite(one.redshift)
-        watch.note(f"wanted.{ending}", "unchanged" if changed == content else "in the survey")
+            assert (inside and named) or request.file == path or ending == "txt"
+            assert not np.isinf(request.redshift)
+        watch.note(f"lists.{ending}", "unchanged" if changed == content else "in the survey")
 
     watch.fuzz(check, cases, examples)
 

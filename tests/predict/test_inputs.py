@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.errors import FileError, ModelError, TableError
 from quasar_mass.core.survey import Survey
-from quasar_mass.predict.inputs import gather
+from quasar_mass.predict.inputs import check_exists, count_skipped, default_model, expand, gather, model_files
 
 SURVEY = Survey("somewhere")
 FILE = SURVEY.spectrum(7666, 57339, 121)
@@ -18,10 +18,35 @@ FILE = SURVEY.spectrum(7666, 57339, 121)
 def test_files_folders_names_and_lists(tmp_path, make):
     file = make.spec(tmp_path / "folder" / "spec-4000-56000-0001.fits")
     (tmp_path / "list.txt").write_text(f"# two\n7666-57339-121\n\n{file}\n")
-    wanted, tables = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
-    assert [one.file for one in wanted] == [file, file, FILE, FILE, file]
-    assert all(np.isnan(one.redshift) for one in wanted)
+    requests, tables = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
+    assert [request.file for request in requests] == [file, file, FILE, FILE, file]
+    assert all(np.isnan(request.redshift) for request in requests)
     assert tables == []
+
+
+def test_folders_list_every_kind_of_spectrum_file_and_count_the_rest(tmp_path, make):
+    inside = tmp_path / "some" / "deep"
+    names = ["a.fits", "b.FIT", "c.fits.gz", "d.fit.gz"]
+    for name in [*names, "notes.txt", "e.gz", "f.csv"]:
+        make.spec(inside / "a.fits").with_name(name).write_bytes(b"content")
+    assert expand([tmp_path]) == [inside / name for name in names]
+    assert count_skipped([tmp_path, inside / "e.gz"]) == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="holds no spectrum files"):
+        expand([tmp_path / "empty"])
+
+
+def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path):
+    requests, _ = gather([tmp_path / "none.fits"], SURVEY)
+    with pytest.raises(FileError, match="does not exist"):
+        check_exists(requests)
+    check_exists(requests * 2)  # of several each gets its reason in the table
+
+
+def test_a_model_that_does_not_exist_is_refused(tmp_path):
+    assert model_files(None) == [default_model()]
+    with pytest.raises(ModelError, match="does not exist"):
+        model_files([default_model(), tmp_path / "none.h5"])
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "ecsv", "fits"])
@@ -35,15 +60,15 @@ def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
         pd.DataFrame(table).to_parquet(path)
     else:
         Table(table).write(path, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv", "fits": "fits"}[ending])
-    (one,), _ = gather([path], SURVEY)
-    assert (one.file, one.redshift, one.name) == (FILE, 1.62, "J1")
+    (request,), _ = gather([path], SURVEY)
+    assert (request.file, request.redshift, request.name) == (FILE, 1.62, "J1")
 
 
 def test_a_row_without_redshift_is_refused_later_with_a_reason_not_with_the_file_s(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("EPOCH,Z\n7666-57339-0121,\n")
-    (one,), _ = gather([path], SURVEY)
-    assert one.redshift == 0.0  # no redshift: `to_rest_frame` says so
+    (request,), _ = gather([path], SURVEY)
+    assert request.redshift == 0.0  # no redshift: `to_rest_frame` says so
 
 
 @pytest.mark.parametrize(
@@ -71,8 +96,8 @@ def test_unreadable_things_are_one_sentence(tmp_path):
 def test_a_damaged_spec_file_stays_a_spec_file_whatever_its_name(tmp_path):
     path = tmp_path / "strange.fits"
     path.write_bytes(b"SIMPLE and nothing else")
-    (one,), _ = gather([path], SURVEY)
-    assert one.file == path
+    (request,), _ = gather([path], SURVEY)
+    assert request.file == path
 
 
 def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):

@@ -146,7 +146,7 @@ def test_where_no_file_can_be_used_every_reason_is_in_the_table_and_counted(made
     requests = [far, tmp_path / "none.fits", tmp_path / "no.fits"]
     table = mass_table.predict_files(requests, Predictor.load(made[1][0]), quiet=True)
     assert table["REASON"].str.split(":").str[0].tolist() == ["does not cover the window", *["missing file"] * 2]
-    with pytest.raises(FileError, match=r"3 spectra got a mass \(2 missing file, 1 does not cover the window\)"):
+    with pytest.raises(FileError, match=r"3 spectra got a mass \(missing file: 2; does not cover the window: 1\)"):
         mass_table.check_usable(table, "the spectra")
     with pytest.raises(FileError, match=r"^far\.fits: does not cover the window: "):
         mass_table.check_usable(table[:1], "far.fits")
