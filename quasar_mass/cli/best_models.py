@@ -147,7 +147,8 @@ def run(options) -> None:
             "real SDSS data with: make train SURVEY=data",
         )
     group = architecture.pixels_per_average(survey_tables.read_grid(survey_tables.read_about(survey.spectra)).step)
-    library(work / "library", size=options.library, seed=LIBRARY_SEED, group=group, jobs=os.cpu_count() or 1)
+    how = {"jobs": os.cpu_count() or 1, "quiet": options.quiet}
+    library(work / "library", size=options.library, seed=LIBRARY_SEED, group=group, **how)
     epochs = (options.pretraining_epochs, options.final_epochs)
     tasks = [(survey, work, seed, options.library, epochs, options.quiet) for seed in options.seeds]
     # Trainings side by side share the cores: too many threads would wait for one another.
@@ -206,7 +207,7 @@ def published(options) -> None:
     ann.save(Path(options.work) / "published.h5", about=dataset.describe(data.about, data.quasars, data.spectra))
     spectra, label = data.part("test")
     rows = data.spectra.loc[label.index].assign(PREDICTED=ann.predict(spectra)).reset_index()
-    scores = evaluation.score_table(rows).to_string(float_format=lambda value: f"{value:.4f}", na_rep="-")
+    scores = comparison.readable(evaluation.score_table(rows)).to_string(float_format="{:.4f}".format, na_rep="-")
     masses = comparison.known_masses(comparison.add_truth(rows, options.survey))
     table = comparison.compare({"published recipe": rows["PREDICTED"].to_numpy()}, rows["OBJECT"].to_numpy(), masses)
     text = f"{scores}\n\n{comparison.markdown(table)}"
