@@ -129,11 +129,6 @@ def test_an_optimizer_that_keras_2_cannot_have_is_kept(keras, tmp_path):
         assert loaded.optimizer.get_config() == optimizer.get_config()
 
 
-def test_a_model_from_elsewhere_does_not_say_what_opens_it(model, tmp_path):
-    model.save(tmp_path / "plain.h5")
-    assert model_file.read(tmp_path / "plain.h5").keras_2 is None
-
-
 def test_load_restores_the_optimizer(model, path):
     file = model_file.read(path)
     assert file.about == ABOUT
@@ -143,10 +138,6 @@ def test_load_restores_the_optimizer(model, path):
     assert float(loaded.optimizer._u_product) == float(model.optimizer._u_product) < 1
     loaded.fit(SPECTRA, LABEL, batch_size=8, verbose=0)
     assert int(loaded.optimizer.iterations) == 8
-
-
-def test_load_without_compiling(path):
-    assert not model_file.read(path).network(compile=False).compiled
 
 
 def test_about_takes_numpy_numbers(model, tmp_path):
@@ -172,7 +163,8 @@ def test_saving_is_silent(model, tmp_path, caplog, capfd):
 
 def test_a_model_from_elsewhere_has_no_about(keras, model, tmp_path):
     model.save(tmp_path / "plain.h5")
-    assert model_file.read_about(tmp_path / "plain.h5") is None
+    assert model_file.read(tmp_path / "plain.h5").about is None
+    assert model_file.read(tmp_path / "plain.h5").keras_2 is None
     loaded = model_file.read(tmp_path / "plain.h5").network()
     loaded.fit(SPECTRA, LABEL, batch_size=8, verbose=0)
     assert int(loaded.optimizer.iterations) == 8, "its optimizer goes on where it was"

@@ -1,9 +1,8 @@
-"""Files from strangers: no code in a file is run, no other file is read, and no name leads out of its folder."""
+"""Files from strangers: no code in a file is run, and no other file is read."""
 
 import contextlib
 import json
 import re
-import zipfile
 from pathlib import Path
 
 import h5py
@@ -12,13 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from quasar_mass.core.errors import FileError, ModelError, QuasarMassError, TableError
-from quasar_mass.core.survey import Survey
+from quasar_mass.core.errors import FileError, ModelError, QuasarMassError
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.inputs import gather
 from quasar_mass.tables import parquet, survey_tables
-from quasar_mass.tables.build.pipeline import build
 
 # Keras 3.15's own, under NumPy 2.4.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -207,32 +204,6 @@ def test_weights_that_are_not_finite_are_refused(path):
     with h5py.File(path, "r+") as file:
         file[KERNEL][0, 0] = np.nan
     refused(path, "NaN or infinite")
-
-
-def test_a_zip_archive_with_the_ending_of_a_model_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.h5", "w") as file:
-        file.writestr("../../outside", "x")
-    refused(tmp_path / "model.h5", "cannot open")
-    assert not (tmp_path.parent.parent / "outside").exists()
-
-
-# --- names in tables --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "4000-56000-0001/../../x", "", "4000-56000-00\u0661"])
-def test_tables_whose_spectra_are_not_named_plate_mjd_fiber_are_refused(tiny_survey, name):
-    build(tiny_survey, step=1e-2, quiet=True)
-    table = pq.read_table(tiny_survey.spectra)
-    names = [name, *table.column("EPOCH").to_pylist()[1:]]
-    pq.write_table(table.set_column(1, "EPOCH", pa.array(names)), tiny_survey.spectra)
-    with pytest.raises(TableError, match="plate-mjd-fiber"):
-        list(survey_tables.iterate_spectra(tiny_survey.spectra))
-
-
-@pytest.mark.parametrize("row", ["-1,56000,1", "4000,56000,0", "99999999,56000,1", "../../x,56000,1", "inf,1,1"])
-def test_lists_of_spectra_name_no_file_outside_the_survey(tmp_path, row):
-    path = tmp_path / "list.csv"
-    path.write_text(f"plate,mjd,fiberid,z\n{row},1.6\n")
-    with pytest.raises(TableError, match="row 1"):
-        gather([path], Survey(tmp_path))
 
 
 def test_a_list_that_names_itself_is_refused(tmp_path):

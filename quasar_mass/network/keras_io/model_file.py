@@ -64,13 +64,8 @@ class ModelFile:
     keras_2: str | None
     _content: bytes = field(repr=False)
 
-    def network(self, compile: bool = True):
-        """Build the network.
-
-        Parameters
-        ----------
-        compile : bool
-            Whether to restore loss, metrics and the optimizer with its state too.
+    def network(self):
+        """Build the network, with loss, metrics and the optimizer in its state.
 
         Returns
         -------
@@ -86,7 +81,7 @@ class ModelFile:
             keras = import_keras()
             try:
                 with _without_keras_warnings():
-                    model = keras.models.load_model(file, compile=compile)  # safe_mode is on unless switched off
+                    model = keras.models.load_model(file)  # safe_mode is on unless switched off
                 if model.compiled:
                     _restore_optimizer(model, file)
             except Exception as error:  # Keras raises every kind, depending on what in the file it cannot use
