@@ -1,7 +1,7 @@
-"""How fast `pipeline` is, beside the reference's way and beside merely reading the files, on the same files.
+"""Speed of `build` compared with the reference's method and with merely reading the files.
 
-The files are those of a small simulated survey, made for the purpose, and in the page cache. Every contestant is a
-process of its own; what Python needs to start and to import is left out for all of them.
+The files belong to a small simulated survey made for the purpose, and are in the page cache. Every method runs in a
+process of its own; the time that Python needs to start and to import is left out.
 """
 
 import sys
@@ -10,7 +10,7 @@ from contest import best, cores, simulated
 
 OBJECTS = 1500  # quasars: about 2,000 spectrum files
 
-# The reference's way, written afresh: one file after the other through astropy's Table into pandas, a function applied
+# The reference's method, written anew: one file after the other through astropy's Table into pandas, a function applied
 # to every pixel, the distance of every object by itself, scipy's interp1d onto a grid twice as fine as SDSS's, one wide
 # table of float64 with a column per wavelength, written by fastparquet.
 REFERENCE = """
@@ -72,14 +72,14 @@ def main() -> int:
     with simulated(OBJECTS) as folder:
         files = len(list((folder / "spectra").glob("*/*.fits")))
         ours = {f"`build --jobs {jobs}`": best(OURS, folder, jobs) for jobs in sorted({1, cores()})}
-        slow, read = "the reference's way, one process", "reading the files' bytes, one process"
-        found = {slow: best(REFERENCE, folder, folder / "wide.parquet", files, rounds=1)} | ours
-        found[read] = best(READING, folder)
+        slow, read = "the reference's method, one process", "reading the files' bytes, one process"
+        rates = {slow: best(REFERENCE, folder, folder / "wide.parquet", files, rounds=1)} | ours
+        rates[read] = best(READING, folder)
     print(f"## build\n\n{files:,} simulated files of a survey of {OBJECTS:,} quasars, page cache warm.\n")
-    print("| | files/s | ms a file | times the reference's way | times the time of reading |")
+    print("| | files/s | ms a file | times the reference's method | times the time of reading |")
     print("|---|---|---|---|---|")
-    for name, rate in found.items():
-        print(f"| {name} | {rate:,.0f} | {1e3 / rate:.2f} | {rate / found[slow]:.1f} | {found[read] / rate:.1f} |")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:,.0f} | {1e3 / rate:.2f} | {rate / rates[slow]:.1f} | {rates[read] / rate:.1f} |")
     return 0
 
 
