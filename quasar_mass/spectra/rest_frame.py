@@ -21,7 +21,7 @@ FLAG_LUMINOSITY = "luminosity of no quasar (is the flux in 1e-17 erg/s/cm2/A?)"
 # DR7 have 44 to 47.5 (Shen et al. 2011, ApJS 194, 45) and the most luminous one known, J0529-4351, about 48 (bolometric
 # 48.3, Wolf et al. 2024, Nat. Astron. 8, 520). The faint end is that of Seyfert galaxies, at z > 1 far below the noise.
 LUMINOSITY_RANGE = (42.0, 48.5)
-_NEAR_3000 = (2950.0, 3050.0)  # Angstrom: where the luminosity is measured
+_NEAR_3000 = np.log10([2950.0, 3050.0])  # log10(wavelength / Angstrom): where the luminosity is measured
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def luminosity_flags(flux: np.ndarray, redshift: float, grid: Grid) -> list[str]
     redshift : float
     grid : Grid
     """
-    level = float(median(flux[slice(*np.searchsorted(grid.wavelength, _NEAR_3000))]))
+    level = float(median(flux[slice(*np.searchsorted(grid.log_wavelength, _NEAR_3000))]))
     low, high = (10.0**end / (3000.0 * LUMINOSITY_UNIT * (1.0 + redshift)) for end in LUMINOSITY_RANGE)
     return [] if level < 0 or low <= level <= high else [FLAG_LUMINOSITY]
 
