@@ -1,4 +1,4 @@
-"""The fast lane for spec-lite files against astropy: the same to the bit, or left to astropy."""
+"""The fast reader of spec-lite files against astropy: the same to the bit, or left to astropy."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from quasar_mass.spectra import sdss, sdss_fast
 from quasar_mass.spectra.read import read as read_spectrum
 
 
-def found(path):
+def decoded(path):
     return sdss_fast.find(memoryview(path.read_bytes()))
 
 
@@ -43,7 +43,7 @@ def outcome(read, path):
 
 
 def agree(path):
-    """Whether a file is read; by both lanes with the same result, or refused for the same reason."""
+    """Whether a file is read; by both readers with the same result, or refused for the same reason."""
     slow, usual = outcome(by_astropy, path), outcome(read_spectrum, path)
     if isinstance(slow, str):
         assert usual == slow
@@ -59,7 +59,7 @@ def test_every_real_lite_file_is_read_by_the_byte_as_astropy_reads_it(real_data)
         with fits.open(path) as hdus:
             four = len(hdus) == 4
         # SDSS-I/II files name no reduction in HDU 2 in the way of the others; astropy may have them
-        assert (found(path) is not None) == four, path.name
+        assert (decoded(path) is not None) == four, path.name
         lite += four
         assert agree(path)
     print(f"\n{lite} of {len(paths)} real files by the byte")
@@ -67,7 +67,7 @@ def test_every_real_lite_file_is_read_by_the_byte_as_astropy_reads_it(real_data)
 
 def test_simulated_files_are_read_by_the_byte_as_astropy_reads_them(simulated):
     for path in simulated:
-        assert found(path) is not None
+        assert decoded(path) is not None
         assert agree(path)
 
 
@@ -142,7 +142,7 @@ def test_what_says_where_all_lies_is_said_once(whole, tmp_path, card):
     header = header[:-3] + card.ljust(80).encode() + b"END"
     assert len(header) <= data - start, "it fits into the block"
     path.write_bytes(whole[:start] + header.ljust(data - start) + whole[data:])
-    assert found(path) is None
+    assert decoded(path) is None
     agree(path)
 
 
@@ -168,7 +168,7 @@ def test_what_follows_the_last_hdu_is_judged_by_astropy(whole, tmp_path, more):
 def test_a_header_met_before_never_answers_for_one_that_differs_late(whole, tmp_path):
     path = tmp_path / "spec.fits"
     path.write_bytes(whole)
-    assert found(path) is not None
+    assert decoded(path) is not None
     at = whole.rindex(b"TTYPE", 0, whole.index(b"END     ", 170_000))  # the last column of HDU 2
     path.write_bytes(whole[:at] + b"TTYPE900" + whole[at + 8 :])
     agree(path)
