@@ -5,11 +5,7 @@ import sys
 from quasar_mass import __version__
 
 COMMANDS = {
-    "get-chen-data": (
-        "python get_Chen_data.py",
-        "get a survey",
-        ("status", "simulate", "fetch", "build", "convert"),
-    ),
+    "get-chen-data": ("python get_Chen_data.py", "get a survey", ("status", "simulate", "fetch", "build", "convert")),
     "quasar-analysis": (
         "python quasar_analysis.py",
         "predict masses, and evaluate networks",

@@ -185,11 +185,7 @@ def fetch(options) -> None:
 def build(options) -> None:
     """Build the tables."""
     _build(
-        options.survey,
-        step=options.step,
-        jobs=options.jobs,
-        extinction=not options.no_extinction,
-        quiet=options.quiet,
+        options.survey, step=options.step, jobs=options.jobs, extinction=not options.no_extinction, quiet=options.quiet
     )
 
 

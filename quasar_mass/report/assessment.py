@@ -213,7 +213,7 @@ def flag_table(rows: pd.DataFrame) -> pd.DataFrame:
     for flag, with_flag in members.items():
         chosen = with_flag.to_numpy(bool)
         residual = (predicted - label)[chosen]
-        row = {"spectra": int(chosen.sum()), "share": float(chosen.mean())}
+        row = {"spectra": int(chosen.sum()), "fraction": float(chosen.mean())}
         row["rmse"] = float(np.sqrt(np.mean(residual**2))) if chosen.any() else np.nan
         row["rmse_error"] = comparison.bootstrap_rmse(rows["OBJECT"].to_numpy()[chosen], residual)
         if "LMBH_LOW" in rows:

@@ -14,12 +14,7 @@ SEED = 42
 # the truth is the virial mass without noise, of the line that the label comes from.
 MASSES = {"label": "LMBH", "truth": "TRUTH", "true Mg II mass": "TRUTH_MgII"}
 # Names of columns as people know them.
-HEADINGS = {
-    "rmse": "RMSE",
-    "rmse_error": "RMSE error",
-    "r2": "R2",
-    "share": "fraction",
-}
+HEADINGS = {"rmse": "RMSE", "rmse_error": "RMSE error", "r2": "R2"}
 SIGMA_NMAD = "sigma_NMAD is 1.4826 times the median absolute deviation of the residuals from their median"
 
 

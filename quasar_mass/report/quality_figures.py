@@ -68,11 +68,7 @@ def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
     """
     figure = Figure(figsize=(10.0, 3.4), layout="constrained")
     residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)
-    names = {
-        "SN": "S/N per pixel",
-        "Z": "redshift",
-        "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000\,\rm\AA)$ (erg/s)",
-    }
+    names = {"SN": "S/N per pixel", "Z": "redshift", "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000\,\rm\AA)$ (erg/s)"}
     for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), names.items(), strict=True):
         values = table[column].to_numpy(float)
         known = np.isfinite(values)
@@ -107,21 +103,11 @@ def calibration(curve: pd.DataFrame, kind: str) -> Figure:
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0.4, 1.0], [0.4, 1.0], color=ORANGE, lw=1, label="promised")
-    axes.errorbar(
-        curve.index,
-        curve["coverage"],
-        2.0 * curve["error"],
-        fmt="o",
-        ms=4,
-        color=BLUE,
-        label="measured, 2 standard errors",
-    )
-    axes.set(
-        xlabel="confidence of the intervals",
-        ylabel="fraction of labels inside, by object",
-        xlim=(0.4, 1.0),
-        ylim=(0.4, 1.0),
-    )
+    errors = 2.0 * curve["error"]
+    label = "measured, 2 standard errors"
+    axes.errorbar(curve.index, curve["coverage"], errors, fmt="o", ms=4, color=BLUE, label=label)
+    axes.set(xlim=(0.4, 1.0), ylim=(0.4, 1.0))
+    axes.set(xlabel="confidence of the intervals", ylabel="fraction of labels inside, by object")
     axes.legend(loc="lower right")
     axes.set_title(f"Coverage of the intervals ({kind})", fontsize=11)
     return figure

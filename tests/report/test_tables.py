@@ -169,7 +169,7 @@ def test_flags_by_hand(rows):
     table = assessment.flag_table(rows)
     assert list(table.index) == ["no flag", "any flag", "broad absorption", "many bad pixels"]
     assert table["spectra"].tolist() == [9, 3, 2, 2]
-    assert table["share"].tolist() == near([9 / 12, 3 / 12, 2 / 12, 2 / 12])
+    assert table["fraction"].tolist() == near([9 / 12, 3 / 12, 2 / 12, 2 / 12])
     assert table["rmse"].tolist() == near([(NO_FLAG_SQUARES / 9) ** 0.5, 0.3, 0.3, 0.3])
     assert table["coverage"].tolist() == near([(4 + 3 / 4) / 5, 0, 0, 0])
     assert table["width"].tolist() == near([(7 * 0.4 + 2 * 0.2 + 0.6 - 0.4) / 9, 1.0 / 3, 0.4, 0.3])
