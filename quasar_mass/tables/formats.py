@@ -1,5 +1,6 @@
 """Tables for other programs: Parquet, FITS, VOTable, ECSV or CSV by the file's ending, with units and descriptions."""
 
+import io
 import os
 import re
 import warnings
@@ -112,14 +113,17 @@ def _write_fits(out, path: Path, units: Mapping[str, str]) -> None:
     """Write FITS with the header cards from which TOPCAT takes units (TUNITn), descriptions (TCOMMn), UCDs (TUCDn)."""
     from astropy.io import fits
 
-    out.write(path, format="fits", overwrite=True)
-    with fits.open(path, mode="update") as hdus:
+    content = io.BytesIO()  # a file that astropy updates in place leaves a temporary one behind if it is killed
+    out.write(content, format="fits")
+    content.seek(0)
+    with fits.open(content) as hdus:
         header = hdus[1].header
         for number, name in enumerate(out.colnames, start=1):
             cards = {"TUNIT": units[name], "TCOMM": out[name].description, "TUCD": out[name].meta["ucd"]}
             for key, value in reversed(cards.items()):
                 if value:
                     header.set(f"{key}{number}", _words(value, "fits"), after=f"TFORM{number}")
+        hdus.writeto(path, overwrite=True)
 
 
 def _write_votable(out, path: Path) -> None:
