@@ -24,7 +24,7 @@ from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, Survey
 
 MAX_OBJECTS = 100_000
 CHUNK_SPECTRA = 60  # per task of a worker, about a third of a second's work
-NOTE = "The spectra and the masses in this folder are simulated; no number made from them says anything about the sky."
+NOTE = "The spectra and masses in this folder are simulated; no number made from them describes real quasars."
 
 
 def simulate(

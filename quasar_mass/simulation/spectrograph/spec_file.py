@@ -60,7 +60,7 @@ def _cards(epoch: tuple, observation: Observation, row: dict) -> list[bytes]:
     return [
         card("SIMULATE", True, "simulated spectrum, not observed"),
         card("COMMENT", "Simulated by simple physics in the format of SDSS DR16 spec-lite files."),
-        card("COMMENT", "No photon was observed: never mix this file with the sky."),
+        card("COMMENT", "No photon was observed: never mix this file with real data."),
         # other programs recognise the files by this card and VERS2D
         card("TELESCOP", "SDSS 2.5-M", "telescope whose files these look like"),
         card("FLAVOR", "science", "exposure type, SDSS spectro style"),
