@@ -80,40 +80,39 @@ def read(file: ModelFile, name: str) -> Calibration | None:
     try:
         if not {facts["pooling"]["any"], *facts["pooling"].values()} <= set(METHODS):
             raise ValueError("its method of pooling is unknown")
+        lines = [line for line in LINES if f"{line}.scores." in arrays]
+        parts = {"limits": TrainingDomain} | {f"{line}.spread": MixtureDensity for line in lines}
+        parts |= {"learned": MixtureDensity} if "learned.w1" in arrays else {}
+        scores = {key: Scores(*value) for key, value in arrays.items() if ".scores." in key}
+        _check(path, arrays, parts, scores)
+        made = {
+            prefix: kind(**{name: arrays[f"{prefix}.{name}"] for name in SHAPES[kind]})
+            for prefix, kind in parts.items()
+        }
         intervals = {}
-        for line in LINES:
+        for line in lines:
             start = f"{line}.scores."
-            own = [key for key in arrays if key.startswith(start)]
-            for key in own:
-                model_checks.shapes(path, arrays, {key: "2 n"})
-                _check_positive(key, arrays[key][1])
-            scores = {key.removeprefix(start): Scores(*arrays[key]) for key in own}
-            if scores:
-                density = _part(MixtureDensity, path, arrays, f"{line}.spread")
-                intervals[line] = Interval(density, scores.pop(""), scores)
+            own = {key.removeprefix(start): value for key, value in scores.items() if key.startswith(start)}
+            intervals[line] = Interval(made[f"{line}.spread"], own.pop(""), own)
         noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
-        learned = _part(MixtureDensity, path, arrays, "learned") if "learned.w1" in arrays else None
-        limits = _part(TrainingDomain, path, arrays, "limits")
-        return Calibration(facts, limits, intervals, Pooling(noise, learned, facts["pooling"]))
+        return Calibration(facts, made["limits"], intervals, Pooling(noise, made.get("learned"), facts["pooling"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             path, f"holds a calibration that this version cannot read ({error}); calibrate the model again"
         ) from error
 
 
-def _part(kind: type, path: Path, arrays: dict, prefix: str):
-    """A dataclass of arrays, made of those whose names begin with `prefix`; KeyError or ModelError where it cannot."""
-    model_checks.shapes(
-        path,
-        arrays,
-        {f"{prefix}.{name}": lengths for name, lengths in SHAPES[kind].items()},
-        unknown=tuple(f"{prefix}.{name}" for name in UNKNOWN),
-    )
-    for name in POSITIVE:
-        _check_positive(f"{prefix}.{name}", arrays.get(f"{prefix}.{name}", 1.0))
-    return kind(**{name: arrays[f"{prefix}.{name}"] for name in SHAPES[kind]})
-
-
-def _check_positive(name: str, values: np.ndarray) -> None:
-    if not np.all(values > 0):
-        raise ValueError(f"{name} is not positive")
+def _check(path: Path, arrays: dict, parts: dict[str, type], scores: dict[str, Scores]) -> None:
+    """Refuse arrays that do not fit together, or not positive ones that are divided by; ModelError or ValueError."""
+    expected, unknown, positive = {}, [], {key: value.weight for key, value in scores.items()}
+    for prefix, kind in parts.items():
+        for name, lengths in SHAPES[kind].items():
+            key = f"{prefix}.{name}"
+            expected[key] = " ".join(axis if axis.isdigit() else f"{prefix}:{axis}" for axis in lengths.split())
+            unknown += [key] if name in UNKNOWN else []
+            positive |= {key: arrays[key]} if name in POSITIVE else {}
+    expected |= {key: f"2 {number}n" for number, key in enumerate(scores)}
+    model_checks.shapes(path, arrays, expected, unknown=tuple(unknown))
+    for key, values in positive.items():
+        if not np.all(values > 0):
+            raise ValueError(f"{key} is not positive")

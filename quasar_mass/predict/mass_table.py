@@ -212,10 +212,11 @@ def _result(batch: Batch, rows: pd.DataFrame, per_object: bool) -> Batch:
 # --- all tasks together -----------------------------------------------------------------------------------------------
 def _collect(batches: Iterable[Batch], predictor: Predictor, per_object: bool) -> pd.DataFrame:
     """One table of all batches, in order; the fluxes of one batch are in memory at a time."""
-    parts, views, names, stacks = [], [], [], StackedSpectra(predictor.grid.size)
+    parts, views, names = [], [], []
+    stacks = StackedSpectra(predictor.grid.size) if per_object else None
     for batch in batches:
         parts.append(batch.rows)
-        if batch.view is not None:
+        if per_object and batch.view is not None:
             used = batch.rows[batch.rows["REASON"] == ""]
             names.append(_object_names(used).to_numpy())
             stacks.add(names[-1], batch.flux, batch.view.signal_to_noise)

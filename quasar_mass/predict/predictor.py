@@ -106,7 +106,7 @@ class Predictor:
     def __reduce__(self) -> tuple:
         if not self.files:
             raise ModelError(
-                "the model", "exists in this process alone; save it, and load a Predictor from the file to use several"
+                "the model", "exists in this process alone; save it, and predict with the file to use several processes"
             )
         return _loaded, (self.files, self.confidence, self.line, self.total)
 

@@ -97,7 +97,7 @@ class TrainingDomain:
             FLAG_SHAPE: self.shape_distance(view.measures) > self.thresholds[1],
             FLAG_BAL: view.measures.absorption > BROAD_ABSORPTION,
         }
-        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(view))]
+        return [[flag for flag, rows in outside.items() if rows[row]] for row in range(len(luminosity))]
 
 
 def catalogued_bal(bal_probability: np.ndarray) -> np.ndarray:
