@@ -151,6 +151,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def keep_previous(path: Path) -> None:
+    """Copy a file that is about to be replaced into the folder ``previous`` beside it, and say so."""
+    if path.exists():
+        kept = path.parent / "previous" / path.name
+        with locked_write(kept) as temporary:
+            shutil.copyfile(path, temporary)
+        print(f"{path} will be replaced; the old file is kept as {kept}")
+
+
 def progress(items: Iterable, *, total: int, what: str, unit: str, quiet: bool = False) -> Iterable:
     """Pass `items` through, with a bar on standard error that shows the rate and the remaining time.
 
