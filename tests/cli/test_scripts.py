@@ -177,13 +177,6 @@ def test_damaged_files_of_a_survey_are_one_sentence(tiny_survey, failure):
     assert "DR16Q_v4.fits" in failure("get_Chen_data.py", "build", "--survey", tiny_survey.folder)
 
 
-def test_a_truncated_table_is_one_sentence_in_status(tiny_survey, capsys):
-    for path in (tiny_survey.spectra, tiny_survey.quasars):
-        path.write_bytes(b"PAR1 cut off")
-    assert status_of("get_Chen_data.py", "status", "--survey", tiny_survey.folder) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux alone")
 def test_a_name_that_is_not_utf_8_is_one_sentence(tmp_path, failure):
     text = failure("quasar_analysis.py", "predict", os.fsdecode(os.fsencode(tmp_path) + b"/\xff.fits"))
@@ -273,14 +266,6 @@ def test_work_in_several_processes_ends_in_order(tmp_path, number, word, moment)
     assert not any(word in said for word in ("Traceback", "leaked", "Warning"))
 
 
-def test_a_reader_who_goes_away_is_no_failure(tiny_survey):
-    command = f'"{sys.executable}" get_Chen_data.py status --survey "$1" | head -n 0'
-    done = subprocess.run(
-        ["sh", "-c", command, "sh", tiny_survey.folder], cwd=HOME, capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 # --- status and what to type next -------------------------------------------------------------------------------------
 
 
@@ -310,17 +295,6 @@ def test_advice_repeats_the_survey_that_was_typed_and_leads_on(tiny_survey, caps
     quasars.unlink()
     assert status_of("get_Chen_data.py", "status", "--survey", folder) == 0
     assert f"next: python get_Chen_data.py convert --survey {folder} FILE, FILE being" in capsys.readouterr().out
-
-
-def test_advice_without_a_typed_survey_names_none():
-    advice = "run: python get_Chen_data.py build, or python get_Chen_data.py fetch spectra"
-    assert common.as_typed(advice, "") == advice
-    assert common.as_typed(advice, " --survey x") == (
-        "run: python get_Chen_data.py build --survey x, or python get_Chen_data.py fetch spectra --survey x"
-    )
-    for verb in ("build", "fetch spectra"):
-        named = f"python get_Chen_data.py {verb} --survey y"
-        assert common.as_typed(named, " --survey x") == named
 
 
 def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path, capsys):
@@ -355,15 +329,6 @@ def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     for creating in ("load", "download", ""):
         with pytest.raises(SurveyError):
             get_Chen_data(creating, tiny_survey.folder)
-
-
-def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
-    folder = tmp_path / "\u30af\u30a8"
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "get_Chen_data.py", "status", "--survey", folder]
-    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done
-    assert "\\u30af\\u30a8" in done.stdout
 
 
 def test_a_survey_may_have_any_name(tmp_path, capsys):

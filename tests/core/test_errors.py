@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from quasar_mass.core.errors import MAX_CHARACTERS, FetchError, SpectrumError, TableError, first_line
+from quasar_mass.core.errors import MAX_CHARACTERS, FetchError, SpectrumError, TableError
 
 
 def test_an_error_is_one_printable_line_however_long_its_quotation():
@@ -25,13 +25,3 @@ def test_an_error_is_one_printable_line_however_long_its_quotation():
 def test_errors_arrive_whole_from_other_processes(error):
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
-
-
-def test_the_reason_of_a_spectrum_is_one_of_the_tables():
-    with pytest.raises(ValueError, match="reason must be one of"):
-        SpectrumError("spec.fits", "is odd", reason="odd")
-
-
-@pytest.mark.parametrize(("error", "line"), [(ValueError("one\ntwo"), "one"), (KeyError(), "KeyError")])
-def test_only_the_first_line_of_another_library_is_quoted(error, line):
-    assert first_line(error) == line

@@ -1,6 +1,5 @@
 """Locks name their holder, let one in at a time, and end with the holder's process."""
 
-import errno
 import json
 import os
 import signal
@@ -57,16 +56,3 @@ def test_the_lock_of_a_killed_process_is_taken_over(tiny_survey):
     with locks.survey_lock(tiny_survey):
         assert json.loads(tiny_survey.lock.read_text())["process"] == os.getpid()
     assert not tiny_survey.lock.exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="of systems that have flock")
-def test_a_file_system_without_locks_can_be_used(tmp_path, monkeypatch):
-    import fcntl
-
-    def none(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "no locks here")
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    with locks.held(tmp_path / ".lock", where="the survey"):
-        pass
-    assert not (tmp_path / ".lock").exists()

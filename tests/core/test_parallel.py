@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from quasar_mass.core.errors import QuasarMassError
-from quasar_mass.core.parallel import map_in_threads, ordered_map, prefetch
+from quasar_mass.core.parallel import map_in_threads, ordered_map
 
 
 def late_first(folder, number: int) -> int:
@@ -50,10 +50,6 @@ def test_an_error_is_raised_where_its_result_would_be(jobs):
 def test_a_worker_that_dies_is_one_sentence():
     with pytest.raises(QuasarMassError, match=r"ended suddenly.*--jobs 1"):
         list(ordered_map(os._exit, [(3,), (3,)], jobs=2))
-
-
-def test_items_are_made_ahead_and_come_in_order():
-    assert list(prefetch(iter(range(5)))) == [0, 1, 2, 3, 4]
 
 
 def announce(number: int) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import quasar_mass
-from quasar_mass.core.errors import FileError
-from quasar_mass.core.survey import HOME, Survey, shipped_model
+from quasar_mass.core.survey import HOME, shipped_model
 
 PRINT = "from quasar_mass.core import survey; print(survey.REAL_FOLDER, survey.shipped_model('model.h5'), sep='\\n')"
 
@@ -33,12 +32,3 @@ def test_installed_surveys_lie_in_the_current_folder(tmp_path, has_models):
     code = f"import sys; sys.path.insert(0, {str(site)!r}); {PRINT}"
     said = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True, check=True).stdout
     assert said.split() == [str(work / "data"), str(model)]
-
-
-@pytest.mark.parametrize("card", ["{", "[]", '{"kind": "dreamt"}'])
-def test_a_damaged_survey_json_does_not_pass_for_real_data(tmp_path, card):
-    survey = Survey(tmp_path)
-    assert survey.kind == "sdss"
-    survey.card.write_text(card)
-    with pytest.raises(FileError, match=r"survey\.json"):
-        _ = survey.kind

@@ -192,16 +192,6 @@ def test_a_worker_that_does_not_see_the_survey_is_an_error(tiny_survey, address,
     assert os.listdir(tiny_survey.quasars.parent) == ["DR16Q_v4.fits"]
 
 
-def test_few_tasks_are_under_way_at_a_time_and_errors_are_the_command_s(address, tmp_path):
-    results = ordered_map(Path.touch, [(tmp_path / f"{n:03d}",) for n in range(100)], address)
-    next(results)
-    time.sleep(1.0)  # for all that is done without being asked for
-    assert 1 <= len(list(tmp_path.iterdir())) <= 6
-    results.close()
-    with pytest.raises(ZeroDivisionError):
-        list(ordered_map(divmod, [(7, 3), (7, 0)], address))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "said"), [("old", "has quasar_mass [0-9a-f]{12} instead of"), ("none", "lacks this")])
 def test_another_code_or_no_code_at_a_worker_is_an_error(tmp_path, code, said):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from quasar_mass.cli import best_models
 from quasar_mass.core import evaluation
-from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import DEMO_OBJECTS, Survey
 from quasar_mass.network import architecture, backend
 from quasar_mass.network.easyai import EasyAI
@@ -23,7 +22,7 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.inputs import SHIPPED_MODEL
 from quasar_mass.predict.predictor import Predictor
-from quasar_mass.report import assessment, baselines, explain_files
+from quasar_mass.report import assessment, explain_files
 from quasar_mass.simulation import library, monitored, population, probes
 from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.tables import catalogs, dataset
@@ -92,11 +91,6 @@ def test_quasars_without_a_position_are_one_only_by_their_spectra(unknown):
     assert grouped[1] == grouped[4]
 
 
-def test_where_all_are_different_quasars_the_split_is_as_ever():
-    epochs = pd.Series([1] * 97 + [2, 3, 60], index=[f"{number:04d}" for number in range(100)])
-    assert split_objects(epochs, quasars=epochs.index.to_series()).equals(split_objects(epochs))
-
-
 @pytest.mark.parametrize("how", ["position", "spectrum", "chain"])
 def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_path, how):
     """Ten pairs of names among the published tables; divided one by one, some pair would be separated."""
@@ -127,13 +121,6 @@ def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_pat
     ):
         pairs = [(split[make.object_name(n)], split[make.object_name(100 + n)]) for n in range(1, 21)]
         assert any(one != other for one, other in pairs) == separated
-
-
-def test_a_table_with_an_object_twice_is_refused(survey, copy):
-    table = pq.read_table(copy.quasars)
-    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), copy.quasars)
-    with pytest.raises(TableError, match="more than one row for object"):
-        read_quasars(copy.quasars)
 
 
 def test_quasars_that_lend_their_true_masses_are_in_no_survey_of_the_commands():
@@ -354,13 +341,6 @@ def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, cop
         assert stage in about["targets"]
 
 
-def test_the_shipped_files_say_whose_truth_they_know():
-    for stage, name in best_models.FILES.items():
-        about = model_file.read_about(SHIPPED_MODEL.parent / name)
-        assert about["pretrained_on"]["uses_truth_of"] == "the simulation"
-        assert "true" in about["targets"][stage]
-
-
 # --- shuffled labels --------------------------------------------------------------------------------------------------
 
 SHUFFLED = 0.02  # R2 that a model with nothing to learn may reach
@@ -395,15 +375,6 @@ def check_learning(learn, labelled):
     print(f"\nR2 on {len(held_label)} spectra held back: {r2}")  # with pytest -s
     assert r2["shuffled"] <= SHUFFLED
     assert r2["true"] > LEARNT
-
-
-@pytest.mark.slow
-def test_shuffled_labels_teach_a_regression_nothing_and_true_ones_do(labelled):
-    def ridge(training, others):
-        tried = baselines.predictions(training, others)
-        return next(predicted for name, predicted in tried if name.startswith("ridge"))
-
-    check_learning(ridge, labelled)
 
 
 @pytest.mark.slow

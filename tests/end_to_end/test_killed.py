@@ -162,11 +162,6 @@ def test_build(forge, tiny_survey, fresh, moments):
     building(forge, tiny_survey, fresh).kill(moments)
 
 
-@pytest.mark.slow
-def test_build_in_two_processes(forge, tiny_survey, fresh):
-    building(forge, tiny_survey, fresh, jobs=2).kill("at random")
-
-
 # --- convert --------------------------------------------------------------------------------------------------------
 def write_reference(folder: Path) -> Path:
     """The reference's own two files, small, where a reader who downloads them may put them."""

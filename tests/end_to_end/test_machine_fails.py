@@ -172,18 +172,3 @@ def test_a_second_build_is_told_who_is_at_work_and_goes_on_when_that_one_is_kill
         assert survey.joinpath(".lock").exists()
     again = succeed(forge, log, *build(survey), folder=survey)
     assert {"bigger_data/quasars.parquet", "bigger_data/spectra.parquet"} < set(again)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
-def test_a_second_training_is_told_who_is_at_work(network_forge, built, log, tmp_path, trained):
-    work = tmp_path / "work"
-    with Forge("training_job", "keras") as other:
-        options = {"folder": work, "log": tmp_path / "other.log", "before": 12, "signal": signal.SIGSTOP}
-        group = other.start("training_job", built, work, **options)
-        wait_until_stopped(group)
-        done = network_forge.run("training_job", built, work, folder=work, log=log)
-        assert_one_sentence(done, "checkpoints", f"process {group} on ")
-        os.killpg(group, signal.SIGCONT)
-        assert other.end(tmp_path / "other.log").status == 0
-    assert contents(work) == trained

@@ -62,17 +62,6 @@ def notebook(survey):
     return base
 
 
-def test_every_selected_spectrum_is_a_row_of_the_spectra_or_of_the_rejects(survey):
-    spectra = pd.read_parquet(survey / "bigger_data" / "spectra.parquet", columns=["OBJECT", "EPOCH"])
-    rejects = pd.read_parquet(survey / "bigger_data" / "rejects.parquet")
-    quasars = pd.read_parquet(survey / "bigger_data" / "quasars.parquet")
-    files = {path.name[5:-5] for path in (survey / "spectra").rglob("spec-*.fits")}
-    assert set(spectra["EPOCH"]) | set(rejects["EPOCH"]) <= files
-    assert not set(spectra["EPOCH"]) & set(rejects["EPOCH"])
-    assert quasars["N_EPOCHS"].sum() == len(spectra)
-    assert set(quasars.index) == set(spectra["OBJECT"])
-
-
 def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(notebook):
     executed = nbformat.read(notebook / "executed.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
@@ -165,16 +154,6 @@ def test_a_file_and_its_row_of_the_table_get_the_same_mass(notebook, survey, tmp
     file = survey / "spectra" / plate / f"spec-{row['EPOCH']}.fits"
     run("quasar_analysis.py", "predict", file, "--model", model, "--output", tmp_path / "f.csv")
     assert pd.read_csv(tmp_path / "f.csv")["LMBH"][0] == pytest.approx(row["LMBH"], abs=1e-4)
-
-
-def test_one_mass_per_object_is_the_mean_of_its_spectra(notebook, survey, tmp_path):
-    model = notebook / "models" / "Best_ANN_final_stage.h5"
-    common = ("quasar_analysis.py", "predict", "--survey", survey, "--model", model, "--quiet", "--output")
-    run(*common, tmp_path / "s.parquet")
-    run(*common, tmp_path / "o.parquet", "--per-object")
-    spectra, objects = pd.read_parquet(tmp_path / "s.parquet"), pd.read_parquet(tmp_path / "o.parquet")
-    expected = spectra.groupby("OBJECT")["LMBH"].mean()
-    np.testing.assert_allclose(objects.set_index("OBJECT")["LMBH"], expected.loc[objects["OBJECT"]])
 
 
 def test_bad_files_get_a_reason_and_the_good_ones_their_mass(notebook, survey, tmp_path):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from archive_server import Archive
 
-from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError
+from quasar_mass.core.errors import FetchError, FileError, QuasarMassError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import catalog_files, urls, verify
+from quasar_mass.fetch import urls, verify
 from quasar_mass.fetch.catalog_files import check_chen, check_dr16q, download_checked, fetch_catalogs
 from quasar_mass.fetch.client import Client, RetryPolicy
 from quasar_mass.fetch.urls import BigFile
@@ -108,13 +108,6 @@ def test_what_is_not_accepted_is_not_kept(target):
     with Archive({"/big.fits": BODY}) as archive, pytest.raises(FetchError, match="is no catalogue"):
         get(archive, target, accept=accept)
     assert list(target.parent.iterdir()) == []
-
-
-def test_a_full_disk_is_reported_before_anything_is_fetched(target, monkeypatch):
-    monkeypatch.setattr(catalog_files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
-    with Archive({"/big.fits": BODY}) as archive, pytest.raises(SurveyError, match="GB of free disk"):
-        get(archive, target)
-    assert not archive.asked
 
 
 # --- the two catalogues -------------------------------------------------------------------------------------------

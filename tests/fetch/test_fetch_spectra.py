@@ -1,6 +1,5 @@
 """Spectra from a server that misbehaves: the good arrive whole, the bad have their reasons, a kill loses nothing."""
 
-import csv
 import hashlib
 import json
 import os
@@ -17,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from archive_server import LITE, Archive, at_random, many_spectra
 
-from quasar_mass.core.errors import FetchError, FileError
+from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import manifest, urls
 from quasar_mass.fetch.client import Client, RetryPolicy
-from quasar_mass.fetch.spectra import fetch_spectra, raise_if_failed, write_list
+from quasar_mass.fetch.spectra import fetch_spectra
 
 HASTY = RetryPolicy(tries=6, backoff=0.002, timeout=(2.0, 2.0))
 HOLES = 50  # every so many-th file is not there
@@ -284,16 +283,3 @@ def test_killed_again_and_again_it_ends_the_same_and_fetches_nothing_verified_tw
         assert sum(count - 1 for count in archive.whole.values()) <= kills * 8
     assert process.returncode == 0
     assert_all_there(survey, spec_ids, content)
-
-
-def test_the_list_of_what_is_not_there_and_how_to_retry_it(survey):
-    spec_ids, content = many_spectra(3, 50)
-    bad = path_of(spec_ids[1])
-    with Archive(content, fault=lambda request: "html" if request.path == bad else None) as archive:
-        report = fetch(survey, [*spec_ids, (4000, 56000, 999)], archive)
-    path = write_list(survey, manifest.read(survey).values())
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    assert [(row["fiberid"], row["state"]) for row in rows] == [("2", "failed"), ("999", "not published")]
-    words = r"1 spectra failed \(1 not FITS\); .*not_there.csv lists them; to retry only those, run: again"
-    with pytest.raises(FetchError, match=words):
-        raise_if_failed(survey, report, "again")

@@ -113,12 +113,6 @@ def test_a_table_with_another_checksum_is_not_kept(project, survey):
     assert list(survey.quasars.parent.iterdir()) == []
 
 
-def test_a_project_without_the_table_says_what_it_lists(survey):
-    content, words = {LISTING: page([item("other.parquet", b"x")])}, r"does not list quasars.parquet \(it lists other"
-    with Archive(content) as archive, pytest.raises(FetchError, match=words):
-        fetch(archive, survey)
-
-
 def test_tables_built_here_are_not_replaced_by_the_reference_s(tiny_survey, project):
     from quasar_mass.tables.build.pipeline import build
 

@@ -118,15 +118,6 @@ def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, se
     np.testing.assert_array_equal(spectrum.mask, record["mask"][30:-20] & (1 << 23) != 0)
 
 
-def test_a_second_run_asks_only_for_what_is_missing(survey, service):
-    fetch(survey, service)
-    service.held.append(a_record(SPEC_IDS[3], "v5_13_0", "BOSS-DR16", 4))
-    before = survey.spectrum(*SPEC_IDS[0]).read_bytes()
-    report, _ = fetch(survey, service)
-    assert (report.fetched, dict(report.states)) == (1, {"verified": 4})
-    assert survey.spectrum(*SPEC_IDS[0]).read_bytes() == before
-
-
 def test_from_the_command_line(tiny_survey, service, monkeypatch, capsys):
     import get_Chen_data
 
@@ -198,9 +189,3 @@ def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sparcl.client", None)
     with pytest.raises(FetchError, match=r"needs the package sparclclient: on Python 3\.13"):
         sparcl.connect()
-
-
-def test_server_without_sdss_data_is_said(survey, service):
-    service.all_datasets = {"DESI-DR1"}
-    with pytest.raises(FetchError, match="holds DESI-DR1, and none of"):
-        fetch(survey, service)

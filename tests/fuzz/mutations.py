@@ -1,6 +1,7 @@
 """Ways to damage a file: each a strategy of functions from bytes to bytes, with a text that says what it does."""
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,35 @@ def damage(draw) -> Mutation:
         }[kind]
 
     return Mutation(f"{kind}({share}, bit {bit}, {size} bytes, {fill!r})", apply)
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+@st.composite
+def _text(draw) -> Mutation:
+    """Words and numbers put into a text, its lines or its values exchanged."""
+    kind = draw(st.sampled_from(["word", "number", "line", "value", "deep"]))
+    position, other = draw(SHARES), draw(SHARES)  # fractions of the text
+    word, number = draw(st.sampled_from(WORDS)), draw(st.sampled_from(NUMBERS))
+
+    def apply(content: bytes) -> bytes:
+        lines = content.split(b"\n")
+        row, to = int(position * len(lines)), int(other * len(lines))
+        if kind == "line":
+            lines[row], lines[to] = lines[to], lines[row]
+            return b"\n".join([*lines, lines[row]])
+        values = list(re.finditer(rb"[^,\s:{}\[\]]+", content))
+        if kind == "deep" or not values:
+            return b"[" * 50_000 + content
+        old, copied = values[int(position * len(values))], values[int(other * len(values))]
+        new = {"word": word.encode("utf-8", "replace"), "number": str(number).encode(), "value": copied[0]}[kind]
+        return content[: old.start()] + new + content[old.end() :]
+
+    return Mutation(f"text({kind}, {position}, {other}, {word!r}, {number})", apply)
+
+
+def text_damage(content: bytes) -> st.SearchStrategy[Case]:
+    change = either(_text(), _text(), damage())
+    return either(st.tuples(change), st.tuples(change, change)).flatmap(lambda damages: st.just(Case(content, damages)))
 
 
 # --- FITS -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import watch
-from parquet_mutations import unsealed
 
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import Survey
@@ -25,19 +24,19 @@ def built(_tiny_original, tmp_path_factory) -> Survey:
     return survey
 
 
-def every_flip(path: Path, bits: int, what: str, read: Callable[[], object], same: Callable[[object], bool]) -> None:
+def every_flip(path: Path, bits: int, read: Callable[[], object], same: Callable[[object], bool]) -> None:
     """Flip one bit after the other in a file, each in the original."""
-    content = path.read_bytes()
-    for bit in np.random.default_rng(len(what)).integers(0, 8 * len(content), bits):
+    content, unharmed = path.read_bytes(), 0
+    for bit in np.random.default_rng(1).integers(0, 8 * len(content), bits):
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
-        result = watch.attempt(what, read)
+        result = watch.attempt(read)
         if result is not None:
             assert same(result), f"bit {bit} of {path.name} made a difference, and nothing was said"
-            watch.note(what, "what was written")
+            unharmed += 1
     path.write_bytes(content)
-    assert watch.OUTCOMES[what]["read, what was written"] < 0.7 * bits, "many bits of a file count"
+    assert unharmed < 0.7 * bits, "many bits of a file count"
 
 
 @pytest.mark.parametrize("bits", [60, pytest.param(2000, marks=pytest.mark.slow)])
@@ -50,7 +49,7 @@ def test_a_table_is_what_was_written_or_refused(built, which, bits):
         pd.testing.assert_frame_equal(data.spectra, whole.spectra)
         return data.about == whole.about and np.array_equal(data.flux, whole.flux)
 
-    every_flip(getattr(built, which), bits, f"bits of {which}.parquet", lambda: dataset.load(built), same)
+    every_flip(getattr(built, which), bits, lambda: dataset.load(built), same)
 
 
 @pytest.mark.parametrize("bits", [60, pytest.param(1000, marks=pytest.mark.slow)])
@@ -59,16 +58,17 @@ def test_a_manifest_is_what_was_written_or_refused(tmp_path, bits):
     with manifest.Manifest(survey) as opened:
         opened.select([(4000 + number, 56000, number) for number in range(1, 9)])
     whole = manifest.read(survey)
-    every_flip(manifest.paths(survey)[0], bits, "bits of the manifest", lambda: manifest.read(survey), whole.__eq__)
+    every_flip(manifest.paths(survey)[0], bits, lambda: manifest.read(survey), whole.__eq__)
 
 
 def test_files_of_earlier_versions_have_no_checksums_and_are_read(built, tmp_path):
-    whole = dataset.load(built)
     survey = Survey(shutil.copytree(built.folder, tmp_path / "survey"))
     for path in (survey.quasars, survey.spectra):
-        path.write_bytes(unsealed(path.read_bytes()))
-        assert parquet.CHECKSUM not in pq.read_schema(path).metadata
-    assert np.array_equal(dataset.load(survey).flux, whole.flux)
+        table = pq.read_table(path)
+        metadata = {key: value for key, value in table.schema.metadata.items() if key != parquet.CHECKSUM}
+        assert len(metadata) < len(table.schema.metadata)
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+    assert np.array_equal(dataset.load(survey).flux, dataset.load(built).flux)
 
 
 def test_a_changed_description_is_said_to_be_one(built, tmp_path):

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,33 +17,22 @@ SECONDS = 20  # of processor time for one file: a hundred times what the slowest
 DEADLINE = 600  # seconds on the clock, after which the process ends: C code that hangs hears no signal
 MEMORY = 1.5e9  # bytes of address space that one file may add
 
-OUTCOMES: dict[str, Counter] = defaultdict(Counter)  # by kind of file
-
 
 class Hang(BaseException):
     """Raised by the timer; no reader catches it."""
 
 
-def attempt(what: str, read: Callable[[], object]) -> object | None:
+def attempt(read: Callable[[], object]) -> object | None:
     """Read one damaged file: give the result, or None where one clear sentence refused it; all else is a failure."""
     try:
         with _limits():
-            result = read()
+            return read()
     except QuasarMassError as error:
         text = str(error)
         assert "\n" not in text, "one line"
         assert len(text) < 2000, "one sentence, not the content of the file"
         assert text.isprintable(), "no control characters on a terminal"
-        OUTCOMES[what][f"refused: {getattr(error, 'reason', '') or type(error).__name__}"] += 1
         return None
-    OUTCOMES[what]["read"] += 1
-    return result
-
-
-def note(what: str, outcome: str) -> None:
-    """Count how a file that was read compares with its original."""
-    OUTCOMES[what]["read"] -= 1
-    OUTCOMES[what][f"read, {outcome}"] += 1
 
 
 def fuzz(check: Callable[[object], None], strategy, examples: int) -> None:

@@ -173,25 +173,6 @@ def saved(ann: EasyAI, folder):
     return folder / "saved.h5"
 
 
-def test_a_stage_ends_with_the_weights_of_its_best_training_epoch():
-    ann = tiny()
-    # At this rate the last training epoch is not the best one.
-    rows = train(ann, stages=(Stage("wild", 1.0, 4),))
-    kept = rows[rows["kept"]]["val_rmse"].item()
-    assert kept == rows["val_rmse"].min() < rows["val_rmse"].iloc[-1]
-    assert rows["val_rmse"].idxmin() > 0
-    assert ann.evaluate(VALIDATION)["rmse"] == pytest.approx(kept, rel=1e-5)
-
-
-def test_one_line_per_training_epoch_and_one_that_says_which_is_kept(capsys):
-    train(tiny(), stages=TWO, quiet=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
-    assert lines[0].startswith("one  training epoch 1/2  loss ")
-    assert " dex  (best)  " in lines[0]
-    assert lines[2].startswith("one  keeps the weights of training epoch 2: validation RMSE ")
-
-
 def test_a_saved_network_predicts_and_describes_itself(straight, tmp_path):
     path = tmp_path / "model.h5"
     straight.save(path, about={"grid": {"size": PIXELS}})

@@ -167,29 +167,6 @@ def test_all_listed_layers_are_tried():
 
 
 @pytest.mark.slow
-def test_keras_2_takes_every_listed_argument():
-    needs("tf_keras")
-    code = """
-import inspect, json, sys
-import tf_keras as keras
-layers, parts = json.loads(sys.argv[1])
-def arguments(cls):
-    return {name for base in cls.__mro__ for name in inspect.signature(base.__init__).parameters}
-always = {"name", "trainable", "dtype", "batch_input_shape"}
-unknown = {name: sorted(set(names) - arguments(getattr(keras.layers, name)) - always) for name, names in layers.items()}
-for name, names in parts.items():
-    places = [keras.initializers, keras.regularizers, keras.constraints]
-    cls = next(getattr(place, name) for place in places if hasattr(place, name))
-    unknown[name] = sorted(set(names) - arguments(cls))
-print(json.dumps({name: names for name, names in unknown.items() if names}))
-"""
-    lists = [
-        {name: sorted(names) for name, names in table.items()} for table in (keras2_config.LAYERS, keras2_config.PARTS)
-    ]
-    assert json.loads(run(code, json.dumps(lists)).splitlines()[-1]) == {}
-
-
-@pytest.mark.slow
 def test_easyai_predicts_and_saves_with_jax(saved, tmp_path):
     needs("jax")
     folder, wanted = saved

@@ -117,12 +117,6 @@ def test_a_layer_that_onnx_does_not_have(tmp_path, capfd, caplog):
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
-def test_the_command(path, tmp_path, capsys):
-    arguments = ["export", "--model", str(path), "--output", str(tmp_path / "a.keras")]
-    assert quasar_analysis.main(arguments) == 0
-    assert "predicts what" in capsys.readouterr().out
-
-
 @needs_onnx
 def test_the_shipped_model_is_exported(tmp_path, capsys):
     assert quasar_analysis.main(["export", "--output", str(tmp_path / "a.onnx")]) == 0
@@ -130,11 +124,6 @@ def test_the_shipped_model_is_exported(tmp_path, capsys):
     assert done.err == ""
     assert "made-up spectra" in done.out
     assert (tmp_path / "a.onnx").stat().st_size < 5e6
-
-
-def test_an_unknown_ending(path, tmp_path, capsys):
-    assert quasar_analysis.main(["export", "--model", str(path), "--output", str(tmp_path / "a.pb")]) == 1
-    assert "must end in .keras or .onnx" in capsys.readouterr().err
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(path, tmp_path, capsys, monkeypatch):

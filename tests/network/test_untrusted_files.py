@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from quasar_mass.core.errors import FileError, ModelError, QuasarMassError
+from quasar_mass.core.errors import ModelError, QuasarMassError
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.inputs import gather
@@ -190,24 +190,7 @@ def test_networks_wider_than_their_weights_are_refused_before_they_are_built(pat
     refused(path, "units of 1000000000")
 
 
-def test_groups_in_groups_in_groups_are_refused(path):
-    with h5py.File(path, "r+") as file:
-        file.create_group("/".join("a" * 100))
-    refused(path, "plain tree")
-    with h5py.File(path, "r+") as file:
-        del file["a"]
-        file["round"] = file["model_weights"]
-    refused(path, "second time")
-
-
 def test_weights_that_are_not_finite_are_refused(path):
     with h5py.File(path, "r+") as file:
         file[KERNEL][0, 0] = np.nan
     refused(path, "NaN or infinite")
-
-
-def test_a_list_that_names_itself_is_refused(tmp_path):
-    (tmp_path / "one.txt").write_text(f"{tmp_path / 'two.txt'}\n")
-    (tmp_path / "two.txt").write_text(f"{tmp_path / 'one.txt'}\n")
-    with pytest.raises(FileError, match="names itself"):
-        gather([tmp_path / "one.txt"], None)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
@@ -64,13 +62,6 @@ def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
     assert (request.file, request.redshift, request.name) == (FILE, 1.62, "J1")
 
 
-def test_a_row_without_redshift_is_refused_later_with_a_reason_not_with_the_file_s(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("EPOCH,Z\n7666-57339-0121,\n")
-    (request,), _ = gather([path], SURVEY)
-    assert request.redshift == 0.0  # no redshift: `to_rest_frame` says so
-
-
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -93,21 +84,7 @@ def test_unreadable_things_are_one_sentence(tmp_path):
             gather([tmp_path / name if name else ""], SURVEY)
 
 
-def test_a_damaged_spec_file_stays_a_spec_file_whatever_its_name(tmp_path):
-    path = tmp_path / "strange.fits"
-    path.write_bytes(b"SIMPLE and nothing else")
-    (request,), _ = gather([path], SURVEY)
-    assert request.file == path
-
-
 def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):
     (tmp_path / "list.csv").write_text("EPOCH,Z,OBJECT\n7666-57339-0121,1.6,\n7666-57339-0122,1.6,\n")
     requests, _ = gather([tmp_path / "list.csv"], SURVEY)
     assert [request.name for request in requests] == ["", ""]
-
-
-def test_text_that_is_not_utf8_is_a_damaged_table(tmp_path):
-    no_text = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xb6x"] * 2).buffers())
-    pq.write_table(pa.table({"EPOCH": no_text, "Z": pa.array([1.6] * 2)}), tmp_path / "list.parquet")
-    with pytest.raises(FileError, match=r"list\.parquet"):
-        gather([tmp_path / "list.parquet"], SURVEY)

@@ -14,7 +14,6 @@ from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.report import figures
 from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.simulation.simulated_survey import simulate
-from quasar_mass.spectra.read import read
 
 
 def label_frame(n=2000, seed=0, shift=0.0):
@@ -122,21 +121,6 @@ def test_error_of_a_difference_is_that_of_theory(monkeypatch):
     assert median["error"] == pytest.approx(theory * (np.pi / 2) ** 0.5, rel=0.25)
 
 
-def test_mean_distance_of_equal_populations_is_the_error_given():
-    rng = np.random.default_rng(4)
-    pairs = [(rng.standard_normal(400), rng.standard_normal(300)) for _ in range(200)]
-    distances = [statistics.distance("x", *pair, 0.05) for pair in pairs]
-    assert np.mean([one["simulated"] for one in distances]) == pytest.approx(distances[0]["error"], rel=0.06)
-
-
-@pytest.mark.parametrize(
-    ("simulated", "goal", "mark"),
-    [(1.05, (0.05,), "ok"), (0.94, (0.05,), "off"), (np.nan, (0.05,), "off"), (9.0, (), "")],
-)
-def test_a_difference_is_marked_by_its_goal(simulated, goal, mark):
-    assert statistics.row("", "", 1.0, simulated, *goal)["mark"] == mark
-
-
 # --- spectrum files -------------------------------------------------------------------------------------------------
 
 
@@ -189,19 +173,6 @@ def test_residuals_show_understated_errors_outliers_and_correlated_noise(smooth_
     spiked, plain = spiked[np.isfinite(spiked)], plain[np.isfinite(plain)]
     assert (spiked > 5).mean() == pytest.approx(1 / 20, abs=0.02)
     assert mad_std(spiked) == pytest.approx(mad_std(plain), rel=0.12)
-
-
-def test_residuals_leave_lines_and_bad_pixels_out(smooth_file):
-    path = smooth_file()
-    spectrum = read(path)
-    chi = noise_measures.residuals(spectrum, 1.6)
-    rest = 10.0 ** (1e-4 * spectrum.pixel) / 2.6
-    stretches = sum(int(((rest >= low) & (rest <= high)).sum()) // 100 for low, high in noise_measures.SMOOTH)
-    assert stretches - 2 <= len(chi) <= stretches
-    for wavelength in (1549.06, 1640.42, 1908.73, 2326.44, 2798.75):
-        assert not any(low < wavelength < high for low, high in noise_measures.SMOOTH)
-    spoiled = replace(spectrum, flux=np.where(spectrum.good, spectrum.flux, 1e6))
-    np.testing.assert_array_equal(chi, noise_measures.residuals(spoiled, 1.6))
 
 
 def test_noise_masks_and_extent_of_a_file_are_counted_exactly(smooth_file, make):

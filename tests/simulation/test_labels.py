@@ -27,18 +27,6 @@ def test_masses_are_the_measured_ones_as_the_table_rounds_them(quasar):
     assert all(one.masses["MgII"] or one.masses["CIV"] for one in drawn)
 
 
-@pytest.mark.parametrize("missing", ["MgII", "CIV"])
-def test_what_the_fit_did_not_find_is_not_published(quasar, missing):
-    other = {"MgII": "CIV", "CIV": "MgII"}[missing]
-    drawn = [publish(quasar, seed, MEASURED | {missing: np.nan}) for seed in range(50)]
-    assert all(one.masses[missing] == 0.0 for one in drawn)
-    assert any(one.masses[other] > 0.0 for one in drawn)
-
-
-def test_an_absurd_fit_is_no_mass(quasar):
-    assert publish(quasar, measured={"MgII": 14.0, "CIV": 2.0}).masses == NO_MASSES
-
-
 def test_a_fit_that_took_iron_for_the_line_is_not_published():
     table = pd.DataFrame(
         {

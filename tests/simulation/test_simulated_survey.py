@@ -152,13 +152,6 @@ def test_spectra_have_all_facts_of_the_published_format(survey):
             assert cells["WAVEMIN"] == pytest.approx(10 ** data["LOGLAM"][0], rel=1e-6)
 
 
-def test_spectra_are_those_of_the_targets_with_files_and_no_others(survey, targets):
-    with_files = [target for target in targets.values() if target.has_files]
-    expected = {survey.spectrum(*epoch) for target in with_files for epoch in target.epochs}
-    assert set(spectra(survey)) == expected
-    assert survey.about()["spectra"] == len(expected)
-
-
 # --- the labels -----------------------------------------------------------------------------------------------------
 
 
@@ -243,11 +236,6 @@ def test_a_larger_survey_uses_all_duplicate_slots_of_one_object_and_never_a_fibr
     assert all(1.463 <= target.z < 1.8 for target in targets if target.kind == "main")
 
 
-def test_designations_are_truncated_and_signed():
-    assert population.designation(0.0, -0.25) == "000000.00-001500.0"
-    assert population.designation(359.99999, 12.5) == "235959.99+123000.0"
-
-
 # --- the same bytes -------------------------------------------------------------------------------------------------
 
 
@@ -279,11 +267,6 @@ def test_a_run_cut_short_leaves_a_folder_that_is_not_taken_for_a_real_survey(tmp
         simulate(survey, objects=2, quiet=True)
     assert (survey.kind, survey.about()["complete"]) == ("simulated", False)
     assert not list(tmp_path.rglob("*.fits"))
-
-
-def test_a_complete_survey_is_returned_at_once(survey, monkeypatch):
-    monkeypatch.setattr(population, "targets", lambda *_: pytest.fail("simulated again"))
-    assert simulate(survey, objects=OBJECTS, seed=SEED, quiet=True) == survey.about()
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

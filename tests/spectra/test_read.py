@@ -1,6 +1,5 @@
 """Spectrum files of every reduction, gzip'd or not; what is missing, damaged or something else is one sentence."""
 
-import contextlib
 import gzip
 import io
 import warnings
@@ -8,8 +7,6 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
@@ -243,35 +240,6 @@ class Content(bytes):
 def content(make, tmp_path_factory):
     pixel = make.first_pixel + np.arange(600)
     return Content(make.spec(tmp_path_factory.mktemp("spec") / "spec.fits", flux=make.smooth_flux(pixel)).read_bytes())
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    length=st.one_of(st.just(10**9), st.integers(0, 40_000)),
-    damage=st.lists(
-        st.tuples(
-            # the header cards, where a byte decides; then anywhere
-            st.one_of(
-                st.sampled_from([0, 2880, 25920, 31680]).flatmap(lambda at: st.integers(at, at + 2400)),
-                st.integers(0, 40_000),
-            ),
-            st.one_of(st.sampled_from(b"0123456789 -'=/.TEJAXIO\x00\xff"), st.integers(0, 255)),
-        ),
-        max_size=4,
-    ),
-)
-def test_no_cut_and_no_damaged_byte_raises_anything_but_spectrum_error(content, tmp_path, length, damage):
-    damaged = bytearray(content[:length])
-    for where, byte in damage:
-        if where < len(damaged):
-            damaged[where] = byte
-    path = tmp_path / "spec.fits"
-    path.write_bytes(bytes(damaged))
-    with warnings.catch_warnings(record=True) as leaked:
-        warnings.simplefilter("always")
-        with contextlib.suppress(SpectrumError):
-            read_spectrum(path)
-    assert [str(warning.message) for warning in leaked] == []
 
 
 def test_a_file_cut_off_before_the_line_fits_is_refused(content, tmp_path):

@@ -205,14 +205,6 @@ def test_dr16q_object_with_all_74_slots_used_keeps_all_its_75_spectra(make, dr16
     assert epochs_of(catalogue) == expected_epochs(dr16q_rows, (4,))
 
 
-def test_dr16q_spectrum_named_twice_counts_once(make, tmp_path):
-    again = make.dr16q_row(
-        1, spectrum=(4000, 56000, 1), duplicates=((4000, 56000, 1), (4001, 56000, 1), (4001, 56000, 1))
-    )
-    catalogue = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", [again]), keys_of((4000, 56000, 1)))
-    assert len(catalogue.epochs) == 2
-
-
 @pytest.mark.parametrize("chunk", [1, 3, 11])
 def test_dr16q_is_the_same_whatever_the_pieces_it_is_read_in(make, dr16q_rows, tmp_path, monkeypatch, chunk):
     path = make.dr16q(tmp_path / "q.fits", dr16q_rows)
@@ -230,13 +222,6 @@ def test_dr16q_slots_without_a_fibre_match_nothing(tmp_path, make, fiberid):
     catalogue = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", rows), np.append(keys_of((4001, 56000, 1)), -1))
     assert catalogue.objects["SDSS_NAME"].tolist() == [make.object_name(1)]
     assert len(catalogue.epochs) == 1
-
-
-@pytest.mark.parametrize("fill", [-1, 0])
-def test_dr16q_unused_slots_are_no_spectra(make, dr16q_rows, tmp_path, fill):
-    catalogue = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", dr16q_rows, fill=fill), keys_of((4006, 56000, 7)))
-    assert len(catalogue.epochs) == 2
-    assert epochs_of(catalogue) == expected_epochs(dr16q_rows, (6,))
 
 
 @pytest.mark.parametrize("impossible", [(405209088, 58000, 998), (5000, 1 << 20, 1), (5000, 56000, 10_000)])
@@ -371,17 +356,6 @@ def test_measured_on_a_duplicate_marks_that_spectrum(both, make, tmp_path):
     assert mine["LABEL_EPOCH"].tolist() == [True, False, False]
     assert selection.quasars.loc[make.object_name(51), "CHEN EPOCH"] == "10001-58000-0999"
     assert mine[["plate", "mjd", "fiberid"]].iloc[0].tolist() == [10001, 58000, 999]
-
-
-def test_spectrum_claimed_by_two_objects_goes_to_one_only(both, make, tmp_path):
-    both.add(60, duplicates=((8000, 57000, 5),))
-    both.add(61, duplicates=((8000, 57000, 5), (8001, 57000, 5)))
-    selection = both.select(tmp_path)
-    assert not selection.epochs["EPOCH"].duplicated().any()
-    shared = selection.epochs.set_index("EPOCH").loc["8000-57000-0005"]
-    assert shared["OBJECT"] == make.object_name(60)
-    assert make.object_name(61) in selection.quasars.index
-    assert len(selection.epochs) == 24 + 2 + 2
 
 
 def test_quasars_carry_what_the_catalogue_knows(both, make, tmp_path):

@@ -62,13 +62,6 @@ def test_astropy_reads_back_values_units_and_descriptions(table, tmp_path, endin
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_votable_says_what_the_columns_hold_and_where_they_come_from(table, tmp_path):
-    formats.write(table, tmp_path / "t.vot", COLUMNS, {"model": "m.h5"})
-    text = (tmp_path / "t.vot").read_text()
-    assert '<INFO ID="MODEL" name="MODEL" value="m.h5"/>' in text
-    assert 'name="LMBH" ucd="phys.mass" unit="log(solMass)"' in text
-
-
 def test_an_output_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "folder.fits").mkdir()
     for name, message in {

@@ -112,15 +112,6 @@ def test_quasars_come_back_with_a_text_index(tmp_path, quasars):
     assert pd.read_parquet(path).index.name == "OBJECT"
 
 
-def test_rejects_come_back(tmp_path):
-    rejects = [{"OBJECT": "a", "EPOCH": "1-2-3", "REASON": "missing file", "DETAIL": "why"}]
-    for content in (rejects, []):
-        survey_tables.write_rejects(tmp_path / "rejects.parquet", content, about())
-        back = survey_tables.read_rejects(tmp_path / "rejects.parquet")
-        assert back.to_dict("records") == content
-        assert list(back) == ["OBJECT", "EPOCH", "REASON", "DETAIL"]
-
-
 READERS = [
     survey_tables.read_about,
     survey_tables.read_quasars,
@@ -146,15 +137,6 @@ def test_parquet_of_another_origin_is_a_file_error(tmp_path, quasars, reader):
     quasars.to_parquet(path)
     with pytest.raises(FileError, match="another origin"):
         reader(path)
-
-
-def test_tables_taken_for_one_another_are_table_errors(tmp_path, quasars):
-    survey_tables.write_quasars(tmp_path / "quasars.parquet", quasars, about())
-    write(tmp_path / "spectra.parquet", [rows(3)])
-    with pytest.raises(TableError, match=r"columns of spectra\.parquet"):
-        list(survey_tables.iterate_spectra(tmp_path / "quasars.parquet"))
-    with pytest.raises(TableError, match=r"columns of quasars\.parquet"):
-        survey_tables.read_quasars(tmp_path / "spectra.parquet")
 
 
 def in_parts(path, sizes):

@@ -7,7 +7,7 @@ import pytest
 
 from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.network_view import NetworkView
-from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling, StackedSpectra, object_spectra
+from quasar_mass.uncertainty.pooling import Epochs, Noise, Pooling, StackedSpectra, object_spectra
 from quasar_mass.uncertainty.spectrum_measures import SpectrumMeasures
 
 # Twelve spectra of three objects, in the order in which a table may have them.
@@ -74,16 +74,6 @@ def test_masses_by_every_method_are_those_by_hand(objects, method, expected):
     np.testing.assert_allclose(masses, expected, atol=1e-6)
 
 
-def test_objects_are_chosen_and_joined_with_all_that_belongs_to_them(objects):
-    parts = [objects.chosen(["c"]), objects.chosen(["b", "a"])]
-    assert parts[1].typical["signal_to_noise"].tolist() == [1.0, 2.0]
-    joined = ObjectSpectra.joined(parts)
-    assert list(joined.epochs) == ["c", "b", "a"]
-    assert joined.epochs["b"] is objects.epochs["b"]
-    for key, values in objects.typical.items():
-        np.testing.assert_array_equal(joined.typical[key], values[[2, 1, 0]])
-
-
 def test_weighted_mean_and_its_variance_are_those_of_least_squares_with_a_shared_part():
     signal_to_noise, mass = np.array([1.0, 2.0, 5.0]), np.array([8.0, 8.3, 8.7])
     covariance = np.diag(0.04 / signal_to_noise**2) + 0.01  # generalised least squares, by the book
@@ -91,11 +81,6 @@ def test_weighted_mean_and_its_variance_are_those_of_least_squares_with_a_shared
     expected = ones @ inverse @ mass / (ones @ inverse @ ones)
     assert NOISE.weighted_mean(mass, signal_to_noise) == pytest.approx(expected)
     assert NOISE.weighted_mean_variance(signal_to_noise) == pytest.approx(1.0 / (ones @ inverse @ ones))
-
-
-def test_many_spectra_leave_the_shared_part():
-    assert NOISE.weighted_mean_variance(np.ones(1)) == pytest.approx(0.05)
-    assert NOISE.weighted_mean_variance(np.ones(10_000)) == pytest.approx(0.01, abs=1e-5)
 
 
 def test_noise_and_shared_part_are_told_apart():

@@ -12,7 +12,7 @@ from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import luminosity_distance
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.virial import bins, continuum, files, iron, lines
+from quasar_mass.virial import bins, files, iron, lines
 from quasar_mass.virial.optimizer import Priors, least_squares
 
 C = 299_792.458
@@ -296,12 +296,6 @@ def test_a_spike_on_a_line_does_not_pass_for_its_core():
         assert "absorbed" not in hit["FLAGS"]
 
 
-@pytest.mark.parametrize("width", [1300.0, 3000.0])
-def test_a_narrow_strong_line_is_no_spike(width):
-    spectra = [quasar(30 + i, "gaussian", sn=40.0, mgii=width, civ=width)[0] for i in range(3)]
-    np.testing.assert_allclose(np.log10(measured(spectra)["FWHM_CIV"] / width), 0, atol=0.02)
-
-
 def test_spikes_are_told_from_the_top_of_a_narrow_line():
     x = np.arange(200.0)
     flux = 1 + 5 * np.exp(-0.5 * ((x - 100) / 3.9) ** 2)  # 1270 km/s wide, in bins of 138
@@ -388,12 +382,6 @@ def test_a_line_that_is_not_there_gets_no_width():
     assert table["LOG_L3000"].notna().all()
 
 
-def test_no_spectra_give_an_empty_table_and_wrong_lengths_are_refused():
-    assert list(virial.measure([], [], [])) == list(virial.COLUMNS)
-    with pytest.raises(ValueError, match="broadcast"):
-        virial.measure([quasar(14)[0]] * 3, [1.6, 1.6], 0.0)
-
-
 # --- the parts ----------------------------------------------------------------------------------------------------
 
 
@@ -435,18 +423,6 @@ def test_derivatives_of_the_line_model_are_its_slopes(line):
         step[:, j] = 1e-5
         up, down = (lines.model(line, parameters + sign * step, smooth, iron_flux)[0] for sign in (1, -1))
         np.testing.assert_allclose(derivatives[:, j], (up - down) / 2e-5, atol=1e-7)
-
-
-def test_derivatives_of_the_continuum_are_its_slopes():
-    parameters = np.tile(continuum.PRIORS.mean, (2, 1)) + np.array([[0.1, 0.2, -0.3, 0.1, 0.05, 0.2], [0.0] * 6])
-    parameters[1, continuum.WIDTH] += 0.1  # amid two tabulated widths
-    indices = continuum.window_bins()
-    _, derivatives = continuum.model(parameters, indices)
-    for j in range(6):
-        step = np.zeros_like(parameters)
-        step[:, j] = 1e-6
-        up, down = (continuum.model(parameters + sign * step, indices)[0].sum(axis=0) for sign in (1, -1))
-        np.testing.assert_allclose(derivatives[:, j], (up - down) / 2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("line", [lines.MGII, lines.CIV], ids=lambda line: line.name)
@@ -496,14 +472,6 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeyp
         printed = capsys.readouterr()
         assert words in printed.err
         assert (printed.out, printed.err.count("\n")) == ("", 1)
-
-
-def test_absurd_extinction_is_a_reason_and_no_warning(recwarn):
-    spectrum = quasar(20, redshift=1.6)[0]
-    table = virial.measure([spectrum, spectrum], 1.6, [1e5, 0.0])
-    assert "no good pixels" in table["REASON"][0]
-    assert np.isfinite(table["LMBH"][1])
-    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
 
 
 # --- real spectra -------------------------------------------------------------------------------------------------
