@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,6 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.tables import dataset
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-
-HITS = 30  # kills of each command at random moments
-STEP = "1e-3"
 
 
 @pytest.fixture
@@ -58,11 +54,10 @@ class Trial:
     between: Callable[[str, bytes], bool] = lambda name, content: False
     check: Callable[[Path], None] = lambda folder: None
 
-    def run(self, status: int = 0, **killing) -> Run:
-        done = self.forge.run(
-            self.module, *self.arguments, folder=self.folder, log=self.folder.with_suffix(".log"), **killing
-        )
-        assert status is None or done.status == status, done.said
+    def run(self, status: int = 0, **more) -> Run:
+        options = {"folder": self.folder, "log": self.folder.with_suffix(".log")}
+        done = self.forge.run(self.module, *self.arguments, **options, **more)
+        assert done.status == status, done.said
         return done
 
     def put(self) -> None:
@@ -70,8 +65,8 @@ class Trial:
         if self.original:
             shutil.copytree(self.original, self.folder)
 
-    def kill(self, moments: list[int] | str, seed: int = 1, hits: int = HITS) -> None:
-        """Kill before these changes of files (negative ones from the end), before "each", or "at random" moments."""
+    def kill(self, moments: list[int] | str) -> None:
+        """Kill before these changes of files (negative ones from the end), or before "each"."""
         self.put()
         self.before = contents(self.folder) if self.original else {}
         self.run()  # the first one imports what the command needs
@@ -79,23 +74,13 @@ class Trial:
         whole = self.run()
         self.after = contents(self.folder)
         assert not any(map(unfinished, self.after)), "a leftover of a run that was not disturbed"
-        if moments == "at random":
-            rng, seconds, killed = random.Random(seed), whole.seconds, 0
-            for _ in range(4 * hits):
-                done = self._kill_once(after=rng.uniform(0, seconds))
-                killed, seconds = killed + (done.status != 0), seconds if done.status else done.seconds
-                if killed == hits:
-                    return
-            pytest.fail("the command ends before it can be killed")
         for number in range(1, whole.changes + 1) if moments == "each" else moments:
-            number = number if number > 0 else whole.changes + 1 + number
-            assert self._kill_once(before=number).status == -9, f"no change {number}"
+            self._kill_once(number if number > 0 else whole.changes + 1 + number)
 
-    def _kill_once(self, **killing) -> Run:
-        """Run from the beginning, kill, look, run again, compare; what became of the first run."""
+    def _kill_once(self, number: int) -> None:
+        """Run from the beginning, kill before a change, look, run again, compare."""
         self.put()
-        done = self.run(status=None, **killing)
-        assert done.status in (-9, 0), done.said
+        self.run(status=-9, before=number)
         left = contents(self.folder) if self.folder.exists() else {}
         for name, content in left.items():
             if not unfinished(name):
@@ -109,13 +94,12 @@ class Trial:
         again = contents(self.folder)
         assert sorted(again) == sorted(self.after)
         assert again == self.after
-        return done
 
 
-def killed(*some: int | str):
-    """Parametrize a test by when the command is killed: at a few moments in daily use, at more in the long version."""
-    long = [pytest.param(moments, marks=pytest.mark.slow) for moments in ("each", "at random")]
-    return pytest.mark.parametrize("moments", [list(some), *long], ids=["a few", "each", "at random"])
+def killed(*some: int):
+    """Parametrize a test by when the command is killed: at a few moments in daily use, at each in the long version."""
+    each = pytest.param("each", marks=pytest.mark.slow)
+    return pytest.mark.parametrize("moments", [list(some), each], ids=["a few", "each"])
 
 
 # --- simulate -------------------------------------------------------------------------------------------------------
@@ -128,7 +112,7 @@ def is_simulated(folder: Path) -> None:
         assert Survey(folder).kind == "simulated"
 
 
-@killed(4, 9, -16, -6, -2, -1)
+@killed(9, -16, -2)
 def test_simulate(forge, fresh, moments):
     options = ("--survey", fresh, "--objects", "4", "--seed", "7", "--quiet", "--jobs", "1")
     Trial(forge, None, fresh, "get_Chen_data", ("simulate", *options), incomplete_card, is_simulated).kill(moments)
@@ -148,18 +132,17 @@ def one_build_or_refused(folder: Path) -> None:
             dataset.load(Survey(folder))
 
 
-def building(forge, tiny_survey, fresh, jobs: int = 1) -> Trial:
-    """Over the tables of an earlier build, on another grid."""
-    options = ("build", "--survey", tiny_survey.folder, "--step", "2e-3", "--jobs", "1", "--quiet")
-    log = tiny_survey.folder.with_suffix(".log")
-    assert forge.run("get_Chen_data", *options, folder=tiny_survey.folder, log=log).status == 0
-    options = ("build", "--survey", fresh, "--step", STEP, "--jobs", jobs, "--quiet")
-    return Trial(forge, tiny_survey.folder, fresh, "get_Chen_data", options, check=one_build_or_refused)
-
-
-@killed(*range(-9, 0))  # among them between the renames of its tables
+@killed(-6, -5, -4, -3, -2)  # among them between the renames of its tables
 def test_build(forge, tiny_survey, fresh, moments):
-    building(forge, tiny_survey, fresh).kill(moments)
+    """Over the tables of an earlier build, on another grid."""
+    original = tiny_survey.folder
+    options = ("--jobs", "1", "--quiet", "--step")
+    first = forge.run(
+        "get_Chen_data", "build", "--survey", original, *options, "2e-3", folder=original, log=fresh.with_suffix(".log")
+    )
+    assert first.status == 0, first.said
+    command = ("build", "--survey", fresh, *options, "1e-3")
+    Trial(forge, original, fresh, "get_Chen_data", command, check=one_build_or_refused).kill(moments)
 
 
 # --- convert --------------------------------------------------------------------------------------------------------
@@ -182,7 +165,7 @@ def write_reference(folder: Path) -> Path:
     return folder
 
 
-@killed(4, 6, -6, -4, -2)
+@killed(6, -4, -2)
 @pytest.mark.parametrize("name", ["quasars", "spectra"])
 def test_convert_in_place(forge, tmp_path, fresh, name, moments):
     original = write_reference(tmp_path / "reference")
@@ -207,7 +190,7 @@ def whole_model(name: str, content: bytes) -> bool:
 
 @killed(-25)
 def test_training(network_forge, built, fresh, moments):
-    Trial(network_forge, None, fresh, "training_job", (built, fresh), whole_model).kill(moments, hits=10)
+    Trial(network_forge, None, fresh, "training_job", (built, fresh), whole_model).kill(moments)
 
 
 @killed(-3, -1)
