@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError, SurveyError, TableError
@@ -17,24 +16,6 @@ from quasar_mass.fetch.urls import BigFile
 from quasar_mass.fetch.verify import git_blob, is_simulated, mark_kind, says_simulated
 from quasar_mass.spectra import fits_headers
 from quasar_mass.tables.catalogs import DR16Q_ARRAYS, DR16Q_COLUMNS, read_chen
-
-MAX_GROWTH = 10  # a file that is so many times as long as the published one is refused
-
-
-@dataclass(frozen=True)
-class CatalogCheck:
-    """What a check of a catalogue showed.
-
-    Attributes
-    ----------
-    note : str
-        How it was verified, and whether it differs from the published one.
-    simulated : bool
-        Whether it says that it is simulated.
-    """
-
-    note: str
-    simulated: bool
 
 
 def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> list[str]:
@@ -56,9 +37,9 @@ def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> li
     for file, check in zip(urls.catalogs(survey), (check_chen, check_dr16q), strict=True):
 
         def accept(path: Path, check: Callable = check) -> str:
-            result = check(path)
-            mark_kind(survey, result.simulated, client.mirror)  # before the file gets its name
-            return result.note
+            note, simulated = check(path)
+            mark_kind(survey, simulated, client.mirror)  # before the file gets its name
+            return note
 
         how = "there already" if file.path.exists() else "fetched"
         if file.path.exists():
@@ -100,8 +81,7 @@ def download_checked(file: BigFile, client: Client, accept: Callable[[Path], obj
             bar.total = total
             bar.update(position - bar.n)
 
-        limit = file.size if file.exact else MAX_GROWTH * file.size
-        client.download(file.address, part, limit, advance)
+        client.download(file.address, part, advance)
     try:
         result = accept(part)
     except QuasarMassError:
@@ -127,8 +107,15 @@ def require_space(folder: Path, size: int) -> None:
         raise SurveyError(folder, f"{message}; free some, or choose another --survey")
 
 
-def check_chen(path: Path) -> CatalogCheck:
+def check_chen(path: Path) -> tuple[str, bool]:
     """Check that a file is the mass table of Chen et al. 2019.
+
+    Returns
+    -------
+    note : str
+        How it was verified, and whether it differs from the published one.
+    simulated : bool
+        Whether it says that it is simulated.
 
     Raises
     ------
@@ -139,16 +126,15 @@ def check_chen(path: Path) -> CatalogCheck:
     """
     rows = len(read_chen(path))
     if says_simulated(path):
-        return CatalogCheck(f"simulated by its own title, {rows:,} rows", simulated=True)
+        return f"simulated by its own title, {rows:,} rows", True
     if git_blob(path.read_bytes()) == urls.CHEN_BLOB:
-        return CatalogCheck(f"verified: the published bytes, {rows:,} rows", simulated=False)
+        return f"verified: the published bytes, {rows:,} rows", False
     _require_rows(path, rows, urls.CHEN_ROWS)
-    note = f"verified by labels and {rows:,} rows, but NOT the bytes that the reference used"
-    return CatalogCheck(note, simulated=False)
+    return f"verified by labels and {rows:,} rows, but NOT the bytes that the reference used", False
 
 
-def check_dr16q(path: Path) -> CatalogCheck:
-    """Check that a file is DR16Q: complete, with its columns and its number of rows.
+def check_dr16q(path: Path) -> tuple[str, bool]:
+    """Check that a file is DR16Q: complete, with its columns and its number of rows; returns as `check_chen`.
 
     Raises
     ------
@@ -167,9 +153,9 @@ def check_dr16q(path: Path) -> CatalogCheck:
         raise FetchError(path, message)
     rows = headers[1].sizes["NAXIS2"]
     if is_simulated(headers[0]):
-        return CatalogCheck(f"simulated by its own header, {rows:,} rows", simulated=True)
+        return f"simulated by its own header, {rows:,} rows", True
     _require_rows(path, rows, urls.DR16Q_ROWS)
-    return CatalogCheck(f"verified: whole, {len(names)} columns, {rows:,} rows", simulated=False)
+    return f"verified: whole, {len(names)} columns, {rows:,} rows", False
 
 
 def _column_names(header: bytes) -> set[str]:

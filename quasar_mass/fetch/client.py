@@ -1,4 +1,4 @@
-"""Downloading over HTTP: retries, limits on size, and resuming where a download was cut off.
+"""Downloading over HTTP: retries, and resuming where a download was cut off.
 
 `requests` sends the requests and follows redirects. `urllib3`'s `Retry` waits and asks again where a server is busy or
 does not answer. This module asks again where a body is cut off or damaged, and resumes big files.
@@ -6,7 +6,6 @@ does not answer. This module asks again where a body is cut off or damaged, and 
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ from quasar_mass.fetch.urls import MAX_CONNECTIONS, mirrored
 
 NOT_PUBLISHED_STATUS = (404, 410)
 BUSY_STATUS = (408, 425, 429, 500, 502, 503, 504)  # worth asking again
-MAX_REDIRECTS = 5
-MAX_RETRY_AFTER = 3600.0  # seconds that a server may ask to wait; OSF allows 100 requests per hour
-MIN_ANNOUNCED_WAIT = 10.0  # seconds; a shorter wait is not worth a line
 CHUNK = 1 << 18  # bytes read at a time
 # Sizes and ranges count the bytes of the file itself, so it must not be compressed on the way.
 HEADERS = {"User-Agent": f"quasar-mass-ml/{__version__} (python-requests)", "Accept-Encoding": "identity"}
@@ -63,7 +59,7 @@ class Client:
 
     def __init__(self, mirror: str | None = None, *, policy: RetryPolicy | None = None) -> None:
         self.mirror, self.policy = mirror, policy or RetryPolicy()
-        retry = _Retry(
+        retry = urllib3.Retry(
             total=self.policy.tries - 1,
             other=0,  # a certificate that is not trusted will not be at the next try either
             backoff_factor=self.policy.backoff,
@@ -82,15 +78,13 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def get(self, address: str, *, limit: int, check: Callable[[bytes], object] = lambda content: None) -> bytes:
+    def get(self, address: str, check: Callable[[bytes], object]) -> bytes:
         """Fetch a small file into memory.
 
         Parameters
         ----------
         address : str
             Its public address.
-        limit : int
-            Bytes that it has at most; a longer one is refused.
         check : callable
             Raises ValueError if the content is not what it should be; the file is then asked for again.
 
@@ -103,7 +97,7 @@ class Client:
 
         def attempt() -> bytes:
             with self._request(address) as response:
-                content = b"".join(_body(response, address, limit))
+                content = b"".join(_body(response))
             try:
                 check(content)
             except ValueError as error:
@@ -112,7 +106,7 @@ class Client:
 
         return self._retried(address, attempt, lambda: 0)
 
-    def download(self, address: str, part: Path, limit: int, advance: Callable[[int, int | None], object]) -> None:
+    def download(self, address: str, part: Path, advance: Callable[[int, int | None], object]) -> None:
         """Fetch a big file into `part`, resuming an earlier download of the same version.
 
         A note beside it (``.json``) says which version of which file the part belongs to.
@@ -123,8 +117,6 @@ class Client:
             Its public address.
         part : Path
             Where it goes; the caller checks and renames it.
-        limit : int
-            Bytes that it has at most.
         advance : callable
             Called with the number of bytes that are there, and the total where that is known.
 
@@ -137,11 +129,11 @@ class Client:
         part.parent.mkdir(parents=True, exist_ok=True)
         self._retried(
             address,
-            lambda: self._resume(address, part, limit, advance),
+            lambda: self._resume(address, part, advance),
             lambda: part.stat().st_size if part.exists() else 0,
         )
 
-    def _resume(self, address: str, part: Path, limit: int, advance: Callable) -> None:
+    def _resume(self, address: str, part: Path, advance: Callable) -> None:
         """Fetch what is missing of a big file, once."""
         known = _read_note(part, address)
         position, total = (part.stat().st_size, known["size"]) if known else (0, None)
@@ -160,7 +152,7 @@ class Client:
                 raise _BadBodyError("another file: the server's copy has changed")
             advance(position, total)
             with open(part, "ab") as file:
-                for chunk in _body(response, address, limit - position):
+                for chunk in _body(response):
                     file.write(chunk)
                     advance(file.tell(), total)
                 file.flush()
@@ -208,7 +200,7 @@ class _Session(requests.Session):
 
     def __init__(self, mirror: str | None) -> None:
         super().__init__()
-        self.mirror, self.max_redirects = mirror, MAX_REDIRECTS
+        self.mirror = mirror
         self.headers.update(HEADERS)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -216,41 +208,12 @@ class _Session(requests.Session):
         return target and mirrored(urljoin(resp.url, target), self.mirror)
 
 
-class _Retry(urllib3.Retry):
-    """urllib3's retries; a long wait that the server asks for is announced, and too long a one is not obeyed."""
-
-    def sleep_for_retry(self, response: urllib3.BaseHTTPResponse) -> bool:
-        wait = self.get_retry_after(response) or 0.0
-        if wait > MAX_RETRY_AFTER:
-            raise urllib3.exceptions.InvalidHeader(f"status {response.status}, asks to wait {wait:,.0f} s")
-        if wait >= MIN_ANNOUNCED_WAIT:
-            print(f"the server asks to wait {wait:,.0f} s", file=sys.stderr)
-        return super().sleep_for_retry(response)
-
-
-def _body(response: requests.Response, address: str, limit: int) -> Iterator[bytes]:
-    """The body in chunks, complete and not too long.
-
-    Raises
-    ------
-    FetchError
-        If it is longer than `limit`, or says so.
-    _BadBodyError
-        If it is cut off.
-    """
+def _body(response: requests.Response) -> Iterator[bytes]:
+    """The body in chunks; `_BadBodyError` if it is cut off."""
     declared, position = response.raw.length_remaining, 0
-    too_long = FetchError(
-        address,
-        f"is longer than the {limit:,} bytes that such a file can have; check the address or the mirror",
-        reason=f"too long: more than {limit:,} bytes",
-    )
-    if (declared or 0) > limit:
-        raise too_long
     try:
         while chunk := response.raw.read1(CHUNK):
             position += len(chunk)
-            if position > limit:
-                raise too_long
             yield chunk
     except (urllib3.exceptions.HTTPError, OSError) as error:
         total = "" if declared is None else f" of {declared:,}"

@@ -1,8 +1,8 @@
 """The reference's own tables from its project on the Open Science Framework (OSF), listed by OSF's API."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.files import sha256
@@ -14,16 +14,12 @@ from quasar_mass.fetch.urls import BigFile
 from quasar_mass.tables import survey_tables
 from quasar_mass.tables.build import convert
 
-MAX_PAGE_BYTES = 5_000_000  # of one page of a listing: ten files take some 30 kB
-MAX_PAGES = 50
 PROJECT_PAGE = f"https://osf.io/{urls.OSF_PROJECT}/"  # for people
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file of the project: name, size in bytes, SHA-256 (hexadecimal), and address."""
+class Entry(NamedTuple):
+    """One file of the project: size in bytes, SHA-256 (hexadecimal), and address."""
 
-    name: str
     size: int
     sha256: str
     address: str
@@ -56,12 +52,18 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
             advice = f"look at {PROJECT_PAGE}, get the file by hand, and run: python get_Chen_data.py convert FILE"
             raise FetchError(urls.OSF_LISTING, f"does not list {name} (it lists {listed}); {advice}")
         entry, path = entries[name], convert.kept_name(table)
-        file = BigFile(name, entry.address, path, entry.size, exact=True)
+        file = BigFile(name, entry.address, path, entry.size)
         if path.exists() and path.stat().st_size == entry.size and sha256(path) == entry.sha256:
             discard(file.part)  # of a run that was killed just before it ended
             lines.append(f"{name}: {path}, there already, verified")
         else:
-            _fetch_table(file, entry.sha256, client, quiet)
+
+            def accept(part: Path, entry: Entry = entry) -> None:
+                if sha256(part) != entry.sha256:
+                    message = "came with another checksum than listed, and was not kept; run the same command again"
+                    raise FetchError(entry.address, message)
+
+            download_checked(file, client, accept, quiet=quiet)
             lines.append(f"{name}: {path} ({entry.size / 1e6:,.1f} MB), fetched, verified by its checksum")
         if table.exists() and survey_tables.read_about(table).get("inputs", {}).get(path.name) == entry.sha256:
             lines.append(f"{name}: converted already to {table}")
@@ -79,12 +81,10 @@ def listing(client: Client) -> dict[str, Entry]:
         If the listing cannot be fetched, or is none.
     """
     entries: dict[str, Entry] = {}
-    pages, number = [urls.OSF_LISTING], 0
+    pages = [urls.OSF_LISTING]
     while pages:
-        page, number = pages.pop(), number + 1
-        if number > MAX_PAGES:
-            raise FetchError(page, f"has more than {MAX_PAGES} pages; look at {PROJECT_PAGE}, or check the mirror")
-        content = json.loads(client.get(page, limit=MAX_PAGE_BYTES, check=json.loads))
+        page = pages.pop()
+        content = json.loads(client.get(page, json.loads))
         try:
             for item in content["data"]:
                 attributes = item["attributes"]
@@ -92,23 +92,14 @@ def listing(client: Client) -> dict[str, Entry]:
                     pages.append(item["relationships"]["files"]["links"]["related"]["href"])
                 else:
                     checksum = str(attributes["extra"]["hashes"]["sha256"]).lower()
-                    entry = Entry(attributes["name"], int(attributes["size"]), checksum, item["links"]["download"])
-                    entries.setdefault(entry.name, entry)
+                    entry = Entry(int(attributes["size"]), checksum, item["links"]["download"])
+                    entries.setdefault(attributes["name"], entry)
             if following := content["links"]["next"]:
                 pages.append(following)
         except (KeyError, TypeError, ValueError) as error:
             message = f"is not OSF's list of files ({first_line(error)})"
             raise FetchError(page, f"{message}; look at {PROJECT_PAGE}, or check the mirror") from error
     return entries
-
-
-def _fetch_table(file: BigFile, checksum: str, client: Client, quiet: bool) -> None:
-    def accept(part: Path) -> None:
-        if sha256(part) != checksum:
-            message = "came with another checksum than listed, and was not kept; run the same command again"
-            raise FetchError(file.address, message)
-
-    download_checked(file, client, accept, quiet=quiet)
 
 
 def _refuse_other_tables(survey: Survey) -> None:

@@ -5,7 +5,6 @@ import csv
 import functools
 import hashlib
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -18,12 +17,11 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED, Manifest, Row, SpecId
-from quasar_mass.fetch.verify import MAX_SPECTRUM_BYTES, check_spectrum, is_simulated
+from quasar_mass.fetch.verify import check_spectrum, is_simulated
 from quasar_mass.spectra.read import read
 
 MAX_FAILURES_IN_A_ROW = 25  # more mean that the server, not the files, is the trouble
 ADOPTED = "was there already"
-DISPLAY_INTERVAL = 0.5  # seconds between two rates on the progress bar
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,6 @@ def record_all(
 ) -> Report:
     """Record rows and the bytes that came for them; give up after `max_failures` failures in a row."""
     fetched = n_bytes = failures = in_a_row = 0
-    begin = displayed = time.monotonic()
     bar = progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet)
     with contextlib.closing(results), bar:
         for row, came in results:
@@ -132,10 +129,7 @@ def record_all(
             in_a_row = in_a_row + 1 if row.state == FAILED else 0
             failures += row.state == FAILED
             fetched, n_bytes = fetched + bool(came), n_bytes + came
-            now = time.monotonic()
-            if now - displayed > DISPLAY_INTERVAL:
-                rate, displayed = n_bytes / 1e6 / (now - begin), now
-                bar.set_postfix_str(f"{rate:.1f} MB/s, {failures:,} failed", refresh=False)
+            bar.set_postfix_str(f"{n_bytes / 1e6:,.1f} MB, {failures:,} failed", refresh=False)
             if in_a_row >= max_failures:
                 break
     final = [manifest.rows[spec_id] for spec_id in selected]
@@ -202,7 +196,7 @@ def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row
         asked = Row(*row.spec_id, run2d, url)
         check = functools.partial(_check, spec_id=row.spec_id, simulated=simulated, url=url)
         try:
-            content = client.get(url, limit=MAX_SPECTRUM_BYTES, check=check)
+            content = client.get(url, check)
         except FetchError as error:
             if error.missing:
                 continue

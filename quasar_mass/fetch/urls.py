@@ -55,16 +55,13 @@ class BigFile:
     path : Path
         Where it goes.
     size : int
-        Bytes that it has, more or less.
-    exact : bool
-        Whether it has exactly so many.
+        Bytes that it has, about.
     """
 
     name: str
     address: str
     path: Path
     size: int
-    exact: bool = False
 
     @property
     def part(self) -> Path:

