@@ -19,9 +19,10 @@ import pandas as pd
 from quasar_mass.core import evaluation
 from quasar_mass.core.errors import ModelError, first_line
 from quasar_mass.network import architecture, backend
-from quasar_mass.network.batches import Arrays, batches, checked_pair, checked_spectra, digest, forward
+from quasar_mass.network.batches import Arrays, batches, digest
 from quasar_mass.network.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.network.devices import MultiDevice
+from quasar_mass.network.inference import checked_pair, forward
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_file import ModelFile
 
@@ -344,14 +345,7 @@ class EasyAI:
         ModelError
             If the spectra do not fit the network.
         """
-        spectra = self.checked(spectra)
-        if len(spectra) == 0:
-            return np.empty(0)
         return forward(self.model, spectra, batch_size)[0].reshape(-1).astype(np.float64)
-
-    def checked(self, spectra) -> np.ndarray:
-        """Give spectra as float32 of shape (n, pixels, 1), as the network takes them; errors as of `predict`."""
-        return checked_spectra(spectra, self.model.input_shape[1:], "the spectra")
 
     def evaluate(self, test: tuple) -> dict:
         """Score the predictions for (spectra, labels), as `evaluation.scores` does."""

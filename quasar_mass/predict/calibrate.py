@@ -15,7 +15,8 @@ from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
 from quasar_mass.core.parallel import prefetch
 from quasar_mass.core.survey import Survey
-from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.inference import Ensemble
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.predictor import Predictor, check_fit
 from quasar_mass.tables import survey_tables
@@ -97,7 +98,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
 
 def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
     """Calibrate model files together, and write the result into the first one, whole or not at all."""
-    ensemble = Ensemble.load(paths)
+    ensemble = Ensemble([EasyAI.load(path) for path in paths])
     check_fit(ensemble.first, survey_tables.read_about(survey.spectra), survey.spectra)
     calibration = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
     calibration_file.save(calibration, paths[0], ensemble.name)

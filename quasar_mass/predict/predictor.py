@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from quasar_mass.core.errors import ModelError, SpectrumError
 from quasar_mass.core.survey import REFERENCE_STEP, STEP, Grid
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.network.inference import Ensemble
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.inputs import default_model
@@ -127,7 +127,7 @@ class Predictor:
         """
         paths = [paths] if isinstance(paths, str | Path) else list(paths)
         files = [model_file.read(path) for path in paths]
-        ensemble = Ensemble.load(files)
+        ensemble = Ensemble([EasyAI.load(file) for file in files])
         calibration = calibration_file.read(files[0], ensemble.name)
         names = tuple((Path(file.path).absolute(), file.sha256) for file in files)
         predictor = cls(ensemble, calibration, files=names, **options)
@@ -263,8 +263,8 @@ class Predictor:
             return Batch(rows.assign(LMBH=np.nan, FLAGS=["; ".join(words) for words in flags]))
         sn = rows["SN"].to_numpy(float)[use]
         view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn)
-        own = dict(zip(use, self.flags(view, sn), strict=True))
         rows = rows.join(self.masses(view).set_index(rows.index[use]))
+        own = dict(zip(use, self.flags(view, sn), strict=True))
         rows = rows.assign(FLAGS=["; ".join([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
         return Batch(rows, flux=flux[use], view=view)
 

@@ -17,6 +17,7 @@ from quasar_mass.core.files import progress
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.inference import checked_spectra
 
 STEPS = 32  # from the baseline to the spectrum: the sum then agrees to some per cent
 GROUP = 1.6e-3  # dex: parts are summed over 1,100 km/s before their sizes are compared, or noise would count as size
@@ -79,7 +80,7 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, 
         )
     import tensorflow as tf
 
-    flux = model.checked(flux)[..., 0]
+    flux = checked_spectra(flux, model.model.input_shape[1:], "the spectra")[..., 0]
     baseline = (np.median(flux, axis=1, keepdims=True) * shape).astype(np.float32)
 
     @tf.function

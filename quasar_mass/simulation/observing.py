@@ -18,8 +18,8 @@ from quasar_mass.simulation.population import OTHER_EPOCH_MEASURED, REDSHIFT_ERR
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.quasar.received_flux import draw_variations, magnitudes, received_flux, variability_factor
 from quasar_mass.simulation.spectrograph import recording, spec_file
-from quasar_mass.spectra.extinction import ebv_from_extinction
 from quasar_mass.spectra.rest_frame import to_rest_frame
+from quasar_mass.spectra.sdss import ebv_from_extinction
 from quasar_mass.spectra.spec_lite import Pixels
 from quasar_mass.spectra.spectrum import Spectrum, grid_wavelength
 

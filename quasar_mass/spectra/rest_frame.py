@@ -1,5 +1,6 @@
 """From a spectrum or its file to luminosity density on the rest-frame grid and flags, or to the reason why not."""
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import numpy as np
 
 from quasar_mass.core.constants import LUMINOSITY_UNIT
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.survey import WINDOW, Grid
-from quasar_mass.spectra.extinction import transmission
+from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
 from quasar_mass.spectra.read import read
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
@@ -22,6 +22,8 @@ FLAG_LUMINOSITY = "luminosity of no quasar (is the flux in 1e-17 erg/s/cm2/A?)"
 # 48.3, Wolf et al. 2024, Nat. Astron. 8, 520). The faint end is that of Seyfert galaxies, at z > 1 far below the noise.
 LUMINOSITY_RANGE = (42.0, 48.5)
 _NEAR_3000 = np.log10([2950.0, 3050.0])  # log10(wavelength / Angstrom): where the luminosity is measured
+# The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
+_CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,37 @@ def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
     return np.asarray(Planck15.luminosity_distance(redshift).value)
 
 
+@functools.cache
+def extinction_curve() -> np.ndarray:
+    """A(lambda) / A(V) of Fitzpatrick 1999 at R_V = 3.1 on the global pixels 3,000-12,000 A, shape (n,)."""
+    from astropy import units
+    from dust_extinction.parameter_averages import F99
+
+    wavelength = 10.0 ** (PIXEL * np.arange(_CURVE_FIRST, _CURVE_LAST + 1))
+    return np.asarray(F99(Rv=R_V)(wavelength * units.AA))
+
+
+def transmission(pixel: np.ndarray, ebv: float, curve: np.ndarray | None = None) -> np.ndarray:
+    """Fraction of the flux that Galactic dust lets through.
+
+    Parameters
+    ----------
+    pixel : ndarray of int, shape (n,)
+        Index on the global grid (observed frame).
+    ebv : float
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998, magnitudes.
+    curve : ndarray, optional
+        `extinction_curve`, where it has been computed already.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    index = np.clip(np.asarray(pixel) - _CURVE_FIRST, 0, _CURVE_LAST - _CURVE_FIRST)
+    curve = extinction_curve() if curve is None else curve
+    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * curve[index])
+
+
 def to_rest_frame(
     spectrum: Spectrum,
     redshift: float,
@@ -224,7 +257,7 @@ def to_rest_frame(
     distance : float, optional
         Luminosity distance in Mpc, where it has been computed already.
     curve : ndarray, optional
-        `extinction.extinction_curve`, likewise.
+        `extinction_curve`, likewise.
 
     Returns
     -------

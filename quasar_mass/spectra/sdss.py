@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.core.survey import BRIGHTSKY, format_spec_id
+from quasar_mass.core.survey import BRIGHTSKY, EXTINCTION_G, format_spec_id
 from quasar_mass.spectra import fits_headers, sdss_fast
-from quasar_mass.spectra.extinction import ebv_from_extinction
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, grid_wavelength
 
 
@@ -124,6 +123,24 @@ def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         run2d=row.get("RUN2D", ""),
         pixel=pixel,
     )
+
+
+def ebv_from_extinction(extinction_g: np.ndarray | float) -> np.ndarray:
+    """E(B-V) of Schlegel, Finkbeiner & Davis 1998 from the g-band extinction of the SDSS photometry.
+
+    Parameters
+    ----------
+    extinction_g : array_like
+        ``EXTINCTION[1]`` in magnitudes.
+
+    Returns
+    -------
+    ndarray
+        E(B-V) in magnitudes; NaN where the extinction is not positive (no photometry).
+    """
+    extinction_g = np.asarray(extinction_g, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(extinction_g > 0, extinction_g / EXTINCTION_G, np.nan)
 
 
 def _pixels(log_wavelength: np.ndarray) -> np.ndarray:

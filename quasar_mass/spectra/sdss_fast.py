@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.spectra.fits_bytes import CARD, CARDS, TYPES, whole_blocks
+from quasar_mass.spectra.fits_bytes import BLOCK, CARD, CARDS, TYPES
 
 PIXEL_COLUMNS = {"FLUX": ">f4", "LOGLAM": ">f4", "IVAR": ">f4", "AND_MASK": ">i4"}  # of HDU 1
 _ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")  # of HDU 2
@@ -80,7 +80,7 @@ class Table:
     @property
     def span(self) -> int:
         """Size of header and data, bytes of whole blocks."""
-        return len(self.header) + whole_blocks(self.width * self.rows)
+        return len(self.header) + -(-self.width * self.rows // BLOCK) * BLOCK
 
 
 def find(content: memoryview) -> tuple[dict, dict, dict] | None:

@@ -16,7 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from quasar_mass.core.errors import FileError, TableError, first_line
 from quasar_mass.core.survey import is_spectrum_id
 from quasar_mass.spectra import fits_headers
-from quasar_mass.spectra.extinction import ebv_from_extinction
+from quasar_mass.spectra.sdss import ebv_from_extinction
 from quasar_mass.tables.schemas import check_columns
 
 # The needed columns of the Chen+ 2019 table and their bytes, 1-based and inclusive.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasar_mass.core.survey import WINDOW
-from quasar_mass.spectra.extinction import transmission
+from quasar_mass.spectra.rest_frame import transmission
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 BIN = 2  # pixels: 138 km/s, well below the narrowest broad line (1200 km/s), and half the work

@@ -8,7 +8,7 @@ from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.network.ensemble import Ensemble
+from quasar_mass.network.inference import Ensemble
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.calibrate import calibrate_file
@@ -63,7 +63,7 @@ def test_a_calibrated_file_is_the_same_network_and_plain_keras_opens_it(calibrat
 
 def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
     survey, paths, _, _ = calibrated
-    first = calibration_file.read(model_file.read(paths[0]), Ensemble.load(paths[:1]).name)
+    first = calibration_file.read(model_file.read(paths[0]), Ensemble([EasyAI.load(paths[0])]).name)
     assert first.facts["kind"] == "sdss"
     assert Predictor.load(paths[1]).calibration is None
     assert Predictor.load(paths).calibration is None

@@ -13,7 +13,6 @@ from scipy.interpolate import interp1d
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
-from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import (
     FLAG_LUMINOSITY,
@@ -24,6 +23,7 @@ from quasar_mass.spectra.rest_frame import (
     luminosity_flags,
     prepare,
     to_rest_frame,
+    transmission,
 )
 from quasar_mass.spectra.spectrum import Spectrum
 

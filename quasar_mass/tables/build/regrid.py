@@ -48,7 +48,7 @@ def regrid(
     spectra : list of Selected
     grid : Grid
     curve : ndarray
-        `extinction.extinction_curve`.
+        `rest_frame.extinction_curve`.
     save_to : Path, optional
         Save the batch in this file instead of returning it.
 

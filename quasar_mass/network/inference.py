@@ -1,0 +1,226 @@
+"""From spectra on the grid to what one network or several say: mass, disagreement, and the last hidden layer.
+
+Networks that differ only in their seed are a small deep ensemble (Lakshminarayanan et al. 2017, NeurIPS 30): their mean
+has smaller errors than each of them, and they disagree about spectra that are unlike the training set.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from quasar_mass.core.errors import ModelError, TableError, first_line
+from quasar_mass.core.parallel import cores
+from quasar_mass.network import backend
+from quasar_mass.tables.scratch_array import ScratchArray
+
+BATCH = 128  # spectra per step: what a step needs stays in the cache, a third faster than 512
+ROWS = 1024  # spectra whose values are checked at a time: an array on disk need not fit into memory
+NAME_LENGTH = 16  # hexadecimal digits of an ensemble's name: enough that no two ever share one
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What networks predict for spectra.
+
+    Attributes
+    ----------
+    mass : ndarray of float64, shape (n,)
+        log10(M_BH / M_Sun), the mean over the networks.
+    ens_std : ndarray of float64, shape (n,)
+        Standard deviation over the networks in dex; 0 for one network.
+    hidden : ndarray of float32, shape (n, units)
+        The last hidden layer of the first network.
+    """
+
+    mass: np.ndarray
+    ens_std: np.ndarray
+    hidden: np.ndarray
+
+
+class Ensemble:
+    """One network or several.
+
+    Parameters
+    ----------
+    members : sequence of EasyAI
+        Networks for the same spectra.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or they expect different spectra.
+    """
+
+    def __init__(self, members: Sequence) -> None:
+        self.members = list(members)
+        if not self.members:
+            raise ModelError("--model", "names no model; name at least one")
+        first = self.members[0]
+        for number, other in enumerate(self.members[1:], 2):
+            for what in ("grid", "extinction_corrected", "kind"):
+                expected, given = ((member.about or {}).get(what) for member in (first, other))
+                if expected != given or first.model.input_shape != other.model.input_shape:
+                    raise ModelError(
+                        f"model {number} of {len(self.members)}",
+                        f"expects other spectra than the first one: {what} {given}, input {other.model.input_shape}, "
+                        f"not {what} {expected}, input {first.model.input_shape}; "
+                        "name models of one training with several seeds",
+                    )
+        self._hidden = _with_hidden(first.model)
+
+    @property
+    def first(self):
+        """The first network (`EasyAI`), whose description stands for all."""
+        return self.members[0]
+
+    @property
+    def name(self) -> str:
+        """Hexadecimal digits that depend on the weights of all members, not on their order behind the first."""
+        digests = [_weights_digest(member.model) for member in self.members]
+        text = " ".join([digests[0], *sorted(digests[1:])])
+        return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
+
+    def outputs(self, spectra: np.ndarray) -> NetworkOutput:
+        """Predict, and give the last hidden layer too; parameters and errors as of `EasyAI.predict`."""
+        hidden, mass = forward(self._hidden, spectra, BATCH)
+        others = [forward(member.model, spectra, BATCH)[0] for member in self.members[1:]]
+        masses = [output.reshape(-1).astype(np.float64) for output in (mass, *others)]
+        return NetworkOutput(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)
+
+
+def _with_hidden(model):
+    """The same network with two outputs: what goes into its last layer, flat, and the mass."""
+    keras = backend.import_keras()
+    if not isinstance(model, keras.Sequential) or len(model.layers) < 2:
+        raise ModelError("the model", "is no stack of at least two layers; use a keras.Sequential model")
+    hidden = model.layers[-1].input
+    if len(hidden.shape) > 2:
+        hidden = keras.layers.Flatten()(hidden)
+    return keras.Model(model.inputs, [hidden, model.outputs[0]])
+
+
+def _weights_digest(model) -> str:
+    sha = hashlib.sha256()
+    for weight in model.get_weights():
+        sha.update(np.ascontiguousarray(weight).tobytes())
+    return sha.hexdigest()
+
+
+# --- running a network ------------------------------------------------------------------------------------------------
+def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Run a network on spectra; the same numbers for any batch size.
+
+    Parameters
+    ----------
+    model : keras.Model
+    spectra : array_like, shape (n, pixels) or (n, pixels, 1)
+    batch_size : int
+        Spectra per step. With TensorFlow, as many steps run in parallel as there are processors: one step alone leaves
+        them idle, since an LSTM goes pixel by pixel.
+
+    Returns
+    -------
+    list of ndarray
+        One for each output, of shape (n, ...).
+
+    Raises
+    ------
+    TableError, ModelError
+        As of `checked_spectra`.
+    """
+    import keras  # which the model's loading has prepared (`backend`)
+
+    spectra = checked_spectra(spectra, model.input_shape[1:], "the spectra")
+    if len(spectra) == 0:
+        return [np.empty((0, *output.shape[1:]), np.float32) for output in model.outputs]
+
+    def step(start: int) -> list[np.ndarray]:
+        outputs = model.predict_on_batch(spectra[start : start + batch_size])
+        return outputs if isinstance(outputs, list) else [outputs]
+
+    model.make_predict_function()  # here: threads that make it at the same time would each trace the network
+    starts = range(0, len(spectra), batch_size)
+    in_parallel = keras.backend.backend() == "tensorflow" and len(starts) > 1
+    parts = list(_threads().map(step, starts) if in_parallel else map(step, starts))
+    return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores())
+
+
+def as_float32(values, what: str) -> np.ndarray | ScratchArray:
+    """The values as float32, without a copy where possible; TableError where they are no numbers."""
+    if isinstance(values, ScratchArray):
+        return values
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TableError(what, f"is no rectangular array of numbers ({first_line(error)})") from error
+
+
+def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArray:
+    """Give spectra as a network of this input shape takes them.
+
+    Parameters
+    ----------
+    spectra : array_like or ScratchArray, shape (n, pixels) or (n, pixels, 1)
+    shape : tuple of int or None
+        Of one spectrum.
+    what : str
+        What they are, for the error.
+
+    Raises
+    ------
+    TableError
+        If they are no numbers, or not finite.
+    ModelError
+        If they do not fit.
+    """
+    spectra = as_float32(spectra, what)
+    given = spectra.shape
+    if spectra.ndim == len(shape) and shape[-1] == 1:
+        spectra = spectra[..., np.newaxis]
+    fits = spectra.ndim == 1 + len(shape) and all(
+        size in (None, length) for size, length in zip(shape, spectra.shape[1:], strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            what,
+            f"the shape is {given}, but the network takes (n, {', '.join(map(str, shape))}); "
+            "put the spectra on the network's grid",
+        )
+    check_finite(spectra, what)
+    return spectra
+
+
+def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | ScratchArray, np.ndarray]:
+    """Give spectra and their labels, checked as by `checked_spectra`; TableError if their numbers differ or are 0."""
+    spectra, label = pair
+    spectra = checked_spectra(spectra, shape, what)
+    label = as_float32(label, f"the labels of {what}").reshape(-1)
+    if len(spectra) != len(label) or len(label) == 0:
+        raise TableError(
+            what, f"there are {len(spectra)} spectra and {len(label)} labels; pass one label per spectrum, at least one"
+        )
+    check_finite(label, f"the labels of {what}")
+    return spectra, label
+
+
+def check_finite(values: np.ndarray | ScratchArray, what: str) -> None:
+    """Raise TableError, naming the first row, where a value is not finite."""
+    bad = []
+    for start in range(0, len(values), ROWS):
+        finite = np.isfinite(values[start : start + ROWS])
+        bad += (start + np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))).tolist()
+    if bad:
+        raise TableError(
+            what,
+            f"values are NaN or infinite in {len(bad)} of {len(values)} rows (the first is row {bad[0]}); "
+            "leave those rows out",
+        )
