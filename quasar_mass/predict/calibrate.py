@@ -20,16 +20,17 @@ from quasar_mass.network.inference import Ensemble
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.predictor import Predictor, check_fit
 from quasar_mass.tables import survey_tables
-from quasar_mass.uncertainty import mixture_density, pooling, training_domain
+from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.calibration import (
     LINES,
     MIN_OBJECTS,
     Calibration,
     Interval,
+    Scores,
+    fit_domain,
     fit_interval,
     split_validation,
 )
-from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling, StackedSpectra
 
@@ -79,7 +80,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     }
     without = Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"})
     training = view.rows(~validation) if (~validation).any() else view
-    domain = training_domain.fit(training, view.rows(validation), frame.loc[validation, "OBJECT"])
+    domain = fit_domain(training, view.rows(validation), frame.loc[validation, "OBJECT"])
     rough = Calibration(facts, domain, {}, without)
     predictor = Predictor(ensemble, rough)
     objects = predictor.objects(frame["OBJECT"], view, stacks)

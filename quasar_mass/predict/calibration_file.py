@@ -7,8 +7,7 @@ import numpy as np
 from quasar_mass.core.errors import ModelError
 from quasar_mass.network.keras_io import model_checks, model_file
 from quasar_mass.network.keras_io.model_file import ModelFile
-from quasar_mass.uncertainty.calibration import LINES, Calibration, Interval
-from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.calibration import LINES, Calibration, Interval, Scores
 from quasar_mass.uncertainty.mixture_density import MixtureDensity
 from quasar_mass.uncertainty.pooling import METHODS, Noise, Pooling
 from quasar_mass.uncertainty.training_domain import TrainingDomain

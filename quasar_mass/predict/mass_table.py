@@ -87,17 +87,10 @@ def predict_files(
     chunks = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
     folder = Path.cwd()  # processes elsewhere have a current folder of their own
     tasks = [(predictor, chunk, folder, per_object) for chunk in chunks]
-
-    def batches() -> Iterator[Batch]:
-        hidden = quiet or len(requests) < FEW_FILES
-        needs = [*(path for path, _ in predictor.files), *(folder / request.file for request in requests[:1])]
-        results = _map(_from_files, tasks, jobs, needs)
-        with progress(None, total=len(requests), what="spectra", unit="files", quiet=hidden) as bar:
-            for batch in results:
-                yield batch
-                bar.update(len(batch.rows))
-
-    return _collect(batches(), predictor, per_object)
+    needs = [*(path for path, _ in predictor.files), *(folder / request.file for request in requests[:1])]
+    hidden = quiet or len(requests) < FEW_FILES
+    bar = progress(None, total=len(requests), what="spectra", unit="files", quiet=hidden)
+    return _collect(_map(_from_files, tasks, jobs, needs, bar), predictor, per_object)
 
 
 def predict_survey(
@@ -146,21 +139,17 @@ def predict_table(
     quasars = quasars and Path(quasars).absolute()
     tasks = [(predictor, ranges, about.get("build"), quasars, per_object) for ranges in split_evenly(files, BATCH)]
     needs = [file for file, _ in (*predictor.files, *files[:1])] + ([quasars] if quasars else [])
-
-    def batches() -> Iterator[Batch]:
-        total = sum(rows for _, rows in files)
-        with progress(None, total=total, what="masses", unit="spectra", quiet=quiet) as bar:
-            for batch in _map(_from_table, tasks, jobs, needs):
-                yield batch
-                bar.update(len(batch.rows))
-
-    table = _collect(batches(), predictor, per_object)
+    bar = progress(None, total=sum(rows for _, rows in files), what="masses", unit="spectra", quiet=quiet)
+    table = _collect(_map(_from_table, tasks, jobs, needs, bar), predictor, per_object)
     return table.assign(SURVEY_KIND=about["kind"], MODEL_KIND=predictor.kind)
 
 
-def _map(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path]) -> Iterator[Batch]:
+def _map(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Path], bar) -> Iterator[Batch]:
     """Do the tasks; in one process in threads, since a network leaves processor time for reading and measuring."""
-    return map_in_threads(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs)
+    with bar:
+        for batch in map_in_threads(function, tasks) if jobs == 1 else ordered_map(function, tasks, jobs, needs):
+            yield batch
+            bar.update(len(batch.rows))
 
 
 # --- one task, in whatever process it runs ----------------------------------------------------------------------------

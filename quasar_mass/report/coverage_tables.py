@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from quasar_mass.uncertainty import conformal
+from quasar_mass.uncertainty import calibration
 
 CONFIDENCES = (0.5, 0.6827, 0.8, 0.9, 0.95)  # of the calibration curve; the second is one standard deviation
 HIGH_SN = 10.0  # the mean width is reported apart from this S/N on, as Yong & Ong 2023 selected their sample
@@ -89,10 +89,10 @@ def coverage(
         for number, (what, mass) in enumerate(masses.items()):
             known = members & np.isfinite(mass)
             inside = (mass >= low) & (mass <= high)
-            row[what], error, _ = conformal.coverage(inside[known], objects[known])
+            row[what], error, _ = calibration.coverage(inside[known], objects[known])
             if not number:
                 row["error"] = error
-        weight = conformal.by_object(objects[members])
+        weight = calibration.by_object(objects[members])
         row["width"] = float(np.average((high - low)[members], weights=weight)) if len(weight) else np.nan
         rows[name] = row
     index = pd.MultiIndex.from_tuples(list(rows), names=["group", "which"])
@@ -113,5 +113,5 @@ def curve(inside: Mapping[float, np.ndarray], objects: Sequence[str]) -> pd.Data
     DataFrame
         Index confidence; coverage and its standard error.
     """
-    rows = {confidence: conformal.coverage(values, objects)[:2] for confidence, values in inside.items()}
+    rows = {confidence: calibration.coverage(values, objects)[:2] for confidence, values in inside.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["coverage", "error"]).rename_axis("confidence")

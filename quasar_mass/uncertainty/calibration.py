@@ -2,14 +2,14 @@
 
 `predict.calibrate` learns a `Calibration` from a survey's training and validation objects and stores it in the model
 file. The validation objects are cut in two: one half shows how errors depend on the spectrum (`mixture_density`), the
-other half how far the intervals must reach (`conformal`).
+other half how far the intervals must reach (`Scores`). So their coverage is guaranteed, however good the network is.
 
 An interval holds the mass that one would measure: the label, its measurement error included. It does not include how
 far single-epoch virial masses are from true ones: `add_systematic` adds that.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -17,8 +17,7 @@ import pandas as pd
 
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.evaluation import EPOCH_GROUPS
-from quasar_mass.uncertainty import conformal, mixture_density
-from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty import mixture_density, training_domain
 from quasar_mass.uncertainty.mixture_density import Mixture, MixtureDensity
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, Pooling
@@ -32,8 +31,100 @@ SYSTEMATIC = 0.40
 LINES = ("any", "MgII", "CIV")
 STRATA = (2, 3, 60)  # spectra of an object: lower edges of the groups that are cut in two one by one
 MIN_OBJECTS = 9  # objects of a group: fewer cannot guarantee 90 %
+WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within the thresholds of the training domain
 
 
+# --- conformal calibration --------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Scores:
+    """Sorted scores of objects the model has not seen: how far an interval must be stretched to hold a known label.
+
+    An interval of a new object is stretched by the (1 + 1/N)-corrected quantile of the scores of N objects. It then
+    holds the new label with at least the stated probability, if the objects are exchangeable, in a finite sample and
+    however good the model is (conformal calibration: Vovk et al. 2005; Lei et al. 2018, JASA 113, 1094). Several
+    spectra of one object are not exchangeable with those of others, so each object counts once, and its spectra divide
+    its weight (Lee, Barber & Willett 2023, arXiv 2306.06342): the guarantee is for one spectrum, taken at random, of a
+    new object.
+
+    Attributes
+    ----------
+    score : ndarray, shape (n,)
+        Ascending.
+    weight : ndarray, shape (n,)
+        One over the number of spectra of the object; they add up to the number of objects.
+    """
+
+    score: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def of(cls, score: np.ndarray, objects: Sequence[Hashable]) -> "Scores":
+        """Sort scores, and count every object once.
+
+        Parameters
+        ----------
+        score : array_like, shape (n,)
+        objects : sequence, length n
+            Object of each.
+        """
+        score = np.asarray(score, float)
+        order = np.argsort(score, kind="stable")
+        return cls(score[order], by_object(objects)[order])
+
+    @property
+    def objects(self) -> int:
+        """Number of objects."""
+        return round(float(self.weight.sum()))
+
+    def threshold(self, confidence: float) -> float:
+        """The score that a new object's spectrum does not exceed with at least this probability.
+
+        Parameters
+        ----------
+        confidence : float
+            Between 0 and 1.
+
+        Returns
+        -------
+        float
+            Infinity where there are too few objects (9 are needed for 0.9).
+        """
+        cumulative = np.cumsum(self.weight) / (self.objects + 1)
+        # the tolerance is for rounding, where the confidence is reached exactly
+        index = int(np.searchsorted(cumulative, confidence - 1e-12))
+        return float(self.score[index]) if index < len(self.score) else float("inf")
+
+
+def by_object(objects: Sequence[Hashable]) -> np.ndarray:
+    """One over the number of times each object occurs; shape (n,)."""
+    _, of = np.unique(np.asarray(objects).astype(str), return_inverse=True)
+    return 1.0 / np.bincount(of)[of] if len(of) else np.empty(0)
+
+
+def coverage(inside: np.ndarray, objects: Sequence[Hashable]) -> tuple[float, float, int]:
+    """Fraction of labels inside their intervals, every object counting once.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, shape (n,)
+    objects : sequence, length n
+
+    Returns
+    -------
+    coverage, error : float
+        `error` is the standard error: over objects, since an object's spectra have one label in common.
+    n : int
+        Objects.
+    """
+    names, of = np.unique(np.asarray(objects).astype(str), return_inverse=True)
+    if not len(names):
+        return float("nan"), float("nan"), 0
+    fraction = np.bincount(of, np.asarray(inside, float)) / np.bincount(of)
+    error = float(np.std(fraction, ddof=1) / np.sqrt(len(names))) if len(names) > 1 else float("nan")
+    return float(fraction.mean()), error, len(names)
+
+
+# --- a model's calibration --------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Interval:
     """The calibrated distribution of one line's labels.
@@ -204,6 +295,22 @@ def split_validation(counts: pd.Series, seed: int = 42) -> pd.Series:
     return pd.Series(role, index=ordered.index).reindex(counts.index)
 
 
+def fit_domain(training: NetworkView, validation: NetworkView, objects: Sequence[str]) -> TrainingDomain:
+    """Take the ranges from the training set, and the thresholds of the distances from the validation set.
+
+    Parameters
+    ----------
+    training, validation : NetworkView
+        Their spectra.
+    objects : sequence of str
+        Object of each validation spectrum.
+    """
+    domain = training_domain.fit(training)
+    distances = domain.hidden_distance(validation.hidden), domain.shape_distance(validation.measures)
+    thresholds = [Scores.of(distance, objects).threshold(WITHIN_THRESHOLD) for distance in distances]
+    return replace(domain, thresholds=np.array(thresholds))
+
+
 def fit_interval(
     features: np.ndarray, mass: np.ndarray, label: np.ndarray, objects: np.ndarray, role: np.ndarray
 ) -> Interval:
@@ -221,6 +328,6 @@ def fit_interval(
         Of single spectra; without scores of pooled masses.
     """
     residual, fit, check = label - mass, role == "fit", role == "calibrate"
-    density = mixture_density.fit(features[fit], residual[fit], conformal.by_object(objects[fit]))
+    density = mixture_density.fit(features[fit], residual[fit], by_object(objects[fit]))
     tail = density.given(features[check]).tail(residual[check])
     return Interval(density, Scores.of(-tail, objects[check]), {})

@@ -2,7 +2,7 @@
 
 A mixture density network (Bishop 1994): one small hidden layer gives weights, means and standard deviations of three
 normal distributions of label minus prediction, fitted by maximum likelihood. So intervals may be asymmetric, and wider
-for faint spectra. Their coverage does not depend on how good this fit is: `conformal` guarantees it. Everything is
+for faint spectra. Their coverage does not depend on how good this fit is: `calibration` guarantees it. Everything is
 NumPy, and the parameters are plain arrays, which are stored in the model file.
 """
 
@@ -131,7 +131,7 @@ def fit(features: np.ndarray, residual: np.ndarray, weight: np.ndarray, seed: in
     residual : ndarray, shape (n,)
         Label minus prediction, dex.
     weight : ndarray, shape (n,)
-        One over the number of spectra of the object (`conformal.by_object`). If they add up to less than
+        One over the number of spectra of the object (`calibration.by_object`). If they add up to less than
         `MIN_OBJECTS` objects, one normal distribution is fitted for all spectra.
     seed : int
     """

@@ -4,16 +4,13 @@ A flagged spectrum keeps its mass; the flag says why to doubt it. Thresholds of 
 in two hundred of the validation set is flagged, which is like the training set by construction.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.uncertainty.conformal import Scores
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.spectrum_measures import MODEL_ERROR, SpectrumMeasures
 
-WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within a distance's threshold
 BROAD_ABSORPTION = 300.0  # km/s of `SpectrumMeasures.absorption`; chosen on simulated BAL quasars: few false positives
 BAL_PROBABILITY = 0.75  # DR16Q's BAL_PROB from which Lyke et al. 2020 (section 5.3) count BAL quasars
 HIDDEN_AXES, SHAPE_AXES = 16, 16  # principal components kept of the hidden layer and of the spectra's shapes
@@ -111,33 +108,22 @@ def outside_range(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
     return (value < limits[0]) | (value > limits[1])
 
 
-def fit(training: NetworkView, validation: NetworkView, objects: Sequence[str]) -> TrainingDomain:
-    """Take the ranges from the training set, and the thresholds of the distances from the validation set.
-
-    Parameters
-    ----------
-    training, validation : NetworkView
-        Their spectra.
-    objects : sequence of str
-        Object of each validation spectrum.
-    """
-    mean, axes, scale, rest = _principal(training.hidden.astype(float), HIDDEN_AXES)
+def fit(training: NetworkView) -> TrainingDomain:
+    """Take the ranges from the training set; the thresholds, which `calibration.fit_domain` sets, are infinite."""
+    hidden_mean, hidden_axes, hidden_scale, hidden_rest = _principal(training.hidden.astype(float), HIDDEN_AXES)
     shape_mean, shape_axes, _, _ = _principal(training.measures.shape.astype(float), SHAPE_AXES)
-    domain = TrainingDomain(
-        _range(training.redshift),
-        _range(training.signal_to_noise),
-        _range(training.measures.log_luminosity),
-        mean,
-        axes,
-        scale,
-        np.array([rest]),
-        shape_mean,
-        shape_axes,
-        np.full(2, np.inf),
+    return TrainingDomain(
+        redshift=_range(training.redshift),
+        signal_to_noise=_range(training.signal_to_noise),
+        log_luminosity=_range(training.measures.log_luminosity),
+        hidden_mean=hidden_mean,
+        hidden_axes=hidden_axes,
+        hidden_scale=hidden_scale,
+        hidden_rest=np.array([hidden_rest]),
+        shape_mean=shape_mean,
+        shape_axes=shape_axes,
+        thresholds=np.full(2, np.inf),
     )
-    distances = domain.hidden_distance(validation.hidden), domain.shape_distance(validation.measures)
-    thresholds = [Scores.of(distance, objects).threshold(WITHIN_THRESHOLD) for distance in distances]
-    return replace(domain, thresholds=np.array(thresholds))
 
 
 def _range(values: np.ndarray) -> np.ndarray:

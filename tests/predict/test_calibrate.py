@@ -14,8 +14,7 @@ from quasar_mass.predict import calibration_file
 from quasar_mass.predict.calibrate import calibrate_file
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.uncertainty import mixture_density
-from quasar_mass.uncertainty.calibration import Calibration, Interval
-from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.calibration import Calibration, Interval, Scores
 from quasar_mass.uncertainty.pooling import Noise, Pooling
 from quasar_mass.uncertainty.training_domain import TrainingDomain
 

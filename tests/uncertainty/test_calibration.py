@@ -8,8 +8,14 @@ import pytest
 
 from quasar_mass.core.errors import ModelError
 from quasar_mass.uncertainty import mixture_density
-from quasar_mass.uncertainty.calibration import Calibration, Interval, add_systematic, fit_interval, split_validation
-from quasar_mass.uncertainty.conformal import Scores
+from quasar_mass.uncertainty.calibration import (
+    Calibration,
+    Interval,
+    Scores,
+    add_systematic,
+    fit_interval,
+    split_validation,
+)
 from quasar_mass.uncertainty.mixture_density import MixtureDensity
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import Epochs, Noise, ObjectSpectra, Pooling

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quasar_mass.uncertainty.conformal import Scores, by_object, coverage
+from quasar_mass.uncertainty.calibration import Scores, by_object, coverage
 
 NUMBERS = st.floats(-5, 5, allow_nan=False)
 

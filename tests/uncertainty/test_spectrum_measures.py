@@ -5,6 +5,7 @@ import pytest
 
 from quasar_mass.core.survey import Grid
 from quasar_mass.uncertainty import spectrum_measures, training_domain
+from quasar_mass.uncertainty.calibration import fit_domain
 from quasar_mass.uncertainty.network_view import NetworkView
 
 GRID = Grid()
@@ -71,7 +72,7 @@ def fitted():
     training, validation = spectra(rng, 300), spectra(rng, 400)
     hidden = rng.normal(size=(300, 20)), rng.normal(size=(400, 20))
     names = [str(n) for n in range(400)]
-    return training_domain.fit(view(training, hidden[0]), view(validation, hidden[1]), names)
+    return fit_domain(view(training, hidden[0]), view(validation, hidden[1]), names)
 
 
 def flags(fitted, flux, z=1.6, signal_to_noise=8.0, hidden=None):
