@@ -13,7 +13,7 @@ from quasar_mass.network.architecture import recipe
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
 from quasar_mass.tables.dataset import Dataset
-from quasar_mass.uncertainty import calibration
+from quasar_mass.uncertainty.calibration import coverage
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import METHODS, StackedSpectra
 
@@ -219,7 +219,7 @@ def flag_table(rows: pd.DataFrame) -> pd.DataFrame:
         row["rmse_error"] = comparison.bootstrap_rmse(rows["OBJECT"].to_numpy()[chosen], residual)
         if "LMBH_LOW" in rows:
             inside = (label >= rows["LMBH_LOW"]) & (label <= rows["LMBH_HIGH"])
-            row["coverage"] = calibration.coverage(inside[chosen], rows["OBJECT"][chosen])[0]
+            row["coverage"] = coverage(inside[chosen], rows["OBJECT"][chosen])[0]
             row["width"] = float((rows["LMBH_HIGH"] - rows["LMBH_LOW"])[chosen].mean())
         table[flag] = row
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("flag")

@@ -75,10 +75,6 @@ class Mixture:
         """Expected value, shape (n,)."""
         return (self.weights * self.means).sum(axis=1)
 
-    def variance(self) -> np.ndarray:
-        """Variance, shape (n,)."""
-        return (self.weights * (self.sigmas**2 + self.means**2)).sum(axis=1) - self.mean() ** 2
-
 
 def _root(function, ends: np.ndarray) -> np.ndarray:
     """Where an increasing function of each row is 0, by bisection between the least and the largest of `ends`."""

