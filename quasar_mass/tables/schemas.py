@@ -3,7 +3,6 @@
 Any program can write a Parquet file, so everything that later steps rely on is checked once, when a table is read.
 """
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from quasar_mass import __version__
 from quasar_mass.core.errors import FileError, TableError
-from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, SPLITS, Grid
+from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, SPLITS, WINDOW, Grid
 from quasar_mass.tables import parquet
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
@@ -27,10 +26,7 @@ QUASAR_SCHEMA = pa.schema([(name, _QUASAR_TYPES.get(name, pa.float64())) for nam
 
 REJECT_SCHEMA = pa.schema([(name, pa.string()) for name in ("OBJECT", "EPOCH", "REASON", "DETAIL")])
 
-# Types of what a table says of itself; not every table says everything.
-_ABOUT_TYPES = {"build": str, "cosmology": str, "extinction_corrected": bool, "flux_unit": str, "origin": str}
-_ABOUT_TYPES |= {"cuts": list, "grid": dict, "inputs": dict, "split_seed": int, "survey": dict}
-# What training needs of it.
+# What training needs of a table's description.
 TRAINING = ("cosmology", "extinction_corrected", "flux_unit", "grid", "split_seed", "survey")
 
 _SPEC_ID = re.compile(r"[0-9]{4,5}-[0-9]{5}-[0-9]{4}")  # of `survey.format_spec_id`; file names are made of it
@@ -73,13 +69,10 @@ def read_about(path: Path, schema: pa.Schema) -> dict:
         )
     if about.get("kind") not in ("simulated", "sdss") or "build" not in about:
         raise _wrong(path, f"its description lacks a build, or has an unknown kind ({about.get('kind')!r})")
-    for name, kind in _ABOUT_TYPES.items():
-        if name in about and type(about[name]) is not kind:
-            raise _wrong(path, f"its description has an unusable {name} ({about[name]!r})")
     if about.get("flux_unit", FLUX_UNIT) != FLUX_UNIT:
         raise _wrong(path, f"its flux is in {about['flux_unit']!r}, not in {FLUX_UNIT}")
-    if "grid" in about and not _same_grid(about["grid"]):
-        raise _wrong(path, f"its description has an unusable grid ({about['grid']})")
+    if "grid" in about and about["grid"]["start"] != WINDOW[0]:
+        raise _wrong(path, f"its grid begins at {about['grid']['start']}, not at {WINDOW[0]}")
     return about
 
 
@@ -102,14 +95,6 @@ def new_about(survey_about: dict, inputs: dict, **more: object) -> dict:
 def describe_grid(grid: Grid) -> dict:
     """Describe a grid as tables and model files carry it."""
     return {"start": grid.start, "step": grid.step, "size": grid.size, "axis": "log10(rest wavelength / Angstrom)"}
-
-
-def _same_grid(declared: dict) -> bool:
-    step = declared.get("step")
-    if type(step) not in (int, float) or not math.isfinite(step):
-        return False
-    expected = describe_grid(Grid(step))
-    return all(declared.get(name, expected[name]) == expected[name] for name in ("start", "size"))
 
 
 def require(path: Path, about: dict, names: tuple[str, ...]) -> None:

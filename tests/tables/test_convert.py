@@ -182,7 +182,7 @@ def test_files_that_are_not_the_reference_s_are_refused(reference_quasars, wide_
         (lambda frame: pd.concat([frame, frame.iloc[:1]]), "more than one row for object"),
         (lambda frame: frame.assign(LMBH=np.nan), "empty cells"),
         (lambda frame: frame.assign(N_EPOCHS=0), "no usable N_EPOCHS (0)"),
-        (lambda frame: frame.reset_index(drop=True), "no OBJECT"),
+        (lambda frame: frame.reset_index(drop=True), "without OBJECT"),
     ],
 )
 def test_contradicting_quasars_are_refused(reference_quasars, survey, change, message):

@@ -24,6 +24,7 @@ from quasar_mass.tables.dataset import split_objects
 # cores) for a file of 2.46 GB.
 _ROWS, _COLUMNS = 4096, 128
 
+_QUASAR_COLUMNS = ["OBJECT", *schemas.REFERENCE_COLUMNS]
 ORIGIN = "converted from the reference's own file"  # in the description of the tables
 FETCH = "fetch it again"
 
@@ -32,7 +33,7 @@ def convert(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     """Convert one of the reference's Parquet files into the table of the same name of a survey.
 
     ``quasars.parquet`` must come first: the wide ``spectra.parquet`` holds neither labels nor redshifts. A file that
-    stands where our own table goes is kept beside it as ``*_reference.parquet``, where the same call finds it again.
+    stands where our own table goes is kept beside it as ``*_reference.parquet``.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     """Do what `convert` does, in a process that already holds the survey's lock."""
     path = Path(path)
     source, schema = find(path, survey)
-    missing = [name for name in schemas.REFERENCE_COLUMNS if name not in schema.names]
+    missing = [name for name in _QUASAR_COLUMNS if name not in schema.names]
     with parquet.reading(path, FETCH):
         if not missing:
             return _convert_quasars(path, source, survey)
@@ -74,7 +75,7 @@ def convert_here(path: Path, survey: Survey, *, quiet: bool = False) -> str:
     raise TableError(
         path,
         "is neither the reference's quasars.parquet nor its spectra.parquet with one column per log10 wavelength: it "
-        f"has {len(schema.names)} columns, without {', '.join(missing)}; check which file this is",
+        f"has {len(schema.names)} columns, without {', '.join(missing)}; {FETCH}",
     )
 
 
@@ -90,7 +91,7 @@ def find(path: Path, survey: Survey) -> tuple[Path, pa.Schema]:
     ----------
     path : Path
         The file as it was named. A file that stands where its table goes is renamed just before the table takes its
-        place. After a conversion that has finished, or was killed in that moment, it is found under its other name.
+        place; after a conversion that was killed in that moment, it is found under its other name.
     survey : Survey
 
     Returns
@@ -109,20 +110,13 @@ def find(path: Path, survey: Survey) -> tuple[Path, pa.Schema]:
         raise SurveyError(
             survey.folder, "is a simulated survey; name the folder of the real one, for example --survey data"
         )
-    place = path.parent.resolve() / path.name
-    tables = [table for table in (survey.quasars, survey.spectra) if place == table.parent.resolve() / table.name]
-    kept = kept_name(tables[0]) if tables and kept_name(tables[0]).is_file() else None
-    if not path.exists() and kept:
-        return kept, parquet.read_schema(kept, FETCH)
-    if not path.is_file():
+    source = path if path.exists() else kept_name(path)
+    if not source.is_file():
         raise FileError(path, "no such file; name the reference's quasars.parquet or spectra.parquet")
-    schema = parquet.read_schema(path, FETCH)
-    about = parquet.description(path, schema)
-    if about is None:
-        return path, schema
-    if kept and about.get("inputs") == {path.name: sha256(kept)}:
-        return kept, parquet.read_schema(kept, FETCH)
-    raise TableError(path, "is a table of this project already; use it as it is")
+    schema = parquet.read_schema(source, FETCH)
+    if parquet.description(source, schema) is not None:
+        raise TableError(path, "is a table of this project already; use it as it is")
+    return source, schema
 
 
 def _new_name(source: Path, table: Path) -> Path | None:
@@ -145,11 +139,8 @@ def _about(path: Path, source: Path, **more: object) -> dict:
 
 
 def _convert_quasars(path: Path, source: Path, survey: Survey) -> str:
-    needed = ["OBJECT", *schemas.REFERENCE_COLUMNS]
-    schemas.check_columns(path, pq.read_schema(source).names, needed, "the reference's quasars.parquet", FETCH)
-    # the notes that pandas leaves in a file are not needed, and may say anything
-    frame = pq.read_table(source, columns=needed, **parquet.READING).to_pandas(ignore_metadata=True)
-    if frame[needed].isna().any(axis=None):
+    frame = pq.read_table(source, columns=_QUASAR_COLUMNS, **parquet.READING).to_pandas(ignore_metadata=True)
+    if frame.isna().any(axis=None):
         raise TableError(path, f"has empty cells; {FETCH}")
     frame["OBJECT"] = _text(frame["OBJECT"])
     frame["CHEN EPOCH"] = _text(frame["CHEN EPOCH"])
