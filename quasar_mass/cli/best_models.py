@@ -43,7 +43,7 @@ TARGETS = {
 }
 
 
-def train(survey: Survey, work: Path, seed: int, library_size: int, epochs: tuple[int, int], quiet: bool) -> dict:
+def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs: tuple[int, int], quiet: bool) -> dict:
     """Train both stages with one seed, write its two models, and return its validation scores.
 
     Parameters
@@ -127,8 +127,8 @@ def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource"
     return SimulatedSource(library.flux[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
 
 
-def run(options) -> None:
-    """Train all seeds, ship the best on validation, and print how it compares."""
+def train(options) -> None:
+    """Train the models of all seeds, keep the best on validation, and compare it with baselines."""
     from quasar_mass.core.errors import SurveyError
     from quasar_mass.core.parallel import ordered_map
     from quasar_mass.predict.calibrate import calibrate_file
@@ -153,7 +153,7 @@ def run(options) -> None:
     tasks = [(survey, work, seed, options.library, epochs, options.quiet) for seed in options.seeds]
     # Trainings side by side share the cores: too many threads would wait for one another.
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
-    trained = list(ordered_map(train, tasks, options.jobs))
+    trained = list(ordered_map(train_seed, tasks, options.jobs))
     best = min(trained, key=lambda training: training["validation"]["final"]["rmse"])["seed"]
     for training in trained:
         first, last = (training["validation"][name]["rmse"] for name in FILES)
@@ -172,7 +172,7 @@ def run(options) -> None:
 
 
 def pooling(options) -> None:
-    """Compare the ways to make one mass of many spectra, on fresh simulated quasars."""
+    """Compare the ways to combine many spectra into one mass, on new simulated quasars."""
     from quasar_mass.core.errors import ModelError
     from quasar_mass.predict.predictor import Predictor
     from quasar_mass.report import comparison, pooling_benchmark
@@ -188,7 +188,7 @@ def pooling(options) -> None:
 
 
 def published(options) -> None:
-    """Train the published recipe on a survey and print its learning curve and test scores."""
+    """Train the published recipe on a survey, and print its test scores."""
     require_tables(options.survey)
     from quasar_mass.core import evaluation
     from quasar_mass.network.easyai import EasyAI
@@ -216,10 +216,9 @@ def published(options) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], "python -m quasar_mass.cli.best_models")
-    said = {"help": "train and compare the shipped models", "example": "--survey data/simulated-full"}
-    verb = add("train", run, **said, interrupted=common.GOES_ON)
+    verb = add(train, example="--survey data/simulated-full", interrupted=common.GOES_ON)
     _add_folders(verb)
     add_fresh(verb)
     verb.add_argument("--models", default="models/Best_models", metavar="DIR", help="where the two best models go")
@@ -229,13 +228,10 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--final-epochs", type=common.positive, default=FINAL_EPOCHS, metavar="N")
     verb.add_argument("--jobs", type=common.positive, default=len(SEEDS), metavar="N", help="seeds at a time (all)")
 
-    said = {"help": "train the published recipe, for comparison", "example": "--survey data/simulated-published"}
-    _add_folders(add("published", published, **said, interrupted=common.GOES_ON))
+    _add_folders(add(published, example="--survey data/simulated-published", interrupted=common.GOES_ON))
 
-    said = {"help": "compare the ways to make one mass of many spectra, on fresh simulated quasars"}
-    said["example"] = "--model models/Best_models/Best_ANN_final_stage.h5"
-    verb = add("pooling", pooling, **said, survey=False)
-    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="a calibrated .h5, or several")
+    verb = add(pooling, example="--model models/Best_models/Best_ANN_final_stage.h5", survey=False)
+    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="a calibrated .h5 file, or several")
     verb.add_argument("--objects", type=common.positive, default=150, metavar="N", help="of each kind (default: 150)")
     return common.run(top, arguments)
 

@@ -1,4 +1,4 @@
-"""What the commands share: verbs with common options, kinds of arguments, and every failure as one sentence."""
+"""What the commands share: verbs with common options, types of arguments, and every failure as one sentence."""
 
 import argparse
 import io
@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from quasar_mass import __version__
 from quasar_mass.core import signals
@@ -48,33 +47,29 @@ def parser(description: str, program: str) -> tuple[argparse.ArgumentParser, Add
     -------
     parser : ArgumentParser
     add : callable
-        ``add(name, function, help, example)`` adds a verb with the options that all share, ``--survey`` and
-        ``--quiet``. Further keywords: ``survey``, the verb's own default survey, or False for a verb without one;
-        ``interrupted``, what is said to a user who stops it.
+        ``add(function, example=...)`` adds the verb that the function is named after, with the first line of its
+        docstring as help, and with the options that all share, ``--survey`` and ``--quiet``. Further keywords:
+        ``survey``, the verb's own default survey, or False for a verb without one; ``interrupted``, what is said to a
+        user who stops it.
     """
     top = argparse.ArgumentParser(prog=program, description=description)
     top.add_argument("--version", action="version", version=f"quasar-mass-ml {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
     def add(
-        name: str,
-        function: Callable,
-        *,
-        help: str,
-        example: str,
-        survey: Survey | bool | None = None,
-        interrupted: str = NOTHING_WRITTEN,
+        function: Callable, *, example: str, survey: Survey | bool | None = None, interrupted: str = NOTHING_WRITTEN
     ) -> argparse.ArgumentParser:
+        name, text = function.__name__, function.__doc__.splitlines()[0]
         verb = verbs.add_parser(
             name,
-            help=help,
-            description=help[0].upper() + help[1:] + ".",
+            help=text[0].lower() + text[1:].rstrip("."),
+            description=text,
             epilog=f"example: {program} {name} {example}".rstrip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if survey is not False:
-            said = survey.folder if survey else DEFAULT_SURVEY
-            verb.add_argument("--survey", metavar="DIR", type=Survey, help=f"the survey's folder (default: {said})")
+            default = survey.folder if survey else DEFAULT_SURVEY
+            verb.add_argument("--survey", metavar="DIR", type=Survey, help=f"the survey's folder (default: {default})")
         verb.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
         verb.set_defaults(function=function, usual_survey=survey or None, interrupted=interrupted)
         return verb
@@ -94,8 +89,8 @@ def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None
     verb.set_defaults(jobs=cores or 1)
     where = verb.add_mutually_exclusive_group()
     if cores:
-        said = "processes (default: all cores)"
-        where.add_argument("--jobs", type=positive, default=argparse.SUPPRESS, metavar="N", help=said)
+        number = "number of processes (default: all cores)"
+        where.add_argument("--jobs", type=positive, default=argparse.SUPPRESS, metavar="N", help=number)
     where.add_argument(
         "--scheduler",
         dest="jobs",
@@ -107,15 +102,15 @@ def add_workers(verb: argparse.ArgumentParser, cores: int | None = None) -> None
     )
 
 
-# --- kinds of arguments -----------------------------------------------------------------------------------------------
+# --- types of arguments -----------------------------------------------------------------------------------------------
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     """Make a type for arguments that are whole numbers from `low` to `high`, both included."""
-    said = f"from {low} up" if high is None else f"from {low} to {high:,}"
+    limits = f"from {low} up" if high is None else f"from {low} to {high:,}"
 
     def convert(text: str) -> int:
         number = int(text) if text.isdecimal() else -1
         if number < low or (high is not None and number > high):
-            raise argparse.ArgumentTypeError(f"must be a whole number {said}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number {limits}, not {text!r}")
         return number
 
     return convert
@@ -127,10 +122,7 @@ seed = whole_number(0, 2**32 - 1)  # what NumPy, Keras and TensorFlow all take
 
 def fraction(text: str) -> float:
     """Convert an argument that is a probability between 0 and 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
+    number = float(text)  # argparse reports what is no number
     if not 0.0 < number < 1.0:
         raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, not {text!r}")
     return number
@@ -138,23 +130,18 @@ def fraction(text: str) -> float:
 
 def mirror(text: str) -> str:
     """Convert an argument that is the scheme and host of a mirror, and nothing else."""
-    parts = urlsplit(text)
-    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
+    match = re.fullmatch(r"(https?://[^/?#\s]+)/?", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"must be http(s)://HOST or http(s)://HOST:PORT, not {text!r}")
-    return f"{parts.scheme}://{parts.netloc}"
+    return match[1]
 
 
 def scheduler(text: str) -> str:
     """Convert an argument that is the address of a Dask scheduler."""
-    parts = urlsplit(text if "://" in text else f"tcp://{text}")
-    try:
-        whole = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
-    except ValueError:  # a port that is no number
-        whole = False
-    if not whole:
+    match = re.fullmatch(r"(tcp://|tls://)?([^/?#\s]+:\d+)", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"must be tcp://HOST:PORT or tls://HOST:PORT, not {text!r}")
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{match[1] or 'tcp://'}{match[2]}"
 
 
 # --- running a verb ---------------------------------------------------------------------------------------------------
@@ -164,7 +151,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     Returns
     -------
     int
-        Exit status: 0 on success; 1 after a failure, said in one sentence on standard error; 130 after Ctrl-C, 143
+        Exit status: 0 on success; 1 after a failure, reported in one sentence on standard error; 130 after Ctrl-C, 143
         after SIGTERM. (argparse itself exits with 2 on wrong usage.)
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -194,9 +181,7 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     except UnicodeEncodeError as error:  # bytes of a file's name
         return fail(f"{printable(error.object)}: is not a name in UTF-8; rename it, or set PYTHONUTF8=1.")
     except MemoryError as error:
-        several = isinstance(getattr(options, "jobs", 1), int) and getattr(options, "jobs", 1) > 1
-        do = "use fewer --jobs" if several else "end other programs and run again"
-        return fail(f"out of memory{f' ({error})' if str(error) else ''}; {do}.")
+        return fail(f"out of memory ({error}); use fewer --jobs, or end other programs and run again.")
     except signals.Terminated:
         return fail(f"stopped by SIGTERM; {options.interrupted}.", 128 + signal.SIGTERM)
     except KeyboardInterrupt:
@@ -212,7 +197,7 @@ _ADVISED = re.compile(
 
 
 def as_typed(text: str, survey_option: str) -> str:
-    """Write the commands that a message advises as this user types them: installed or not, and for his survey.
+    """Write the commands that a message advises as this user types them: installed or not, and for their survey.
 
     Parameters
     ----------

@@ -73,7 +73,9 @@ def get_Chen_data(
     usual = {"Simulate": Survey(SIMULATED_FOLDER), "Download": Survey(REAL_FOLDER)}
     chosen = Survey(survey) if survey else usual.get(creating) or default_survey()
     if creating == "Download":
-        _download(chosen, mirror, quiet)
+        from quasar_mass.fetch.run import fetch
+
+        fetch("all", chosen, mirror=mirror and common.mirror(mirror), quiet=quiet)
     if creating == "Simulate":
         _simulate_if_needed(chosen, step, quiet)
     if creating in ("Create dataframes", "Download"):
@@ -100,13 +102,6 @@ def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
     locks.clear(survey)
 
 
-def _download(survey: Survey, mirror: str | None, quiet: bool) -> None:
-    """Fetch catalogues and spectra."""
-    from quasar_mass.fetch.run import fetch
-
-    fetch("all", survey, mirror=mirror and common.mirror(mirror), quiet=quiet)
-
-
 def _build(survey: Survey, **options: object) -> None:
     """Build and print the cut-by-cut table of counts."""
     from quasar_mass.fetch import plan
@@ -124,13 +119,13 @@ def _build(survey: Survey, **options: object) -> None:
 
 
 def status(options) -> None:
-    """Say what a survey has, what it lacks, and what to type next."""
+    """Print what is there, what is missing, and what to type next."""
     print_status(options.survey)
     print(f"next: {common.as_typed(next_step(options.survey), options.survey_option)}")
 
 
 def simulate(options) -> None:
-    """Simulate a survey, or compare it with real data."""
+    """Simulate a survey: catalogues and spectra."""
     from quasar_mass.simulation.simulated_survey import simulate as run
 
     if options.check:
@@ -164,7 +159,7 @@ def _check(options, run) -> None:
 
 
 def fetch(options) -> None:
-    """Fetch the real survey, or a part of it."""
+    """Fetch the real survey, or a part of it; continues where an earlier run ended."""
     from quasar_mass.fetch import run
 
     if options.dry_run:
@@ -183,78 +178,55 @@ def fetch(options) -> None:
 
 
 def build(options) -> None:
-    """Build the tables."""
+    """Make the Parquet tables from catalogues and spectrum files."""
     _build(
         options.survey, step=options.step, jobs=options.jobs, extinction=not options.no_extinction, quiet=options.quiet
     )
 
 
 def convert(options) -> None:
-    """Convert one of the reference's files."""
+    """Convert the reference's own Parquet files into tables of this project."""
     from quasar_mass.tables.build.convert import convert as run
 
     print(run(options.file, options.survey, quiet=options.quiet))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], common.command("get_Chen_data.py"))
-    add("status", status, help="say what is there, what is missing, and what to type next", example="")
-    _add_simulate(add)
-    _add_fetch(add)
-    _add_build(add)
-    _add_convert(add)
-    return common.run(top, arguments)
+    real, simulated = Survey(REAL_FOLDER), Survey(SIMULATED_FOLDER)
+    add(status, example="")
 
-
-def _add_simulate(add: common.Add) -> None:
-    said = {"help": "simulate a survey: catalogues and spectra", "example": "--objects 500"}
-    verb = add("simulate", simulate, **said, survey=Survey(SIMULATED_FOLDER), interrupted=common.GOES_ON)
-    size = f"quasars (default {DEMO_OBJECTS:,})"
+    verb = add(simulate, example="--objects 500", survey=simulated, interrupted=common.GOES_ON)
+    size = f"number of quasars (default: {DEMO_OBJECTS:,})"
     verb.add_argument("--objects", type=common.positive, default=DEMO_OBJECTS, metavar="N", help=size)
-    verb.add_argument("--seed", type=int, default=1, metavar="S", help="of all randomness (default 1)")
+    verb.add_argument("--seed", type=int, default=1, metavar="S", help="seed of all random numbers (default: 1)")
     common.add_workers(verb, cores())
-    beside = "compare the survey with the real data in the folder that QUASAR_MASS_REAL_DATA names"
-    verb.add_argument("--check", action="store_true", help=beside)
+    check = "compare the survey with the real data in the folder that QUASAR_MASS_REAL_DATA names"
+    verb.add_argument("--check", action="store_true", help=check)
 
-
-def _add_fetch(add: common.Add) -> None:
-    said = {"help": "fetch the real survey, or a part of it; goes on where an earlier run ended"}
-    said["example"] = "all --dry-run"
-    verb = add("fetch", fetch, **said, survey=Survey(REAL_FOLDER), interrupted=common.GOES_ON)
-    verb.add_argument(
-        "what",
-        choices=("catalogs", "tables", "spectra", "all"),
-        help="Chen+ 2019 and DR16Q (1.7 GB); or the reference's own tables (2.4 GB), converted; or the spectra of the"
-        " selected quasars (9 GB); or catalogs and spectra",
+    verb = add(fetch, example="all --dry-run", survey=real, interrupted=common.GOES_ON)
+    what = (
+        "Chen+ 2019 and DR16Q (1.7 GB); or the reference's own tables (2.4 GB), converted; or the spectra of the "
+        "selected quasars (9 GB); or catalogs and spectra"
     )
+    verb.add_argument("what", choices=("catalogs", "tables", "spectra", "all"), help=what)
     verb.add_argument("--mirror", type=common.mirror, metavar="URL", help="scheme and host in place of the public ones")
-    connections = common.whole_number(1, MAX_CONNECTIONS)
-    number = f"connections (default 8, at most {MAX_CONNECTIONS})"
-    verb.add_argument("--jobs", type=connections, default=8, metavar="N", help=number)
+    connections = f"number of connections (default: 8, at most {MAX_CONNECTIONS})"
+    verb.add_argument("--jobs", type=common.whole_number(1, MAX_CONNECTIONS), default=8, metavar="N", help=connections)
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
-    verb.add_argument(
-        "--from",
-        dest="source",
-        choices=("archive", "sparcl"),
-        default="archive",
-        help="where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)",
-    )
-    again = "compare the spectra there with their checksums; ask again for those not published"
+    source = "where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)"
+    verb.add_argument("--from", dest="source", choices=("archive", "sparcl"), default="archive", help=source)
+    again = "compare the spectra that are there with their checksums, and ask again for those that were not published"
     verb.add_argument("--recheck", action="store_true", help=again)
 
-
-def _add_build(add: common.Add) -> None:
-    said = {"help": "make the Parquet tables of catalogues and spectrum files", "example": "--jobs 4"}
-    verb = add("build", build, **said, interrupted=common.STARTS_AGAIN)
+    verb = add(build, example="--jobs 4", interrupted=common.STARTS_AGAIN)
     common.add_workers(verb, cores())
-    step = f"grid step in dex (default {STEP:g}; the reference: {REFERENCE_STEP:g})"
+    step = f"grid step in dex (default: {STEP:g}; the reference used {REFERENCE_STEP:g})"
     verb.add_argument("--step", type=float, default=STEP, help=step)
-    extinction = "do not correct for Galactic extinction, as the reference does"
+    extinction = "do not correct for Galactic extinction (the reference did not)"
     verb.add_argument("--no-extinction", action="store_true", help=extinction)
 
-
-def _add_convert(add: common.Add) -> None:
-    said = {"help": "convert the reference's own Parquet files into ours", "example": "spectra.parquet"}
-    verb = add("convert", convert, **said, survey=Survey(REAL_FOLDER), interrupted=common.STARTS_AGAIN)
+    verb = add(convert, example="spectra.parquet", survey=real, interrupted=common.STARTS_AGAIN)
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")
+    return common.run(top, arguments)

@@ -51,7 +51,7 @@ def results(
 
 
 def evaluate(options) -> None:
-    """Score a model on the test objects of a survey."""
+    """Score a model on a survey's test objects."""
     import json
 
     require_tables(options.survey)
@@ -74,7 +74,7 @@ def evaluate(options) -> None:
 
 
 def predict(options) -> None:
-    """Predict the masses of spec files, of a table's spectra, or of all spectra of a survey."""
+    """Predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey."""
     from quasar_mass.predict import inputs
     from quasar_mass.tables import formats
 
@@ -122,7 +122,7 @@ def predict(options) -> None:
 
 
 def calibrate(options) -> None:
-    """Put intervals, flags and pooling into model files; whole or not at all."""
+    """Put intervals, flags and pooling into a model file, from a survey's validation objects."""
     require_tables(options.survey)
     paths = _models(options)
     from quasar_mass.predict.calibrate import calibrate_file
@@ -138,7 +138,7 @@ def calibrate(options) -> None:
 
 
 def explain(options) -> None:
-    """Show which parts of a spectrum move a mass, and how masses follow line width and luminosity."""
+    """Show which parts of a spectrum change its mass, and how masses follow line width and luminosity."""
     from quasar_mass.predict import inputs
 
     if not options.files:
@@ -157,7 +157,7 @@ def explain(options) -> None:
 
 
 def report(options) -> None:
-    """Write a page about a model on a survey, with its figures."""
+    """Write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra."""
     require_tables(options.survey)
     paths = _models(options)
     from quasar_mass.report import report as reporting
@@ -170,7 +170,7 @@ def report(options) -> None:
 
 
 def virial(options) -> None:
-    """Measure lines and virial masses of spec files in the classical way."""
+    """Measure line widths, luminosities and virial masses of spec files by fitting lines, without a network."""
     from quasar_mass.predict.inputs import expand
     from quasar_mass.tables import formats
     from quasar_mass.virial import files as virial_files
@@ -188,7 +188,7 @@ def virial(options) -> None:
 
 
 def export(options) -> None:
-    """Write a model in another format, which must predict the same masses."""
+    """Write a model as .keras or ONNX, after checking that it predicts the same masses."""
     from quasar_mass.network import export as exporting
 
     output = exporting.check_output(options.output)
@@ -226,101 +226,70 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
-ONE_MODEL = "a .h5 (default: the shipped model, else the demonstration's)"
-OUTPUT = "table to write: .parquet, .fits, .ecsv or .csv"
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], common.command("quasar_analysis.py"))
-    _add_evaluate(add)
-    _add_predict(add)
-    _add_calibrate(add)
-    _add_explain(add)
-    _add_report(add)
-    _add_virial(add)
-    _add_export(add)
-    return common.run(top, arguments)
+    one_model = "a .h5 file (default: the shipped model, else the demonstration's)"
+    output = "table to write: .parquet, .fits, .vot, .ecsv or .csv"
 
-
-def _add_evaluate(add: common.Add) -> None:
-    verb = add("evaluate", evaluate, help="score a model on a survey's test objects", example="--json")
+    verb = add(evaluate, example="--json")
     _add_model_options(verb)
     verb.add_argument("--json", action="store_true", help="print JSON, for other programs")
 
-
-def _add_predict(add: common.Add) -> None:
-    said = {"help": "predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey"}
-    verb = add("predict", predict, **said, example="spec-7666-57339-0121.fits --output masses.fits")
-    verb.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILES",
-        help="spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
-        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, "
-        "file or folder; without any, the survey's spectra",
+    verb = add(predict, example="spec-7666-57339-0121.fits --output masses.fits")
+    files = (
+        "spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
+        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, file or "
+        "folder; without any, the survey's spectra"
     )
+    verb.add_argument("files", nargs="*", metavar="FILES", help=files)
     _add_model_options(verb)
-    verb.add_argument("--output", metavar="FILE", help=OUTPUT)
+    verb.add_argument("--output", metavar="FILE", help=output)
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
     common.add_workers(verb)
-    total = "also intervals with the virial method's own scatter of 0.4 dex"
+    total = "also intervals that include the virial method's own scatter of 0.4 dex"
     verb.add_argument("--total", action="store_true", help=total)
 
-
-def _add_calibrate(add: common.Add) -> None:
-    said = {"help": "put intervals, flags and pooling into a model file, from a survey's validation objects"}
-    said["example"] = "--survey data/simulated --model models/demo/Best_ANN_final_stage.h5"
-    verb = add("calibrate", calibrate, **said)
-    several = "a .h5, or several that are used together; the first of them gets the calibration for all"
+    verb = add(calibrate, example="--survey data/simulated --model models/demo/Best_ANN_final_stage.h5")
+    several = "a .h5 file, or several that are used together; the first of them gets the calibration for all"
     verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help=several)
     add_fresh(verb)
+
+    verb = add(explain, example="spec-7666-57339-0121.fits", interrupted=common.STARTS_AGAIN)
+    files = "as for predict; without any, test spectra of the survey"
+    verb.add_argument("files", nargs="*", metavar="FILES", help=files)
+    verb.add_argument("--model", metavar="FILE", nargs=1, help=one_model)
+    number = "largest number of spectra to explain (default: 200)"
+    verb.add_argument("--spectra", type=common.positive, default=200, metavar="N", help=number)
+    folder = "folder for the figures (default: results/explain)"
+    verb.add_argument("--output", metavar="DIR", default="results/explain", help=folder)
+    verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
+
+    verb = add(report, example="--survey data/simulated", interrupted=common.STARTS_AGAIN)
+    _add_model_options(verb)
+    folder = "folder for the page and its figures (default: results/<survey>/report)"
+    verb.add_argument("--output", metavar="DIR", help=folder)
+
+    verb = add(virial, example="spec-7666-57339-0121.fits --output virial.fits", survey=False)
+    verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
+    verb.add_argument("--output", metavar="FILE", help=output)
+
+    verb = add(export, example="--output quasar_mass.onnx", survey=False)
+    verb.add_argument("--model", metavar="FILE", nargs=1, help=one_model)
+    verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
+    return common.run(top, arguments)
 
 
 def add_fresh(verb: argparse.ArgumentParser) -> None:
     """Add the option of calibrations: how many quasars are simulated."""
-    said = "quasars simulated to learn how to pool the spectra of an object (400)"
-    verb.add_argument("--fresh", type=common.non_negative, default=400, metavar="N", help=said)
-
-
-def _add_explain(add: common.Add) -> None:
-    said = {"help": "show which parts of a spectrum move a mass, and how masses follow line width and luminosity"}
-    verb = add("explain", explain, **said, example="spec-7666-57339-0121.fits", interrupted=common.STARTS_AGAIN)
-    files = "as for predict; without any, test spectra of the survey"
-    verb.add_argument("files", nargs="*", metavar="FILES", help=files)
-    verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
-    number = "at most so many (default: 200)"
-    verb.add_argument("--spectra", type=common.positive, default=200, metavar="N", help=number)
-    verb.add_argument("--output", metavar="DIR", default="results/explain", help="figures go here (results/explain)")
-    verb.add_argument("--no-slopes", action="store_true", help="leave out the simulated quasars changed one by one")
-
-
-def _add_report(add: common.Add) -> None:
-    said = {"help": "write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra"}
-    verb = add("report", report, **said, example="--survey data/simulated", interrupted=common.STARTS_AGAIN)
-    _add_model_options(verb)
-    verb.add_argument("--output", metavar="DIR", help="page and figures go here (default: results/<survey>/report)")
-
-
-def _add_virial(add: common.Add) -> None:
-    said = {"help": "measure line widths, luminosities and virial masses of spec files by fitting lines, no network"}
-    verb = add("virial", virial, **said, example="spec-7666-57339-0121.fits --output virial.fits", survey=False)
-    verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
-    verb.add_argument("--output", metavar="FILE", help=OUTPUT)
-
-
-def _add_export(add: common.Add) -> None:
-    said = {"help": "write a model as .keras or ONNX, after checking that it predicts the same"}
-    verb = add("export", export, **said, example="--output quasar_mass.onnx", survey=False)
-    verb.add_argument("--model", metavar="FILE", nargs=1, help=ONE_MODEL)
-    verb.add_argument("--output", metavar="FILE", required=True, help="model to write: .keras or .onnx")
+    number = "number of quasars simulated to learn how to pool the spectra of an object (default: 400)"
+    verb.add_argument("--fresh", type=common.non_negative, default=400, metavar="N", help=number)
 
 
 def _add_model_options(verb: argparse.ArgumentParser) -> None:
-    models = "a .h5, or several, whose mean is taken (default: the shipped model, else the demonstration's)"
+    models = "a .h5 file, or several, whose mean is taken (default: the shipped model, else the demonstration's)"
     verb.add_argument("--model", metavar="FILE", nargs="+", help=models)
-    verb.add_argument(
-        "--confidence", type=common.fraction, default=0.9, metavar="P", help="of intervals (default: 0.9)"
-    )
-    line = "whose mass the intervals hold: of the line that a catalogue would give first (any, the default), or of one"
+    confidence = "probability that an interval holds the mass (default: 0.9)"
+    verb.add_argument("--confidence", type=common.fraction, default=0.9, metavar="P", help=confidence)
+    line = "intervals for the mass from this line; any (default): from the line that a catalogue would use first"
     verb.add_argument("--line", choices=("any", "MgII", "CIV"), default="any", help=line)

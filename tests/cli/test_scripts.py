@@ -191,7 +191,8 @@ def test_a_pipe_is_said_to_be_one(tmp_path, failure):
 def work(function, *arguments):
     """Run a verb that does what `function` does."""
     top, add = common.parser("test", "test")
-    verb = add("work", function, help="works", example="", survey=False, interrupted=common.GOES_ON)
+    function.__name__, function.__doc__ = "work", "Work."
+    verb = add(function, example="", survey=False, interrupted=common.GOES_ON)
     common.add_workers(verb, 2)
     return common.run(top, ["work", *arguments])
 
@@ -204,10 +205,8 @@ def test_memory_and_disk_that_run_out_are_one_sentence_that_says_what_to_do(caps
         with open("/dev/full", "w") as file:
             file.write("x")
 
-    assert work(too_much) == work(too_much, "--jobs", "1") == 1
-    several, alone = capsys.readouterr().err.splitlines()
-    assert several == "error: out of memory (Unable to allocate 9. TiB); use fewer --jobs."
-    assert alone == "error: out of memory (Unable to allocate 9. TiB); end other programs and run again."
+    assert work(too_much) == 1
+    assert "out of memory (Unable to allocate 9. TiB); use fewer --jobs, or end other" in capsys.readouterr().err
     if Path("/dev/full").exists():
         assert work(full) == 1
         assert capsys.readouterr().err == "error: cannot be read or written (No space left on device).\n"

@@ -297,7 +297,7 @@ def small(monkeypatch):
     monkeypatch.setattr(library, "PART", 20)
 
     def train(survey, work):
-        best_models.train(survey, work, 1, 40, (1, 1), quiet=True)
+        best_models.train_seed(survey, work, 1, 40, (1, 1), quiet=True)
         return {stage: work / "seed-1" / name for stage, name in best_models.FILES.items()}
 
     return train
