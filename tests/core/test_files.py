@@ -127,3 +127,14 @@ def test_a_file_replaces_a_folder_only_where_that_is_asked_for(tmp_path):
         temporary.write_text("new")
     assert names(tmp_path) == ["spectra.parquet"]
     assert path.read_text() == "new"
+
+
+def test_a_model_that_is_about_to_be_replaced_is_kept_beside_the_new_one(tmp_path, capsys):
+    path = tmp_path / "model.h5"
+    files.keep_previous(path)
+    assert capsys.readouterr().out == "", "nothing is there yet"
+    path.write_text("old")
+    files.keep_previous(path)
+    path.write_text("new")
+    assert (tmp_path / "previous" / "model.h5").read_text() == "old"
+    assert "previous" in capsys.readouterr().out
