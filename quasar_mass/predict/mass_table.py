@@ -195,7 +195,7 @@ def _objects_of(quasars: Path, _time: int) -> pd.DataFrame:
 
 def _result(batch: Batch, rows: pd.DataFrame, per_object: bool) -> Batch:
     """What travels back from a task: the spectra themselves only where they are pooled."""
-    return replace(batch, rows=rows) if per_object else Batch(rows, batch.errors)
+    return replace(batch, rows=rows) if per_object else Batch(rows)
 
 
 # --- all tasks together -----------------------------------------------------------------------------------------------

@@ -3,14 +3,14 @@
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from quasar_mass.core.errors import ModelError, SpectrumError
+from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import REFERENCE_STEP, STEP, Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
@@ -45,15 +45,12 @@ class Batch:
     ----------
     rows : DataFrame
         One row per spectrum; where there is no mass, LMBH is NaN and REASON is not empty.
-    errors : list of SpectrumError
-        Of the spectra that could not be used.
     flux : ndarray, shape (n, grid.size), or None
     view : NetworkView or None
         Of the rows with a mass, in order; None where there is none.
     """
 
     rows: pd.DataFrame
-    errors: list[SpectrumError] = field(default_factory=list)
     flux: np.ndarray | None = None
     view: NetworkView | None = None
 
@@ -229,22 +226,21 @@ class Predictor:
         ebv : sequence of float or None, length n
             None: the spectrum's own.
         """
-        rows, flags, errors, columns = [], [], [], ["EPOCH", "Z", "SN", "REASON", "SURVEY_KIND"]
+        rows, flags = [], []
         flux = np.zeros((len(spectra), self.grid.size), np.float32)
         for n, source in enumerate(spectra):
             prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
             spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
             sn, reason, own = np.nan, prepared.reason, []
-            if prepared.error:
-                errors.append(prepared.error)
-            else:
+            if not prepared.error:
                 rest = prepared.rest_frame
                 sn, flux[n], reason = rest.signal_to_noise, rest.flux, bad_pixels(rest.n_bad / rest.n_pixels)
                 own = class_flags(prepared.spectrum) + prepared.flags
                 own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
             rows.append((spec_id, prepared.redshift, sn, reason, kind))
             flags.append(own)
-        return replace(self.from_rest_frame(pd.DataFrame(rows, columns=columns), flux, flags), errors=errors)
+        table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", "REASON", "SURVEY_KIND"])
+        return self.from_rest_frame(table, flux, flags)
 
     def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:
         """Masses of spectra on the grid.

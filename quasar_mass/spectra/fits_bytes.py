@@ -109,6 +109,7 @@ def header(cards: list[bytes], *, blocks: int = 0) -> bytes:
     return text.ljust(whole_blocks(len(text)))
 
 
+@functools.lru_cache(maxsize=256)
 def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
     """Write the header block of a binary table extension.
 
@@ -121,7 +122,7 @@ def table_header(name: str, rows: int, *, extname: str = "") -> bytes:
     extname : str
         Name of the extension, if it has one.
     """
-    return _table_header(columns(name), row_type(name).itemsize, rows, extname)
+    return header(binary_table(columns(name), row_type(name).itemsize, rows, extname))
 
 
 def binary_table(layout: tuple[Column, ...], width: int, rows: int, extname: str = "") -> list[bytes]:
@@ -145,11 +146,6 @@ def binary_table(layout: tuple[Column, ...], width: int, rows: int, extname: str
         if column.zero:
             cards += [card(f"TSCAL{number}", 1), card(f"TZERO{number}", column.zero)]
     return cards
-
-
-@functools.lru_cache(maxsize=256)
-def _table_header(layout: tuple[Column, ...], width: int, rows: int, extname: str) -> bytes:
-    return header(binary_table(layout, width, rows, extname))
 
 
 def fill(data: bytes) -> bytes:

@@ -334,7 +334,7 @@ def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, cop
     for stage, path in trained.items():
         one, two = (EasyAI.load(each).model.get_weights() for each in (path, other[stage]))
         assert any(not np.array_equal(a, b) for a, b in zip(one, two, strict=True)), "the truth is used"
-        about = model_file.read_about(path)
+        about = model_file.read(path).about
         assert about["pretrained_on"]["uses_truth_of"] == "the simulation"
         assert "true" in about["targets"][stage]
         assert list(about["targets"]) == list(best_models.FILES)[: len(about["targets"])]

@@ -142,7 +142,7 @@ def test_a_corrupt_checkpoint_is_said_and_replaced(straight, tmp_path, capsys, w
     line = next(line for line in capsys.readouterr().out.splitlines() if "starts anew" in line)
     assert str(path) in line
     assert same(again, straight)
-    assert model_file.read_about(path)["checkpoint"]["history"]
+    assert model_file.read(path).about["checkpoint"]["history"]
 
 
 @pytest.mark.parametrize("checkpoints", [True, pytest.param(False, marks=pytest.mark.slow)])
@@ -186,7 +186,7 @@ def test_a_saved_network_predicts_and_describes_itself(straight, tmp_path):
     assert loaded.history.equals(straight.history)
     again = tmp_path / "again.h5"
     loaded.save(again)
-    assert model_file.read_about(again) == model_file.read_about(path)
+    assert model_file.read(again).about == model_file.read(path).about
 
 
 def test_predictions_do_not_depend_on_shape_or_company(straight):

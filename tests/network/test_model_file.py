@@ -160,7 +160,7 @@ def test_read_about_imports_no_tensorflow(path):
     code = (
         "import sys; from quasar_mass.network.keras_io import model_file; from quasar_mass.core import evaluation; "
         "from quasar_mass.network import architecture, easyai; "
-        f"print(model_file.read_about({str(path)!r})['label']); assert not {{'keras', 'tensorflow'}} & set(sys.modules)"
+        f"print(model_file.read({str(path)!r}).about['label']); assert not {{'keras', 'tensorflow'}} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ABOUT["label"]

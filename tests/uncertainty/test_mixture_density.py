@@ -23,7 +23,7 @@ def test_tail_of_a_bound_is_the_probability_beyond_it():
             np.testing.assert_allclose(mixture.tail(bound), tail, rtol=1e-4, atol=1e-9)
 
 
-def test_mean_and_variance_of_a_mixture():
+def test_mean_of_a_mixture():
     mixture = Mixture(np.array([[0.25, 0.75]]), np.array([[1.0, -1.0]]), np.array([[0.5, 0.2]]))
     assert mixture.mean()[0] == pytest.approx(-0.5)
 

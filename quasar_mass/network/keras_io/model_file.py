@@ -156,11 +156,6 @@ def read(path: str | os.PathLike) -> ModelFile:
     return ModelFile(path, hashlib.sha256(content).hexdigest(), about, keras_2, content)
 
 
-def read_about(path: str | os.PathLike) -> dict | None:
-    """Read only the description of a model file; result and errors as of `read`."""
-    return read(path).about
-
-
 def save(model, path: str | os.PathLike, about: dict, writer: Callable = locked_write) -> str | None:
     """Write a model with its optimizer's state and its description; whole or not at all.
 
