@@ -139,7 +139,7 @@ def simulate(options) -> None:
 
 
 def _check(options, run) -> None:
-    """Print a comparison of a survey with real data; simulate it first, unless it is complete, whatever its size."""
+    """Print a comparison of a survey with real data; simulate and build it first if that has not been done."""
     from quasar_mass.report import figures
     from quasar_mass.simulation.check import comparison
 
@@ -147,6 +147,8 @@ def _check(options, run) -> None:
     survey = options.survey
     if not survey.about().get("complete"):
         run(survey, objects=options.objects, seed=options.seed, jobs=options.jobs, quiet=options.quiet)
+    if not survey.quasars.exists():
+        _build(survey, jobs=options.jobs, quiet=options.quiet)
     result = comparison.compare(survey, real, quiet=options.quiet)
     print(result)
     if not result.pairs:

@@ -11,7 +11,6 @@ network does with real SDSS data.
 
 import itertools
 import json
-import operator
 import os
 from collections.abc import Iterator
 
@@ -19,7 +18,7 @@ from quasar_mass import __version__
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_write, progress
-from quasar_mass.core.parallel import is_cluster, ordered_map
+from quasar_mass.core.parallel import ordered_map
 from quasar_mass.core.survey import DEMO_OBJECTS, REAL_FOLDER, Survey
 
 MAX_OBJECTS = 100_000
@@ -67,12 +66,10 @@ def simulate(
             "is the real survey's folder, and simulated data never go there; choose another --survey, for example"
             " data/simulated",
         )
-    # Exact integers, so that survey.json records what was used.
-    objects = _checked("the number of objects", objects, 1, MAX_OBJECTS)
-    seed = _checked("the seed", seed, 0, 2**32 - 1)
-    if not is_cluster(jobs):
-        jobs = _checked("the number of jobs", jobs, 1, 256)
-    recipe = {"kind": "simulated", "objects": objects, "seed": seed, "version": __version__}
+    for what, value, low, high in (("number of objects", objects, 1, MAX_OBJECTS), ("seed", seed, 0, 2**32 - 1)):
+        if value != int(value) or not low <= value <= high:
+            raise SurveyError(f"the {what}", f"must be a whole number from {low} to {high:,}, not {value!r}")
+    recipe = {"kind": "simulated", "objects": int(objects), "seed": int(seed), "version": __version__}
     if (about := _completed(survey, recipe)) is not None:
         locks.clear(survey)
         return about
@@ -102,16 +99,6 @@ def _simulate(survey: Survey, recipe: dict, jobs: int | str, quiet: bool) -> dic
     about["complete"] = True
     _write_card(survey, about)
     return about
-
-
-def _checked(what: str, value: int, low: int, high: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or not low <= number <= high:
-        raise SurveyError(what, f"must be a whole number from {low} to {high:,}, not {value!r}")
-    return number
 
 
 def _completed(survey: Survey, recipe: dict) -> dict | None:

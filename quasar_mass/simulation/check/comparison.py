@@ -16,6 +16,7 @@ from quasar_mass.core.files import progress
 from quasar_mass.core.survey import WINDOW, Survey
 from quasar_mass.simulation.check import composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.spectra.spectrum import PIXEL
+from quasar_mass.tables import survey_tables
 
 VARIABLE = "QUASAR_MASS_REAL_DATA"  # the environment variable with the folder of real data
 LABELS, SPECTRA, COMPOSITE = "labels/quasars.parquet", "sdss", "reference/vandenberk2001_composite.dat"
@@ -83,7 +84,7 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
     Parameters
     ----------
     survey : Survey
-        Simulated and complete; its tables need not be built.
+        Simulated and complete, its tables built.
     real : Path
         The folder of real data: the published label table, real spectrum files with their index, the composite of
         Vanden Berk et al. 2001.
@@ -105,7 +106,7 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
         message = f"{what}; run: python get_Chen_data.py simulate, or choose another --survey"
         raise SurveyError(survey.folder, message)
     published = label_table.read_published(real / LABELS)
-    objects = label_table.read_simulated(survey)
+    objects = survey_tables.read_quasars(survey.quasars)
     spectra = spec_files.primaries(survey, objects)
     real_spectra = spec_files.read_real(real / SPECTRA, quiet=quiet)
     rng = np.random.default_rng([seed, 3])
@@ -120,10 +121,10 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
         tables={
             "labels": label_table.compare(published, objects, seed),
             "spectra": spec_files.compare(real_spectra, simulated, seed),
-            "composite": composite.compare(composite.read_published(real / COMPOSITE), *stacked).table(),
+            "composite": composite.compare(composite.read_published(real / COMPOSITE), *stacked),
         },
         pairs=_pairs(survey, real_spectra, spectra),
-        notes=_notes(survey, real_spectra, spectra),
+        notes=_notes(real_spectra, spectra),
     )
 
 
@@ -131,12 +132,11 @@ def _measure(survey: Survey, row) -> noise_measures.Measured:
     return noise_measures.measure(survey.spectrum(row.PLATE, row.MJD, row.FIBERID), row.Z)
 
 
-def _notes(survey: Survey, real_spectra: list, spectra: pd.DataFrame) -> dict[str, str]:
+def _notes(real_spectra: list, spectra: pd.DataFrame) -> dict[str, str]:
     plates = pd.Series([spectrum.plate for spectrum in real_spectra]).value_counts()
     low, median, high = np.percentile(spectra["SN_MEDIAN_ALL"], (16, 50, 84))
-    source = "the built quasars.parquet" if survey.quasars.exists() else "its catalogues, after the selection"
     return {
-        "labels": f"the published table (1.46 <= z < 1.80) and {source}",
+        "labels": "the published table (1.46 <= z < 1.80) and the built quasars.parquet",
         "spectra": (
             f"all {len(real_spectra)} whole BOSS spectra available ({plates.iloc[0]} of them of plate"
             f" {plates.index[0]}, so of one night)\nand simulated primary spectra, drawn to have the same S/N"

@@ -1,6 +1,5 @@
 """The composite of simulated spectra and that of real ones, Vanden Berk et al. 2001 (AJ 122, 549)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,53 +17,7 @@ RANGE = (1450.0, 3380.0)  # Angstrom, rest frame
 BIN = 5.0  # Angstrom: a fifth of the narrowest feature, and wide enough to make the noise of the median negligible
 DEGREE = 2  # of the correction of log flux in log wavelength: colours differ between samples, features should not
 GOAL = 5.0  # per cent, rms
-MIN_SEPARATION = 50.0  # Angstrom between the wavelengths of the largest deviations
-
-
-@dataclass(frozen=True)
-class Composite:
-    """A simulated composite and the real one.
-
-    Attributes
-    ----------
-    wavelength : ndarray, shape (n,)
-        Centres of the bins, rest frame, Angstrom.
-    real, simulated : ndarray, shape (n,)
-        Flux densities; the simulated one corrected, so on the real one's scale.
-    number : int
-        Spectra in the simulated one.
-    """
-
-    wavelength: np.ndarray
-    real: np.ndarray
-    simulated: np.ndarray
-    number: int
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """Simulated over real minus 1, in per cent, shape (n,)."""
-        return 100.0 * (self.simulated / self.real - 1.0)
-
-    @property
-    def rms(self) -> float:
-        """Root mean square of `deviation`, in per cent."""
-        return float(np.sqrt(np.mean(self.deviation**2)))
-
-    def worst(self, number: int = 5) -> list[int]:
-        """Indices of the largest deviations, at least `MIN_SEPARATION` from one another, the largest first."""
-        chosen: list[int] = []
-        for index in np.argsort(-np.abs(self.deviation), kind="stable").tolist():
-            if all(abs(self.wavelength[index] - self.wavelength[other]) >= MIN_SEPARATION for other in chosen):
-                chosen.append(index)
-        return chosen[:number]
-
-    def table(self) -> pd.DataFrame:
-        """The rms and the worst wavelengths as lines with the columns `statistics.COLUMNS`; only the rms has a goal."""
-        lines = [statistics.row("composite", f"rms of {self.number:,} spectra (%)", 0.0, self.rms, GOAL)]
-        for n in self.worst():
-            name = f"{self.deviation[n]:+.1f} % at {self.wavelength[n]:.0f} A"
-            lines.append(statistics.row("worst", name, self.real[n], self.simulated[n]))
-        return statistics.table(lines)
+MAX_WORST, MIN_SEPARATION = 5, 50.0  # number of the largest deviations listed, and Angstrom between them
 
 
 def read_published(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +79,11 @@ def stack(survey: Survey, spectra: pd.DataFrame, *, quiet: bool = True) -> tuple
     return np.median(normalised, axis=0), len(normalised)
 
 
-def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, number: int) -> Composite:
+def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, number: int) -> pd.DataFrame:
     """Compare a composite on the grid with the published one.
+
+    Both are averaged in bins of `BIN`, and the simulated one is corrected by the second-order polynomial of log flux in
+    log wavelength that brings it closest.
 
     Parameters
     ----------
@@ -140,9 +96,9 @@ def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, num
 
     Returns
     -------
-    Composite
-        Both in bins of `BIN`, the simulated one corrected by the second-order polynomial of log flux in log wavelength
-        that brings it closest.
+    DataFrame
+        Columns `statistics.COLUMNS`: the rms of simulated over real minus 1, in per cent, and the wavelengths of its
+        largest values. Only the rms has a goal.
     """
     edges = np.arange(RANGE[0], RANGE[1] + 1e-6, BIN)
     real, flux = (
@@ -151,5 +107,14 @@ def compare(published: tuple[np.ndarray, np.ndarray], simulated: np.ndarray, num
     )
     centres = 0.5 * (edges[:-1] + edges[1:])
     x = np.log10(centres / 2200.0)
-    correction = np.polynomial.Polynomial.fit(x, np.log10(real / flux), DEGREE)(x)
-    return Composite(centres, real, flux * 10.0**correction, number)
+    flux = flux * 10.0 ** np.polynomial.Polynomial.fit(x, np.log10(real / flux), DEGREE)(x)
+    deviation = 100.0 * (flux / real - 1.0)
+    worst: list[int] = []
+    for index in np.argsort(-np.abs(deviation), kind="stable").tolist():
+        if all(abs(centres[index] - centres[other]) >= MIN_SEPARATION for other in worst):
+            worst.append(index)
+    rms = float(np.sqrt(np.mean(deviation**2)))
+    lines = [statistics.row("composite", f"rms of {number:,} spectra (%)", 0.0, rms, GOAL)]
+    for n in worst[:MAX_WORST]:
+        lines.append(statistics.row("worst", f"{deviation[n]:+.1f} % at {centres[n]:.0f} A", real[n], flux[n]))
+    return statistics.table(lines)

@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy.io import fits
 from scipy import stats
 
 from quasar_mass.core.errors import FileError, TableError, first_line
-from quasar_mass.core.survey import EPOCH_BINS, REDSHIFT_RANGE, WINDOW, Survey
+from quasar_mass.core.survey import EPOCH_BINS, REDSHIFT_RANGE
 from quasar_mass.simulation.check import statistics
-from quasar_mass.tables import catalogs, survey_tables
-from quasar_mass.tables.build import selection
 
 QUANTILES = (1, 5, 16, 50, 84, 95, 99)  # per cent
 CIV_BINS = np.round(np.arange(1.45, REDSHIFT_RANGE[1] + 1e-6, 0.05), 2)  # redshift; none is below 1.462
@@ -30,9 +27,6 @@ GOALS |= {(group, "skewness"): 0.25 for group in (LABEL, MGII, CIV, LINES)} | {(
 GOALS |= {EPOCHS: 0.01, CIV_FRACTION: 0.05}  # fractions of objects
 
 _COLUMNS = ["ZVI", "Z", "N_EPOCHS", "logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2", "LMBH"]
-# Below this redshift it depends on the plate whether a spectrum reaches the window's start (3560-3630 A observed);
-# the window's end, 9488 A at most, is in every BOSS spectrum.
-_UNCERTAIN_BELOW = 1.55
 
 
 def read_published(path: Path) -> pd.DataFrame:
@@ -59,35 +53,6 @@ def read_published(path: Path) -> pd.DataFrame:
         lack = f"has no column {', '.join(missing)}" if missing else "is empty"
         raise TableError(path, f"{lack}; put the published label table there")
     return table
-
-
-def read_simulated(survey: Survey) -> pd.DataFrame:
-    """Give the objects of a survey that the selection keeps, from its table if built, or else from its catalogues.
-
-    Parameters
-    ----------
-    survey : Survey
-
-    Returns
-    -------
-    DataFrame
-        Index OBJECT; at least ZVI, Z, N_EPOCHS (spectra that cover the window) and the masses.
-    """
-    if survey.quasars.exists():
-        return survey_tables.read_quasars(survey.quasars)
-    selected = selection.select(catalogs.read_chen(survey.chen), survey.dr16q)
-    epochs, quasars = selected.epochs, selected.quasars
-    redshifts = quasars["Z"].loc[epochs["OBJECT"]]
-    spectra = zip(redshifts, epochs["plate"], epochs["mjd"], epochs["fiberid"], strict=True)
-    covers = [z > _UNCERTAIN_BELOW or _reaches_window(survey.spectrum(*spectrum), z) for z, *spectrum in spectra]
-    counts = epochs.loc[covers, "OBJECT"].value_counts()
-    quasars = quasars[quasars.index.isin(counts.index)]
-    return quasars.assign(N_EPOCHS=counts.loc[quasars.index].to_numpy())
-
-
-def _reaches_window(path: Path, redshift: float) -> bool:
-    """Whether a spectrum begins before the window does, from the primary header alone."""
-    return path.exists() and 10.0 ** fits.getheader(path)["COEFF0"] <= 10.0 ** WINDOW[0] * (1.0 + redshift)
 
 
 def compare(real: pd.DataFrame, simulated: pd.DataFrame, seed: int = 1) -> pd.DataFrame:

@@ -84,7 +84,7 @@ def primaries(survey: Survey, objects: pd.DataFrame) -> pd.DataFrame:
     survey : Survey
         Its catalogues.
     objects : DataFrame
-        Index OBJECT, from `label_table.read_simulated`.
+        Index OBJECT.
 
     Returns
     -------
