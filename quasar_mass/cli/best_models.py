@@ -171,22 +171,6 @@ def train(options) -> None:
     print(text)
 
 
-def pooling(options) -> None:
-    """Compare the ways to combine many spectra into one mass, on new simulated quasars."""
-    from quasar_mass.core.errors import ModelError
-    from quasar_mass.predict.predictor import Predictor
-    from quasar_mass.report import comparison, pooling_benchmark
-
-    predictor = Predictor.load(options.model)
-    if predictor.calibration is None:
-        raise ModelError(
-            options.model[0], "has no calibration; add it with: python quasar_analysis.py calibrate --model FILE"
-        )
-    table = pooling_benchmark.measure(predictor, options.objects, quiet=options.quiet)
-    print(f"{options.model[0]}: spectra of fresh quasars (simulated), pooled; RMSE in dex")
-    print(comparison.readable(table).to_string(float_format="{:.3f}".format, na_rep="-"))
-
-
 def published(options) -> None:
     """Train the published recipe on a survey, and print its test scores."""
     require_tables(options.survey)
@@ -230,9 +214,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     _add_folders(add(published, example="--survey data/simulated-published", interrupted=common.GOES_ON))
 
-    verb = add(pooling, example="--model models/Best_models/Best_ANN_final_stage.h5", survey=False)
-    verb.add_argument("--model", nargs="+", required=True, metavar="FILE", help="a calibrated .h5 file, or several")
-    verb.add_argument("--objects", type=common.positive, default=150, metavar="N", help="of each kind (default: 150)")
     return common.run(top, arguments)
 
 

@@ -2,13 +2,12 @@
 
 import contextlib
 import errno
-import functools
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from quasar_mass.core.errors import LockError
@@ -71,19 +70,6 @@ def clear(survey: Survey) -> None:
     if survey.lock.exists():
         with contextlib.suppress(LockError, OSError), survey_lock(survey):
             pass
-
-
-def file_lock(function: Callable) -> Callable:
-    """Decorate a function that writes the files of the survey it is given first, so that it holds the survey's lock."""
-
-    @functools.wraps(function)
-    def locked(survey: Survey, *arguments, **options):
-        if not survey.folder.is_dir():  # nothing to protect; the function reports what is missing
-            return function(survey, *arguments, **options)
-        with survey_lock(survey):
-            return function(survey, *arguments, **options)
-
-    return locked
 
 
 def _this_process() -> dict:

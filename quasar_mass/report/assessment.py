@@ -204,11 +204,9 @@ def flag_table(rows: pd.DataFrame) -> pd.DataFrame:
         Index flag; spectra, their fraction of all, rmse and rmse_error against the label in dex; coverage of the label
         by object and mean width in dex, of a calibrated model.
     """
-    words = rows["FLAGS"].str.split("; ")
     flagged = rows["FLAGS"] != ""
     members = {NO_FLAG: ~flagged, ANY_FLAG: flagged}
-    for flag in sorted({flag for flags in words for flag in flags} - {""}):
-        members[flag] = words.map(lambda flags, flag=flag: flag in flags)
+    members |= {flag: chosen for flag, chosen in rows["FLAGS"].str.get_dummies("; ").items() if flag}
     label, predicted = rows["LMBH"].to_numpy(float), rows["PREDICTED"].to_numpy(float)
     table = {}
     for flag, with_flag in members.items():

@@ -18,7 +18,6 @@ from quasar_mass.simulation.quasar.received_flux import draw_variations, receive
 from quasar_mass.spectra.rest_frame import to_rest_frame
 
 FIRST_SEED = 2_000_003  # added to a seed: these quasars are in no survey and in no library
-NOISELESS_EPOCHS = 8  # the mean flux hardly differs from night to night: a few give a good mean
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,17 @@ class Monitored:
         In the tables' unit.
     signal_to_noise : ndarray, shape (epochs,)
         Of each spectrum.
-    label : float
-        log10(M_BH / M_Sun) as the survey would publish it, from one of the spectra; NaN where no line can be measured.
     truth, truth_mgii : float
-        The noise-free mass behind the label (Mg II's where there is no label), and that of Mg II.
-    noiseless_flux : ndarray of float32, shape (grid.size,)
-        Mean recorded flux without noise.
+        log10(M_BH / M_Sun) without noise: of the line that the survey's label would come from (Mg II if none can be
+        measured), and of Mg II.
     """
 
     name: str
     redshift: float
     flux: np.ndarray
     signal_to_noise: np.ndarray
-    label: float
     truth: float
     truth_mgii: float
-    noiseless_flux: np.ndarray
 
 
 def observe(number: int, epochs: tuple[int, int], grid: Grid, *, seed: int = 1) -> Iterator[Monitored]:
@@ -87,15 +81,12 @@ def _observe(seed: int, target: population.Target, grid: Grid) -> Monitored | No
     quasar = observing.draw_quasar(seed, target)
     flux = received_flux(quasar, target.ebv)
     changes = draw_variations(seed, target, quasar.redshift)
-    spectra, noiseless = [], []
+    spectra = []
     for n, epoch in enumerate(target.epochs):
         exposure = observing.epoch_exposure(seed, quasar, target, n, flux, changes[n])
         spectra.append(observing.spectrum_of(exposure.read(observing.epoch_noise(seed, target, n)), target, epoch))
-        if n < NOISELESS_EPOCHS:
-            noiseless.append(observing.noiseless_spectrum(exposure, target, epoch))
     try:
         regridded = [to_rest_frame(spectrum, target.z, grid, ebv=spectrum.ebv) for spectrum in spectra]
-        mean = np.mean([to_rest_frame(each, target.z, grid, ebv=each.ebv).flux for each in noiseless], axis=0)
     except SpectrumError:  # does not cover the window
         return None
     signal_to_noise = np.array([spectrum.signal_to_noise for spectrum in regridded])
@@ -103,14 +94,12 @@ def _observe(seed: int, target: population.Target, grid: Grid) -> Monitored | No
     measured = spectra[int(np.argmax(signal_to_noise))]
     masses = labels.trusted_masses(virial.measure([measured], target.z, measured.ebv))[0]
     published = labels.publish(np.random.default_rng([seed, target.index, 5, 2]), quasar, masses, redshift=target.z)
-    line = next((name for name in LABEL_LINES if published.masses[name] > 0.0), "")
+    line = next((name for name in LABEL_LINES if published.masses[name] > 0.0), "MgII")
     return Monitored(
         name=target.name,
         redshift=target.z,
         flux=np.stack([spectrum.flux for spectrum in regridded]),
         signal_to_noise=signal_to_noise,
-        label=published.masses[line] if line else np.nan,
-        truth=truth[line or "MgII"],
+        truth=truth[line],
         truth_mgii=truth["MgII"],
-        noiseless_flux=mean.astype(np.float32),
     )

@@ -74,10 +74,10 @@ def simulate(
         locks.clear(survey)
         return about
     survey.folder.mkdir(parents=True, exist_ok=True)
-    return _simulate(survey, recipe, jobs, quiet)
+    with locks.survey_lock(survey):
+        return _simulate(survey, recipe, jobs, quiet)
 
 
-@locks.file_lock
 def _simulate(survey: Survey, recipe: dict, jobs: int | str, quiet: bool) -> dict:
     if (about := _completed(survey, recipe)) is not None:  # another process may have finished it
         return about

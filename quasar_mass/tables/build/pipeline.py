@@ -47,7 +47,6 @@ class Report:
     rejects: dict
 
 
-@locks.file_lock
 def build(
     survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
 ) -> Report:
@@ -109,7 +108,7 @@ def build(
         work.describe(about)
         return about
 
-    with atomic_group() as place:
+    with locks.survey_lock(survey), atomic_group() as place:
         if is_cluster(jobs):
             with place(work.survey.spectra, folder=True) as folder:
                 batches = list(work.batches(_CLUSTER_CHUNK, folder))
