@@ -279,6 +279,7 @@ def _text(value) -> str:
 
 def _read(path: Path) -> "pd.DataFrame":
     """A table of the format that its name says; FileError where it is none."""
+    import pandas as pd
     from astropy.io.fits import VerifyError
 
     from quasar_mass.tables import parquet
@@ -286,7 +287,9 @@ def _read(path: Path) -> "pd.DataFrame":
     if not os.path.isfile(path):
         raise FileError(path, "does not exist; correct the name of the table")
     try:
-        return {".parquet": _read_parquet, ".csv": _read_csv}.get(path.suffix.lower(), _read_astropy)(path)
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, comment="#")
+        return _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_astropy(path)
     except (*parquet.DAMAGED, LookupError, AttributeError, VerifyError) as error:
         raise FileError(
             path, f"is not a table as its name ({path.suffix}) says ({first_line(error)}); correct the file or its name"
@@ -302,12 +305,6 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     table = pq.read_table(path, **parquet.READING)
     table.validate(full=True)  # otherwise text that is not UTF-8 would fail later
     return table.to_pandas(ignore_metadata=True)
-
-
-def _read_csv(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.read_csv(path, comment="#")
 
 
 def _read_astropy(path: Path) -> "pd.DataFrame":

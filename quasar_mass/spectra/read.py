@@ -43,7 +43,10 @@ def read(path: str | Path) -> Spectrum:
     """
     path = Path(path)
     if not os.path.isfile(path):
-        raise _missing(path)
+        message = "does not exist; fetch it (get_Chen_data.py fetch) or correct the name"
+        if os.path.exists(path):
+            message = f"is a {'folder' if os.path.isdir(path) else 'pipe or a device'}; name a spectrum file"
+        raise SpectrumError(path, message, reason="missing file")
     try:
         content = _content(path)
         if content[:2] == _GZIP:
@@ -51,8 +54,6 @@ def read(path: str | Path) -> Spectrum:
         if content[:6] != b"SIMPLE":
             raise ValueError("it is no FITS file" if content else "it is empty")
         return sdss.decode(content, path)
-    except FileNotFoundError as error:  # removed since the line above
-        raise _missing(path) from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
         message = f"cannot be read as a spectrum ({first_line(error)}); fetch it again or name another file"
         raise SpectrumError(path, message, reason="unreadable file") from error
@@ -76,11 +77,3 @@ def _decompressed(content: memoryview) -> memoryview:
     if len(plain) > _MAX_BYTES:
         raise ValueError(f"it unpacks to more than {_MAX_BYTES:,} bytes, more than any spectrum has")
     return memoryview(plain)
-
-
-def _missing(path: Path) -> SpectrumError:
-    if not os.path.exists(path):
-        message = "does not exist; fetch it (get_Chen_data.py fetch) or correct the name"
-    else:
-        message = f"is a {'folder' if os.path.isdir(path) else 'pipe or a device'}; name a spectrum file"
-    return SpectrumError(path, message, reason="missing file")
