@@ -62,8 +62,8 @@ if __name__ == "__main__":  # the other processes import this file too, as they 
     from quasar_mass.core.survey import Survey
     extinction_curve()
     begin = time.perf_counter()
-    report = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
-    print(time.perf_counter() - begin, report.spectra + sum(report.rejects.values()))
+    about = build(Survey(sys.argv[1]), jobs=int(sys.argv[2]), quiet=True)
+    print(time.perf_counter() - begin, about["cuts"][-1]["spectra"] + sum(about["rejects"].values()))
 """
 
 

@@ -107,15 +107,15 @@ def _build(survey: Survey, **options: object) -> None:
     from quasar_mass.fetch import plan
     from quasar_mass.tables.build.pipeline import build
 
-    report = build(survey, **options)
+    about = build(survey, **options)
     print(f"{'cut':<60} {'objects':>9} {'spectra':>9}")
-    for cut in report.cuts:
+    for cut in about["cuts"]:
         print(f"{cut['cut']:<60} {cut['objects']:>9,} {cut.get('spectra', ''):>9}")
-    for reason, number in report.rejects.items():
+    for reason, number in about["rejects"].items():
         print(f"rejected, {reason}: {number:,} spectra")
-    if repair := plan.repair_command(survey, report.rejects):
+    if repair := plan.repair_command(survey, about["rejects"]):
         print(f"to check the files and fetch damaged ones again: {common.as_typed(repair, '')}")
-    print(f"\n{report.objects:,} objects and {report.spectra:,} spectra ({survey.kind}) in {survey.quasars.parent}")
+    print(f"\n{cut['objects']:,} objects and {cut['spectra']:,} spectra ({survey.kind}) in {survey.quasars.parent}")
 
 
 def status(options) -> None:

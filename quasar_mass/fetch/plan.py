@@ -17,7 +17,7 @@ DAMAGED = {"unreadable file", "not the spectrum named", "invalid values"}  # rea
 EXAMPLE = (7666, 57339, 121)  # a spectrum of BOSS
 
 
-def survey_option(survey: Survey, default: Path) -> str:
+def _option(survey: Survey, default: Path) -> str:
     """The ``--survey`` option that names a survey as it was typed; empty if it is the verb's `default` folder."""
     return "" if survey.folder == default else f" --survey {shlex.quote(str(survey.folder))}"
 
@@ -26,7 +26,7 @@ def command(what: str, survey: Survey, mirror: str | None = None, source: str = 
     """The command line that fetches something."""
     options = f" --mirror {mirror}" if mirror else ""
     options += " --from sparcl" if source == "sparcl" else ""
-    return f"{SCRIPT} fetch {what}{survey_option(survey, REAL_FOLDER)}{options}"
+    return f"{SCRIPT} fetch {what}{_option(survey, REAL_FOLDER)}{options}"
 
 
 def next_command(survey: Survey) -> str:
@@ -35,7 +35,7 @@ def next_command(survey: Survey) -> str:
         return f"make train SURVEY={survey.folder}"
     if not (survey.chen.exists() and survey.dr16q.exists()):
         return command("catalogs", survey)
-    build = f"{SCRIPT} build{survey_option(survey, default_survey().folder)}"
+    build = f"{SCRIPT} build{_option(survey, default_survey().folder)}"
     states = count_states(survey)
     if not states or states[MISSING]:
         return command("spectra", survey)

@@ -5,7 +5,6 @@ extinction, HDU 3 no lines, and its one mask stands for both masks. Its client u
 the server must be trusted like a program that one runs.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -15,7 +14,7 @@ import numpy as np
 from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
-from quasar_mass.fetch.manifest import FAILED, MISSING, VERIFIED, Manifest, Row, SpecId
+from quasar_mass.fetch.manifest import FAILED, MISSING, Manifest, Row, SpecId
 from quasar_mass.fetch.spectra import Report, record_all, save, to_do, verified_on_disk
 from quasar_mass.fetch.verify import check_spectrum
 from quasar_mass.spectra.fits_bytes import card
@@ -123,10 +122,7 @@ def _save_record(survey: Survey, spec_id: SpecId, run2d: str, record: dict) -> t
         check_spectrum(content, spec_id)
     except ValueError as error:
         return replace(row, state=FAILED, reason=str(error)), 0
-    save(survey.spectrum(*spec_id), content)
-    digest = hashlib.sha256(content).hexdigest()
-    reason = f"from SPARCL, {record.get('_dr', 'data release not given')}"
-    return replace(row, bytes=len(content), sha256=digest, state=VERIFIED, reason=reason), len(content)
+    return save(survey, row, content, f"from SPARCL, {record.get('_dr', 'data release not given')}"), len(content)
 
 
 class _Service:
@@ -134,10 +130,9 @@ class _Service:
 
     def __init__(self, client, sleep: Callable[[float], object]) -> None:
         self.client, self.sleep = client, sleep
-        held = set(client.all_datasets)
-        self.datasets = [name for name in DATASETS if name in held]
+        self.datasets = [name for name in DATASETS if name in client.all_datasets]
         if not self.datasets:
-            raise _failed(f"holds {', '.join(sorted(held)) or 'nothing'}, and none of {', '.join(DATASETS)}")
+            raise _failed(f"holds none of {', '.join(DATASETS)}")
 
     def records(self, spec_ids: list[SpecId]) -> dict[SpecId, tuple[str, dict]]:
         """The reduction and the record of those spectra that SPARCL holds."""

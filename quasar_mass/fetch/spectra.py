@@ -159,14 +159,16 @@ def up_to_date(survey: Survey, row: Row) -> bool:
         return False
 
 
-def save(path: Path, content: bytes) -> None:
-    """Write a file under its final name, whole.
+def save(survey: Survey, row: Row, content: bytes, note: str) -> Row:
+    """Write a spectrum that passed the checks under its final name, whole; the row that says so.
 
     It is not forced onto the disk, which takes longer than all the rest: should the machine lose power, the journal is
     still there, and the next run reads again what it lists.
     """
-    with atomic_write(path, lasting=False) as temporary, open(temporary, "wb", buffering=0) as file:
-        file.write(content)
+    with atomic_write(survey.spectrum(*row.spec_id), lasting=False) as temporary:
+        temporary.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return replace(row, bytes=len(content), sha256=digest, state=VERIFIED, reason=note)
 
 
 def verified_on_disk(survey: Survey, row: Row, simulated: bool) -> Row | None:
@@ -202,10 +204,8 @@ def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row
                 continue
             # no other reduction is tried: its file would replace this one for good
             return replace(asked, state=FAILED, reason=error.reason)
-        save(survey.spectrum(*row.spec_id), content)
         note = "" if run2d == first or row.plate < urls.FIRST_BOSS_PLATE else f"{first} has none"
-        digest = hashlib.sha256(content).hexdigest()
-        return replace(asked, bytes=len(content), sha256=digest, state=VERIFIED, reason=note)
+        return save(survey, asked, content, note)
     return Row(*row.spec_id, state=NOT_PUBLISHED, reason=f"not in {', '.join((first, *others))}")
 
 

@@ -132,12 +132,6 @@ class ObjectSpectra:
         epochs = {names[row]: self.epochs[names[row]] for row in rows}
         return ObjectSpectra(epochs, {key: values[rows] for key, values in self.typical.items()})
 
-    @classmethod
-    def joined(cls, parts: Sequence["ObjectSpectra"]) -> "ObjectSpectra":
-        """Several sets of objects, without one in common, as one."""
-        epochs = {name: epochs for part in parts for name, epochs in part.epochs.items()}
-        return cls(epochs, {key: np.concatenate([part.typical[key] for part in parts]) for key in parts[0].typical})
-
 
 def object_spectra(
     names: Sequence[str], view: NetworkView, stacks: StackedSpectra, network: Callable, project: Callable

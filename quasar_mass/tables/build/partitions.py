@@ -62,7 +62,7 @@ def write(
     needs: Iterable[Path],
     *,
     quiet: bool = False,
-) -> int:
+) -> None:
     """Write the parts from the batches, and remove these; the second round.
 
     Parameters
@@ -78,11 +78,6 @@ def write(
         As in `ordered_map`.
     quiet : bool
         No progress bar.
-
-    Returns
-    -------
-    int
-        Rows written.
 
     Raises
     ------
@@ -104,7 +99,6 @@ def write(
                 )
             bar.update(sum(rows.stop - rows.start for rows in ranges))
     shutil.rmtree(folder / _BATCHES)
-    return total
 
 
 def _write_part(part: Path, ranges: list[RowRange], grid: Grid, about: dict) -> int:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +26,9 @@ _CHUNK = 128  # spectra per task: enough to outweigh the transfer, few enough fo
 _CLUSTER_CHUNK = 1024  # on a cluster, where each task saves a file of 15 MB
 
 
-@dataclass(frozen=True)
-class Report:
-    """Result of a build.
-
-    Attributes
-    ----------
-    cuts : list of dict
-        ``{"cut", "objects"}`` and, where spectra are counted, ``"spectra"``.
-    spectra, objects : int
-        Numbers in the tables.
-    rejects : dict
-        Reason to number of spectra.
-    """
-
-    cuts: list[dict]
-    spectra: int
-    objects: int
-    rejects: dict
-
-
 def build(
     survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
-) -> Report:
+) -> dict:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
     Every selected spectrum is either in spectra.parquet or listed in rejects.parquet with its reason.
@@ -71,7 +50,9 @@ def build(
 
     Returns
     -------
-    Report
+    dict
+        The tables' description of themselves. Its ``cuts`` are a list of ``{"cut", "objects"}`` and, where spectra are
+        counted, ``"spectra"``; the last one counts the tables. Its ``rejects`` give the number of spectra by reason.
 
     Raises
     ------
@@ -112,15 +93,15 @@ def build(
         if is_cluster(jobs):
             with place(work.survey.spectra, folder=True) as folder:
                 batches = list(work.batches(_CLUSTER_CHUNK, folder))
-                n_spectra = partitions.write(folder, batches, grid, finish(), jobs, work.needs, quiet=quiet)
+                partitions.write(folder, batches, grid, finish(), jobs, work.needs, quiet=quiet)
         else:
-            n_spectra = survey_tables.write_spectra(survey.spectra, work.batches(_CHUNK), grid, finish, place)
+            survey_tables.write_spectra(survey.spectra, work.batches(_CHUNK), grid, finish, place)
         quasars = quasars.assign(N_EPOCHS=pd.Series(work.spectra_per_object, dtype=np.int64))
         quasars = quasars[quasars["N_EPOCHS"].notna()].astype({"N_EPOCHS": np.int64})
         quasars["SPLIT"] = split_objects(quasars["N_EPOCHS"], quasars=quasars["QUASAR"])
         survey_tables.write_quasars(survey.quasars, quasars, about, place)
         survey_tables.write_rejects(survey.rejects, work.rejects, about, place)
-    return Report(about["cuts"], n_spectra, len(quasars), about["rejects"])
+    return about
 
 
 def _spectra(selection: Selection, extinction: bool) -> list[Selected]:
