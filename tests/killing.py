@@ -3,7 +3,7 @@
 Starting Python and importing what a command needs takes ten times as long as a small command itself. So one process
 (`Forge`) imports it once. Every run is a fork of that process, in a process group of its own, which calls the command's
 `main`. It can be killed before any one of its changes to the files of a folder: these are counted, so that every gap
-between two of them can be tried. Other faults can be ordered too: see `_set_faults`.
+between two of them can be tried. It can also be refused to write more than so many bytes into a file.
 """
 
 import contextlib
@@ -20,7 +20,6 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "fcntl.flock"}  # Python's audit events
-NOBODY = 65534  # a user without rights
 _TRIED: set[str] = set()  # modules
 
 
@@ -113,7 +112,8 @@ def _copy(order: dict) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     changes = 0
-    _set_faults(order)
+    if "largest" in order:  # as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], order["largest"]))
 
     def watch(event: str, details: tuple) -> None:
         nonlocal changes
@@ -135,19 +135,9 @@ def _copy(order: dict) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(2, f"\nchanges {changes}".encode())
-    if not {"nobody", "largest"} & set(order):
+    if "largest" not in order:
         Path(order["log"]).with_suffix(".modules").write_text("\n".join(sys.modules))
     return int(status or 0)
-
-
-def _set_faults(order: dict) -> None:
-    """Faults of the machine: no rights, no file above a size."""
-    if order.get("nobody") and os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    if "largest" in order:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest"], order["largest"]))
 
 
 def _serve(modules: list[str]) -> None:

@@ -13,7 +13,7 @@ from killing import hearing
 
 from quasar_mass import __main__, __version__
 from quasar_mass.cli import common, get_chen_data, quasar_analysis
-from quasar_mass.core.survey import REAL_FOLDER, Survey
+from quasar_mass.core.survey import REAL_FOLDER
 
 HOME = Path(__file__).resolve().parent.parent.parent
 MAIN = {"get_Chen_data.py": get_chen_data.main, "quasar_analysis.py": quasar_analysis.main}
@@ -304,17 +304,6 @@ def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_build_prints_the_counts_and_status_knows_them(tiny_survey, capsys):
-    next(tiny_survey.folder.glob("spectra/10003/*.fits")).unlink()
-    options = ("--survey", tiny_survey.folder, "--step", "1e-3", "--jobs", "1", "--quiet")
-    assert status_of("get_Chen_data.py", "build", *options) == 0
-    text = capsys.readouterr().out
-    assert "rejected, missing file: 1 spectra" in text
-    assert "12 objects and 17 spectra (sdss)" in text
-    assert status_of("get_Chen_data.py", "status", "--survey", tiny_survey.folder) == 0
-    assert "12 objects, 17 spectra on the grid" in capsys.readouterr().out
-
-
 def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     from get_Chen_data import get_Chen_data
     from quasar_mass.core.errors import SurveyError
@@ -328,9 +317,3 @@ def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     for creating in ("load", "download", ""):
         with pytest.raises(SurveyError):
             get_Chen_data(creating, tiny_survey.folder)
-
-
-def test_a_survey_may_have_any_name(tmp_path, capsys):
-    survey = Survey(tmp_path / "it's a survey")
-    assert status_of("get_Chen_data.py", "status", "--survey", survey.folder) == 0
-    assert "simulate --survey '" in capsys.readouterr().out

@@ -29,9 +29,6 @@ from quasar_mass.tables import dataset
 from quasar_mass.tables.build import partitions, pipeline
 from quasar_mass.tables.build.pipeline import build
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 STEP = 1e-3
 
 

@@ -32,9 +32,6 @@ from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.dataset import split_objects
 from quasar_mass.tables.survey_tables import read_quasars
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 FRACTIONS = {"training": 0.7, "validation": 0.2, "test": 0.1}
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from killing import Forge, Run, contents, unfinished
@@ -146,36 +144,6 @@ def test_build(forge, tiny_survey, fresh, moments):
 
 
 # --- convert --------------------------------------------------------------------------------------------------------
-def write_reference(folder: Path) -> Path:
-    """The reference's own two files, small, where a reader who downloads them may put them."""
-    names = [f"{number:06d}.00+000000.0".encode() for number in range(12)]
-    epochs = [f"{4000 + number}-56000-0001" for number in range(12)]
-    mass = 8 + np.arange(12) / 10
-    columns = {"ZVI": 1.6, "logMBH-Hb": 0.0, "logMBH-Ha-2": 0.0, "logMBH-MgII-2": mass, "logMBH-CIV-2": 0.0}
-    columns |= {"LMBH": mass, "CHEN EPOCH": epochs, "Z": 1.6, "N_EPOCHS": 1}
-    (folder / "bigger_data").mkdir(parents=True)
-    quasars = pd.DataFrame(columns, index=pd.Index(names, name="OBJECT"))
-    quasars.to_parquet(folder / "bigger_data" / "quasars.parquet")
-    index = pd.MultiIndex.from_tuples(zip([*names, b"unknown"], [*epochs, "5000-56000-0001"], strict=True))
-    index.names = ["OBJECT", "EPOCH"]
-    grid = np.arange(3.159, 3.532, 1e-3)
-    flux = np.random.default_rng(1).normal(500, 100, (13, len(grid)))
-    wide = pd.DataFrame(flux, index=index, columns=[f"{value:.4f}" for value in grid])
-    wide.to_parquet(folder / "bigger_data" / "spectra.parquet")
-    return folder
-
-
-@killed(6, -4, -2)
-@pytest.mark.parametrize("name", ["quasars", "spectra"])
-def test_convert_in_place(forge, tmp_path, fresh, name, moments):
-    original = write_reference(tmp_path / "reference")
-    if name == "spectra":  # needs the other one
-        options = ("convert", original / "bigger_data" / "quasars.parquet", "--survey", original, "--quiet")
-        assert forge.run("get_Chen_data", *options, folder=original, log=tmp_path / "first.log").status == 0
-    options = ("convert", fresh / "bigger_data" / f"{name}.parquet", "--survey", fresh, "--quiet")
-    Trial(forge, original, fresh, "get_Chen_data", options).kill(moments)
-
-
 # --- training and prediction ----------------------------------------------------------------------------------------
 def whole_model(name: str, content: bytes) -> bool:
     """A checkpoint of fewer training epochs, or a model without its calibration."""

@@ -12,9 +12,6 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.simulation import observing, population
 from quasar_mass.simulation.simulated_survey import simulate
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 
 def in_a_process_of_its_own(folder, jobs):
     """Do the work where hashes, and so the order of sets, differ."""

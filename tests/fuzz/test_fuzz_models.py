@@ -18,9 +18,6 @@ from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import dataset
 from quasar_mass.tables.build.pipeline import build
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 STEP = 1e-3
 VALUES = (None, True, 0, -1, 2**31, 10**12, 1e-3, float("nan"), float("inf"), "", "é", "../../x", [], {}, [1], "None")
 TEXTS = ("", "{", "[1]", "null", "[" * 20_000, b"\xff\xfe", 3, [1.5, 2.5], np.void(b"abc"))

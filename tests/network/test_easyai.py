@@ -9,9 +9,6 @@ from quasar_mass.network.architecture import Stage
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 PIXELS = 12
 ONE = (Stage("one", 1e-2, 4),)
 TWO = (Stage("one", 1e-2, 2), Stage("two", 1e-3, 1))

@@ -12,9 +12,6 @@ from quasar_mass.core.errors import ModelError
 from quasar_mass.network import backend, export
 from quasar_mass.network.easyai import EasyAI
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 ABOUT = {"kind": "simulated", "label": "log10(M_BH / M_Sun)", "note": "é"}
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in export.PACKAGES),

@@ -14,9 +14,6 @@ from quasar_mass.network import backend
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_checks import shapes
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 SPECTRA = np.random.default_rng(0).normal(0.4, 0.1, (32, 9, 1)).astype(np.float32)
 LABEL = 8.5 + SPECTRA.mean(axis=(1, 2))
 ABOUT = {"grid": {"start": 3.16, "step": 1e-4, "size": 9}, "label": "log10(M_BH / M_Sun)", "note": "é"}

@@ -17,9 +17,6 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.inputs import gather
 from quasar_mass.tables import parquet, survey_tables
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 CANARY = "strangers_code"
 KERNEL = "model_weights/dense/easyai/dense/kernel"
 SOURCES = Path(backend.__file__).parents[1]

@@ -18,9 +18,6 @@ from quasar_mass.uncertainty.calibration import Calibration, Interval, Scores
 from quasar_mass.uncertainty.pooling import Noise, Pooling
 from quasar_mass.uncertainty.training_domain import TrainingDomain
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 
 def network(seed, step=1e-3):
     layers = backend.import_keras().layers

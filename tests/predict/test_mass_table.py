@@ -12,9 +12,6 @@ from quasar_mass.predict.inputs import SpectrumRequest, gather
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 
 def test_masses_of_a_survey_have_intervals_where_the_validation_set_allows_them(made):
     survey, paths, _ = made

@@ -17,9 +17,6 @@ from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY, FLAG_NO_EXTINCTION
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 COLUMNS = ["Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON"]
 
 

@@ -1,7 +1,5 @@
 """A simulated survey and real data: each statistic against an independent answer, and the comparison as a whole."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,7 @@ from astropy.stats import mad_std
 from scipy import stats
 
 import get_Chen_data
-from quasar_mass.core.errors import FileError, SurveyError, TableError
+from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.report import figures
 from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
@@ -197,18 +195,6 @@ def test_noise_masks_and_extent_of_a_file_are_counted_exactly(smooth_file, make)
     assert set(table["mark"]) <= {"ok", ""}
 
 
-def test_or_bits_and_the_fraction_of_lambda_eff_are_counted(smooth_file):
-    plain = noise_measures.measure(smooth_file(), 1.6)
-    bits = np.zeros(len(plain.or_mask), int)
-    bits[:450] = (1 << 26) | (1 << 23)
-    flagged = [replace(plain, or_mask=bits, lambda_eff=wavelength) for wavelength in (4000.0, 5400.0)]
-    table = spec_files.compare(flagged, [plain, plain])
-    for name in ("BRIGHTSKY", "BADFLUXFACTOR"):
-        row = line(table, spec_files.OR_BITS, name)
-        assert (row["real"], row["simulated"], row["mark"]) == (0.1, 0.0, "off")
-    assert line(table, spec_files.EXTENT, spec_files.LAMBDA_EFF)["real"] == 0.5
-
-
 def test_matched_spectra_have_the_signal_to_noise_of_the_real_ones():
     rng = np.random.default_rng(6)
     real, simulated = 10 ** rng.normal(0.9, 0.2, 40), 10 ** rng.normal(0.6, 0.3, 3000)
@@ -285,11 +271,6 @@ def test_without_real_data_the_command_says_so_and_simulates_nothing(tmp_path, m
     assert (f"{folder}: has no {comparison.LABELS}" if folder else "is not set; set it") in printed.err
     assert printed.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_only_a_complete_simulated_survey_is_compared(tiny_survey, tmp_path):
-    with pytest.raises(SurveyError, match="is no simulated survey"):
-        comparison.compare(tiny_survey, tmp_path)
 
 
 # --- a whole survey -------------------------------------------------------------------------------------------------

@@ -15,9 +15,6 @@ from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.spectra.spectrum import Spectrum
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
 PIXEL = 35500 + np.arange(4600)
 
 

@@ -140,6 +140,18 @@ def test_files_in_place_are_kept_as_reference(reference_quasars, wide_file, surv
         convert(survey.quasars, survey, quiet=True)
 
 
+def test_a_failed_conversion_in_place_leaves_the_download_where_it_was(reference_quasars, survey):
+    convert(reference_quasars(), survey, quiet=True)
+    frame = wide_frame(step=1e-3)
+    frame.iloc[9, 5] = np.nan
+    frame.to_parquet(survey.spectra)
+    original = survey.spectra.read_bytes()
+    with pytest.raises(TableError):
+        convert(survey.spectra, survey, quiet=True)
+    assert survey.spectra.read_bytes() == original
+    assert sorted(entry.name for entry in survey.quasars.parent.iterdir()) == ["quasars.parquet", "spectra.parquet"]
+
+
 def test_spectra_without_a_label_are_rejected_by_name(reference_quasars, wide_file, survey):
     convert(reference_quasars(change=lambda frame: frame.drop(index=[object_name(3).encode()])), survey, quiet=True)
     said = convert(wide_file[0], survey, quiet=True)

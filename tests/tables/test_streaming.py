@@ -2,8 +2,6 @@
 
 import gc
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +16,6 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.tables import dataset
 from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
 
-# Keras 3.15's own, under NumPy 2.4.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
-
-HOME = Path(__file__).resolve().parent.parent.parent
 GRID = Grid(1e-2)
 N = 1500  # more than a row group
 
@@ -92,46 +86,3 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     os.close(full)
     with pytest.raises(FileError, match=r"cannot hold all spectra \(No space left on device\); name another"):
         scratch.append(np.zeros((2, 4)))
-
-
-# What a table of some size adds to this process's peak, read to its last row by a digest and in shuffled batches.
-GROWTH = """
-import sys
-from pathlib import Path
-import numpy as np
-from quasar_mass.tables import dataset
-from quasar_mass.network.batches import Arrays
-from quasar_mass.core.survey import Survey
-small, big = (Survey(Path(folder)) for folder in sys.argv[2:])
-def touch(survey):
-    X, y = getattr(dataset, sys.argv[1])(survey).part("training")
-    source = Arrays(X, y.to_numpy())
-    source.digest()
-    order = np.random.default_rng(0).permutation(len(source))
-    for start in range(0, len(order), 32):
-        source.take(order[start : start + 32], None)
-def peak():  # not ru_maxrss: that of a child process begins with its parent's
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-touch(small)
-before = peak()
-touch(big)
-print(peak() - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's peak of resident memory")
-def test_memory_does_not_grow_with_the_table(tmp_path):
-    folders = [tmp_path / "small", tmp_path / "big"]
-    for folder, n in zip(folders, (6000, 16_000), strict=True):
-        random_tables.write_survey(Survey(folder), n, Grid(1e-4))
-    # Arrow's allocator holds on to more or less, as its threads happen to run: one thread.
-    steady = os.environ | {"OMP_NUM_THREADS": "1"}
-    grown = {}
-    for how in ("load", "stream"):
-        command = [sys.executable, "-c", GROWTH, how, *map(str, folders)]
-        done = subprocess.run(command, cwd=HOME, env=steady, capture_output=True, text=True, check=True)
-        grown[how] = int(done.stdout) / 1024
-    added = 10_000 * Grid(1e-4).size * 4 / 2**20  # MB
-    assert grown["load"] > 0.9 * added, grown
-    assert grown["stream"] < 0.3 * added, grown

@@ -408,23 +408,6 @@ def test_least_squares_of_a_straight_line_is_the_textbook_s_within_bounds():
 
 
 @pytest.mark.parametrize("line", [lines.MGII, lines.CIV], ids=lambda line: line.name)
-def test_derivatives_of_the_line_model_are_its_slopes(line):
-    rng = np.random.default_rng(1)
-    priors = line.priors
-    parameters = np.clip(
-        priors.mean + rng.uniform(-0.3, 0.3, (2, len(priors.mean))), priors.low + 1e-3, priors.high - 1e-3
-    )
-    m = len(line.bin_velocity)
-    smooth, iron_flux = rng.uniform(1, 2, (2, 2, m))
-    _, derivatives, _ = lines.model(line, parameters, smooth, iron_flux)
-    for j in range(parameters.shape[1]):
-        step = np.zeros_like(parameters)
-        step[:, j] = 1e-5
-        up, down = (lines.model(line, parameters + sign * step, smooth, iron_flux)[0] for sign in (1, -1))
-        np.testing.assert_allclose(derivatives[:, j], (up - down) / 2e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("line", [lines.MGII, lines.CIV], ids=lambda line: line.name)
 def test_width_is_that_of_the_sum_and_its_error_follows_the_covariance(line):
     rng = np.random.default_rng(2)
     p = len(line.priors.mean)
