@@ -102,11 +102,7 @@ def test_everything_comes_back_from_the_file(tmp_path):
     assert (loaded.pooling.best, loaded.pooling.noise) == (saved.pooling.best, saved.pooling.noise)
     assert [loaded.pooling.method(line) for line in ("any", "MgII", "CIV")] == ["mean", "learned", "mean"]
     interval = loaded.interval("any")
-    for expected, given in (
-        (domain, loaded.domain),
-        (density, interval.density),
-        (density, loaded.pooling.learned),
-    ):
+    for expected, given in ((domain, loaded.domain), (density, interval.density), (density, loaded.pooling.learned)):
         for name, value in vars(expected).items():
             np.testing.assert_array_equal(vars(given)[name], value)
     np.testing.assert_array_equal(interval.scores.score, scores.score)

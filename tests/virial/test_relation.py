@@ -22,9 +22,7 @@ def test_masses_agree_with_numbers_worked_by_hand(line, luminosity, fwhm, expect
 
 
 @given(
-    line=st.sampled_from(sorted(virial.CALIBRATIONS)),
-    luminosity=st.floats(42.0, 48.0),
-    fwhm=st.floats(500.0, 30_000.0),
+    line=st.sampled_from(sorted(virial.CALIBRATIONS)), luminosity=st.floats(42.0, 48.0), fwhm=st.floats(500.0, 30_000.0)
 )
 def test_width_of_a_mass_gives_the_mass_back(line, luminosity, fwhm):
     mass = virial.mass(line, luminosity, fwhm)
