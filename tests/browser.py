@@ -1,6 +1,5 @@
 """A small client of Chromium's devtools protocol: it loads a page, points at it, and reads what it shows."""
 
-import base64
 import json
 import re
 import shutil
@@ -21,8 +20,8 @@ def executable() -> str | None:
 class Browser:
     """A headless Chromium with one page; use it as a context."""
 
-    def __init__(self, width: int = 1100, height: int = 1400, scale: float = 1.0) -> None:
-        self.size, self.scale, self.messages, self.requests = (width, height), scale, [], []
+    def __init__(self, width: int, height: int) -> None:
+        self.size, self.messages, self.requests = (width, height), [], []
 
     def __enter__(self) -> "Browser":
         import websocket
@@ -43,7 +42,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=self.scale,
+            deviceScaleFactor=1,
             mobile=width < 600,
         )
         return self
@@ -90,11 +89,6 @@ class Browser:
     def point(self, x: float, y: float) -> None:
         """Move the mouse there."""
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-
-    def screenshot(self, path: Path, whole: bool = False) -> None:
-        """Write the visible part, or the whole page, as PNG."""
-        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
 
 def _get(port: str) -> list:

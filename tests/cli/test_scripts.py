@@ -77,14 +77,6 @@ def test_help_of_a_verb_has_an_example_and_the_common_options(capsys, script, ve
     assert ("--survey DIR" in text) == (verb not in WITHOUT_SURVEY)
 
 
-@pytest.mark.parametrize("script", VERBS)
-def test_help_of_a_script_lists_its_verbs(capsys, script):
-    assert status_of(script, "--help") == 0
-    text = capsys.readouterr().out
-    for verb in VERBS[script]:
-        assert f"\n    {verb}" in text
-
-
 def test_an_installed_command_calls_itself_by_its_own_name(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/get-chen-data"])
     assert status_of("get_Chen_data.py", "build", "--help") == 0
@@ -165,16 +157,6 @@ def test_wrong_usage_exits_with_2_and_says_the_usage(capsys, arguments):
 def test_a_failure_is_one_sentence_and_status_1(tmp_path, failure, arguments, word):
     (tmp_path / "text.parquet").write_text("no table\n" * 100)
     assert word in failure(*(argument.format(here=tmp_path) for argument in arguments))
-
-
-def test_damaged_files_of_a_survey_are_one_sentence(tiny_survey, failure):
-    tiny_survey.card.write_text("{")
-    for verb in ("status", "build"):
-        assert "survey.json" in failure("get_Chen_data.py", verb, "--survey", tiny_survey.folder)
-    tiny_survey.card.unlink()
-    content = tiny_survey.dr16q.read_bytes()
-    tiny_survey.dr16q.write_bytes(content[: len(content) // 2])
-    assert "DR16Q_v4.fits" in failure("get_Chen_data.py", "build", "--survey", tiny_survey.folder)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux alone")
@@ -294,14 +276,6 @@ def test_advice_repeats_the_survey_that_was_typed_and_leads_on(tiny_survey, caps
     quasars.unlink()
     assert status_of("get_Chen_data.py", "status", "--survey", folder) == 0
     assert f"next: python get_Chen_data.py convert --survey {folder} FILE, FILE being" in capsys.readouterr().out
-
-
-def test_dry_run_of_fetch_prints_addresses_and_touches_nothing(tmp_path, capsys):
-    assert status_of("get_Chen_data.py", "fetch", "all", "--dry-run", "--survey", tmp_path / "real") == 0
-    text = capsys.readouterr().out
-    assert text.count("https://") >= 3
-    assert str(tmp_path / "real") in text
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):

@@ -1,6 +1,5 @@
 """Files and folders get their names whole and together, and a run that was killed is tidied up by the next."""
 
-import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,16 +52,6 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
             with place(tmp_path / name) as temporary:
                 temporary.write_text(name)
     assert calls == ["fsync", "fsync", "replace", "replace"]
-
-
-def test_errors_of_the_system_name_the_final_file(tmp_path):
-    path = tmp_path / "table.parquet"
-    with pytest.raises(OSError, match="No space left") as error, files.atomic_write(path):
-        raise OSError(errno.ENOSPC, "somewhere inside a library")
-    assert error.value.filename == str(path)
-    with pytest.raises(FileNotFoundError) as error, files.atomic_write(path):
-        open(tmp_path / "another")  # noqa: SIM115 - fails
-    assert error.value.filename == str(tmp_path / "another")
 
 
 def test_writers_of_one_file_take_turns(tmp_path):

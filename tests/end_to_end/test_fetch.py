@@ -3,21 +3,15 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from archive_server import Archive, at_random, published
-from killing import hearing
 
 import get_Chen_data
 import quasar_analysis
@@ -25,7 +19,6 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.fetch.client import RetryPolicy
 from quasar_mass.fetch.run import fetch
 
-HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 30
 
 
@@ -161,27 +154,6 @@ def test_a_damaged_file_is_found_by_build_and_mended_by_following_its_advice(sim
         assert sum(archive.asked.values()) == 1
     assert path.read_bytes() == whole
     assert "--recheck" not in get("build", "--survey", real.folder, "--quiet", "--jobs", 1)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-def test_ctrl_c_ends_with_a_sentence_and_the_same_command_goes_on(simulated, tmp_path):
-    real = tmp_path / "real"
-    with Archive(published(simulated.folder), latency=0.1) as archive:
-        command = ["get_Chen_data.py", "fetch", "all", "--survey", real, "--mirror", archive.url, "--jobs", "2"]
-        with subprocess.Popen(
-            hearing(*command), cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            while sum(archive.asked.values()) < 12:
-                assert process.poll() is None
-                time.sleep(0.05)
-            os.kill(process.pid, signal.SIGINT)
-            _, error = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert error.splitlines()[-1] == "error: stopped by Ctrl-C; the same command goes on from here."
-        before = sum(archive.whole.values())
-        printed = get(*command[1:])
-        assert "0 failed" in printed
-        assert sum(archive.whole.values()) - before < len(archive.whole)
 
 
 def test_from_the_notebook_download_fetches_builds_and_gives_the_tables(simulated, tmp_path):

@@ -63,9 +63,7 @@ def test_without_space_a_training_says_so_and_goes_on_later(network_forge, log, 
     assert succeed(network_forge, log, built, work, folder=work, module="training_job") == trained
 
 
-@pytest.mark.parametrize(
-    "ending", [".parquet", *(pytest.param(one, marks=pytest.mark.slow) for one in (".fits", ".ecsv", ".csv"))]
-)
+@pytest.mark.parametrize("ending", [".parquet", pytest.param(".fits", marks=pytest.mark.slow)])
 def test_without_space_predict_leaves_the_old_masses(network_forge, log, built, model, tmp_path, ending):
     folder = tmp_path / "masses"
     folder.mkdir()

@@ -1,22 +1,17 @@
 """Spectra from a server that misbehaves: the good arrive whole, the bad have their reasons, a kill loses nothing."""
 
 import hashlib
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from archive_server import LITE, Archive, at_random, many_spectra
 
-from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import manifest, urls
 from quasar_mass.fetch.client import Client, RetryPolicy
@@ -175,20 +170,6 @@ def test_no_other_reduction_is_taken_where_the_first_one_is_in_trouble(survey):
     assert not any("v5_13_2" in path for path in archive.asked)
 
 
-def test_retry_after_is_obeyed(survey):
-    spec_ids, content = many_spectra(1, 50)
-    times = []
-
-    def fault(request):
-        times.append(time.monotonic())
-        return "after 1" if len(times) == 1 else None
-
-    with Archive(content, fault=fault) as archive:
-        report = fetch(survey, spec_ids, archive)
-    assert dict(report.states) == {"verified": 1}
-    assert times[1] - times[0] >= 1.0
-
-
 def test_a_server_that_went_away_ends_the_run_instead_of_failing_every_file(survey):
     spec_ids, content = many_spectra(200, 50)
     with Archive(content) as archive:
@@ -202,20 +183,6 @@ def test_a_server_that_went_away_ends_the_run_instead_of_failing_every_file(surv
 
 
 # --- the manifest -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("change", [{"state": "done"}, {"plate": "../x"}, {"fiberid": 10**9}])
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_manifest_that_no_fetch_wrote_is_refused(survey, change, which):
-    row = asdict(manifest.Row(4000, 56000, 1)) | change
-    path = manifest.paths(survey)[which]
-    path.parent.mkdir(parents=True)
-    if which:
-        path.write_text(json.dumps(row) + "\n")
-    else:
-        pq.write_table(pa.Table.from_pylist([row]), path)
-    with pytest.raises(FileError, match="is damaged, or was not written by a fetch"):
-        manifest.read(survey)
-
-
 def test_files_in_the_journal_of_a_run_that_was_killed_are_read_again(survey):
     """After a loss of power a file can hold zeros; and a kill can tear the journal's last line."""
     spec_ids, content = many_spectra(4, 50)

@@ -168,14 +168,6 @@ def test_record_that_contradicts_itself_is_refused_with_its_reason(survey, servi
     assert not survey.spectrum(*SPEC_IDS[0]).exists()
 
 
-def test_a_record_of_another_spectrum_is_not_taken(survey, service):
-    service.find = lambda **_: Results([dict(record, specid=5) for record in service.held[1:]] + service.held[:1])
-    retrieve = service.retrieve
-    service.retrieve = lambda **options: Results([dict(r, specid=7) for r in retrieve(**options).records])
-    report, _ = fetch(survey, service)
-    assert dict(report.states) == {"missing": 4}
-
-
 def test_a_simulated_survey_gets_no_observed_spectra(survey, service):
     survey.folder.mkdir()
     survey.card.write_text('{"kind": "simulated"}')

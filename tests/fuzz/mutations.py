@@ -111,7 +111,6 @@ class Hdu:
 
     header: int
     data: int
-    end: int
     header_cards: tuple[str, ...]
     columns: tuple[tuple[str, int, str, int], ...]  # name, offset in the row, struct code of one number, numbers
     row: int
@@ -132,8 +131,7 @@ def layout(content: bytes) -> list[Hdu]:
                     kind, at = dtype.fields[name][:2]
                     columns.append((name, at, codes.get(kind.base.str[1:], ""), kind.itemsize // kind.base.itemsize))
             cards = tuple(card.keyword for card in hdu.header.cards if card.keyword)
-            end = place["datLoc"] + place["datSpan"]
-            found.append(Hdu(place["hdrLoc"], place["datLoc"], end, cards, tuple(columns), row, rows))
+            found.append(Hdu(place["hdrLoc"], place["datLoc"], cards, tuple(columns), row, rows))
     return found
 
 
@@ -214,32 +212,9 @@ def _cells(draw, hdus: list[Hdu]) -> Mutation:
     return Mutation(f"cells(HDU {number}, {name}, from {start}, {length} rows, {value})", apply)
 
 
-@st.composite
-def _rows(draw, hdus: list[Hdu]) -> Mutation:
-    """Rows reversed, twice or left out."""
-    number, hdu = draw(st.sampled_from([(number, hdu) for number, hdu in enumerate(hdus) if hdu.rows]))
-    kind, share = draw(st.sampled_from(["reverse", "double", "drop", "none", "again"])), draw(SHARES)
-
-    def apply(content: bytes) -> bytes:
-        raw, at = content[hdu.data : hdu.data + hdu.row * hdu.rows], int(share * hdu.rows)
-        rows = [raw[i : i + hdu.row] for i in range(0, len(raw), hdu.row)]
-        rows = {
-            "reverse": rows[::-1],
-            "double": rows + rows,
-            "drop": rows[:at] + rows[at + 1 :],
-            "none": [],
-            "again": [*rows, rows[at]],
-        }[kind]
-        data = b"".join(rows)
-        changed = content[: hdu.data] + data + b"\0" * (-len(data) % BLOCK) + content[hdu.end :]
-        return with_card(changed, hdu, "NAXIS2", _card("NAXIS2", len(rows)))
-
-    return Mutation(f"rows(HDU {number}, {kind}, {share})", apply)
-
-
 def fits_damage(content: bytes) -> st.SearchStrategy[Case]:
     """Of a FITS file: one mutation of its structure or of its bytes, seldom two."""
     hdus = layout(content)
-    some = either(_header_card(hdus), _header_card(hdus), _cells(hdus), _cells(hdus), _rows(hdus), damage())
+    some = either(_header_card(hdus), _header_card(hdus), _cells(hdus), _cells(hdus), damage())
     damages = either(st.tuples(some), st.tuples(some), st.tuples(some, damage()))
     return damages.map(lambda some: Case(content, some))

@@ -1,7 +1,6 @@
 """The two catalogues, damaged: what is read is what the file holds, or nothing."""
 
 import io
-import re
 import shutil
 import warnings
 
@@ -9,52 +8,15 @@ import numpy as np
 import pytest
 import watch
 from astropy.io import fits
-from mutations import Case, fits_damage, text_damage
+from mutations import Case, fits_damage
 
 from quasar_mass.core.survey import Survey
-from quasar_mass.tables.catalogs import CHEN_COLUMNS, read_chen, read_dr16q, spectrum_key
+from quasar_mass.tables.catalogs import read_chen, read_dr16q, spectrum_key
 
 
 @pytest.fixture(scope="module")
 def survey(_tiny_original, tmp_path_factory) -> Survey:
     return Survey(shutil.copytree(_tiny_original, tmp_path_factory.mktemp("catalogs") / "survey"))
-
-
-def cells_of(content: bytes) -> dict[str, list]:
-    """The table cell by cell, by its published bytes alone."""
-    lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
-    rules = [number for number, line in enumerate(lines[:2000]) if re.fullmatch(rb"\s*(-{6,}|={7,})\s*", line)]
-    rows = [line.ljust(130) for line in lines[rules[-1] + 1 :] if line.strip()]
-    return {
-        label: [row[start - 1 : end].strip(b" \t\x00\r\x0b\x0c") for row in rows]
-        for label, (start, end) in CHEN_COLUMNS.items()
-    }
-
-
-@pytest.mark.parametrize("examples", [40, pytest.param(800, marks=pytest.mark.slow)])
-def test_a_damaged_chen_table_is_read_as_it_stands_or_refused(survey, tmp_path, examples):
-    path, content = tmp_path / "chen.txt", survey.chen.read_bytes()
-
-    def check(case: Case) -> None:
-        changed = case.damaged()
-        path.write_bytes(changed)
-        table = watch.attempt(lambda: read_chen(path))
-        if table is None:
-            return
-        cells = cells_of(changed)
-        for label in CHEN_COLUMNS:
-            assert len(table) == len(cells[label])
-            for found, cell in zip(table[label], cells[label], strict=True):
-                if label == "SDSS":
-                    assert found == cell.decode("latin-1").strip()
-                elif cell == b"":
-                    assert np.isnan(found)
-                else:
-                    assert found == float(cell)
-                    assert np.isfinite(found)
-        assert (table[["Plate", "MJD", "Fiber"]] > 0).all(axis=None)
-
-    watch.fuzz(check, text_damage(content), examples)
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(500, marks=pytest.mark.slow)])

@@ -10,8 +10,6 @@ from mutations import layout, with_card
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict.inputs import gather
 from quasar_mass.spectra.read import read as read_spectrum
-from quasar_mass.tables import dataset
-from quasar_mass.tables.build.pipeline import build
 from quasar_mass.tables.catalogs import read_dr16q
 
 SIZES = (-1, -2880, -5760, -(10**6), -(10**17), 2**31, 10**12, 2**63 - 1)
@@ -49,23 +47,3 @@ def test_a_gzip_d_file_that_unpacks_to_more_than_any_spec_file_is_not_read(tmp_p
     path = tmp_path / "spec.fits.gz"
     path.write_bytes(gzip.compress(b"SIMPLE  " + b"\0" * 300_000_000, compresslevel=1))
     refuse(lambda: read_spectrum(path))
-
-
-@pytest.mark.parametrize("rows", [10**9, 10**12])
-def test_a_table_that_claims_more_rows_than_it_holds_is_refused(tiny_survey, rows):
-    build(tiny_survey, step=1e-2, quiet=True)
-    content = tiny_survey.spectra.read_bytes()
-    # in the footer, Thrift's compact protocol has the number of rows as a zigzag varint, an i64, before the row groups
-    size = int.from_bytes(content[-8:-4], "little")
-    footer, old = content[-8 - size : -8], b"\x16" + varint(18) + b"\x19"
-    at = footer.rindex(old)
-    footer = footer[:at] + b"\x16" + varint(rows) + b"\x19" + footer[at + len(old) :]
-    tiny_survey.spectra.write_bytes(content[: -8 - size] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
-    refuse(lambda: dataset.load(tiny_survey))
-
-
-def varint(value: int) -> bytes:
-    value, digits = 2 * value, b""
-    while value >= 128:
-        value, digits = value // 128, digits + bytes([value % 128 + 128])
-    return digits + bytes([value])

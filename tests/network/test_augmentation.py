@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from quasar_mass.network import architecture, augmentation, easyai
+from quasar_mass.network import augmentation
 from quasar_mass.network.augmentation import AugmentedSource, ConcatSource, SimulatedSource
-from quasar_mass.network.easyai import EasyAI
 
 PIXELS, GROUP = 301, 4
 
@@ -91,33 +90,3 @@ def test_concatenated_sources_are_numbered_through(simulated, augmented, still):
     assert spectra.shape == (3, PIXELS, 1)
     assert augmented.label[50] in label
     assert len({simulated.digest(), augmented.digest(), together.digest()}) == 3
-
-
-@pytest.mark.slow
-def test_a_source_trains_a_network_and_a_resumed_training_uses_the_same(augmented, tmp_path, monkeypatch):
-    import keras
-
-    def tiny():
-        layers = [keras.layers.Conv1D(2, 20, strides=20), keras.layers.Flatten(), keras.layers.Dense(1)]
-        return EasyAI(layers, (PIXELS, 1), seed=3)
-
-    validation = augmented.spectra[:40], augmented.label[:40]
-    stages = [architecture.Stage("one", 1e-3, 3)]
-    straight = tiny()
-    straight.train(augmented, validation, stages=stages, quiet=True)
-
-    broken = tiny()
-    with monkeypatch.context() as patch:
-        write = easyai.Checkpoints.write
-
-        def stop_in_the_second(self, model, rows, improved):
-            if len(rows) == 2:
-                raise KeyboardInterrupt
-            write(self, model, rows, improved)
-
-        patch.setattr(easyai.Checkpoints, "write", stop_in_the_second)
-        with pytest.raises(KeyboardInterrupt):
-            broken.train(augmented, validation, stages=stages, checkpoints=tmp_path, quiet=True)
-    broken.train(augmented, validation, stages=stages, checkpoints=tmp_path, quiet=True)
-    for left, right in zip(straight.model.get_weights(), broken.model.get_weights(), strict=True):
-        assert np.array_equal(left, right)

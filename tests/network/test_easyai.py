@@ -66,20 +66,6 @@ def test_the_same_seed_trains_to_the_same_bits(straight):
     assert not same(tiny(seed=1), tiny(seed=2))
 
 
-def test_every_training_epoch_has_its_own_order(monkeypatch):
-    orders = []
-    original = easyai.batches
-
-    def spy(keras, source, batch_size, order=None, seed=(0,)):
-        orders.append(None if order is None else tuple(order))
-        return original(keras, source, batch_size, order, seed)
-
-    monkeypatch.setattr(easyai, "batches", spy)
-    train(tiny(), stages=TWO)
-    assert len(set(orders)) == 4  # of three training epochs, and of the validation set
-    assert {tuple(sorted(order)) for order in orders if order} == {tuple(range(40))}
-
-
 def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         write = easyai.Checkpoints.write

@@ -88,20 +88,6 @@ def test_a_file_that_predicts_something_else_is_not_left(ann, tmp_path, monkeypa
 
 
 @needs_onnx
-@pytest.mark.slow
-@pytest.mark.parametrize("layer", ["GRU", "Bidirectional", "LayerNormalization"])
-def test_onnx_of_a_users_own_layers(tmp_path, layer):
-    k = backend.import_keras().layers
-    middle = {
-        "GRU": lambda: [k.GRU(3, return_sequences=True), k.SimpleRNN(2)],
-        "Bidirectional": lambda: [k.Bidirectional(k.LSTM(3)), k.LeakyReLU()],
-        "LayerNormalization": lambda: [k.LayerNormalization(), k.SeparableConv1D(2, 3, activation="elu"), k.Flatten()],
-    }[layer]()
-    ann = EasyAI([*middle, k.Dense(1)], (None if layer != "LayerNormalization" else 40, 1))
-    assert export.export(ann, tmp_path / "model.onnx") < 1e-5
-
-
-@needs_onnx
 def test_a_layer_that_onnx_does_not_have(tmp_path, capfd, caplog):
     k = backend.import_keras().layers
     ann = EasyAI([k.Flatten(), k.Dense(3, activation="gelu"), k.Dense(1)], (40, 1))

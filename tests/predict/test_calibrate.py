@@ -1,5 +1,7 @@
 """Calibrating a model file: what is stored in it, whose it is, and that it comes back."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.calibrate import calibrate_file
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.tables import dataset
 from quasar_mass.uncertainty import mixture_density
 from quasar_mass.uncertainty.calibration import Calibration, Interval, Scores
 from quasar_mass.uncertainty.pooling import Noise, Pooling
@@ -32,33 +35,28 @@ def network(seed, step=1e-3):
 
 
 @pytest.fixture
-def calibrated(tiny_survey, tmp_path):
-    """A survey of twelve objects, an untrained network for it, calibrated; and a second one."""
-    from quasar_mass.tables import dataset
-    from quasar_mass.tables.build.pipeline import build
-
-    build(tiny_survey, step=1e-3, quiet=True)
-    data = dataset.load(tiny_survey)
-    about = dataset.describe(data.about, data.quasars, data.spectra)
+def calibrated(made, tmp_path):
+    """A survey, the files of a calibrated network and of another one that is not, the survey's tables."""
+    survey, (first, _), data = made
     paths = [tmp_path / "one.h5", tmp_path / "two.h5"]
-    for seed, path in enumerate(paths):
-        network(seed).save(path, about=about)
-    before = EasyAI.load(paths[0]).predict(data.flux)
-    calibrate_file(paths[:1], tiny_survey, quiet=True)
-    return tiny_survey, paths, data, before
+    shutil.copyfile(first, paths[0])
+    network(5).save(paths[1], about=dataset.describe(data.about, data.quasars, data.spectra))
+    return survey, paths, data
 
 
 def test_a_calibrated_file_is_the_same_network_and_plain_keras_opens_it(calibrated):
     import keras
 
-    _, paths, data, before = calibrated
-    np.testing.assert_array_equal(EasyAI.load(paths[0]).predict(data.flux), before)
-    plain = keras.models.load_model(paths[0])
+    survey, (_, path), data = calibrated
+    before = EasyAI.load(path).predict(data.flux)
+    calibrate_file([path], survey, quiet=True)
+    np.testing.assert_array_equal(EasyAI.load(path).predict(data.flux), before)
+    plain = keras.models.load_model(path)
     np.testing.assert_allclose(plain.predict(data.flux[..., None], verbose=0)[:, 0], before, atol=1e-5)
 
 
 def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
-    survey, paths, _, _ = calibrated
+    survey, paths, _ = calibrated
     first = calibration_file.read(model_file.read(paths[0]), Ensemble([EasyAI.load(paths[0])]).name)
     assert first.facts["kind"] == "sdss"
     assert Predictor.load(paths[1]).calibration is None
@@ -72,7 +70,7 @@ def test_a_calibration_belongs_to_its_weights_and_its_ensemble(calibrated):
 
 
 def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(calibrated, tmp_path):
-    survey, paths, _, _ = calibrated
+    survey, paths, _ = calibrated
     content = paths[0].read_bytes()
     calibrate_file(paths[:1], survey, quiet=True)
     assert paths[0].read_bytes() == content

@@ -7,7 +7,7 @@ from astropy.stats import mad_std
 from scipy import stats
 
 import get_Chen_data
-from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.report import figures
 from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
@@ -195,17 +195,6 @@ def test_noise_masks_and_extent_of_a_file_are_counted_exactly(smooth_file, make)
     assert set(table["mark"]) <= {"ok", ""}
 
 
-def test_matched_spectra_have_the_signal_to_noise_of_the_real_ones():
-    rng = np.random.default_rng(6)
-    real, simulated = 10 ** rng.normal(0.9, 0.2, 40), 10 ** rng.normal(0.6, 0.3, 3000)
-    chosen = spec_files.matched(real, simulated, 80, np.random.default_rng(1))
-    assert len(set(chosen)) == 80
-    for n in range(2):  # each real one once, then again
-        assert np.sort(simulated[chosen[40 * n : 40 * n + 40]]) == pytest.approx(np.sort(real), rel=0.25)
-    assert stats.ks_2samp(real, simulated[chosen]).pvalue > 0.5
-    assert sorted(spec_files.matched([5.0], [1.0, 50.0], 9, rng)) == [0, 1]
-
-
 # --- the composite --------------------------------------------------------------------------------------------------
 
 
@@ -248,15 +237,6 @@ def test_real_data_that_cannot_be_used_are_named(tmp_path, read, text, words):
     path.write_text(text)
     with pytest.raises(FileError, match=rf"index\.csv: .*{words}"):
         read(path)
-
-
-@pytest.mark.parametrize(
-    ("frame", "words"), [(label_frame(5).drop(columns="Z"), "has no column Z"), (label_frame(3)[:0], "is empty")]
-)
-def test_a_label_table_without_a_column_or_rows_is_named(tmp_path, frame, words):
-    frame.to_parquet(tmp_path / "quasars.parquet")
-    with pytest.raises(TableError, match=words):
-        label_table.read_published(tmp_path / "quasars.parquet")
 
 
 @pytest.mark.parametrize("folder", [None, "empty"])

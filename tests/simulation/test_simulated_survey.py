@@ -260,15 +260,6 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(survey, tmp_pat
     assert (kept.stat().st_mtime_ns, kept.stat().st_ino) == (before.st_mtime_ns, before.st_ino)  # not written again
 
 
-def test_a_run_cut_short_leaves_a_folder_that_is_not_taken_for_a_real_survey(tmp_path, monkeypatch):
-    survey = Survey(tmp_path)
-    monkeypatch.setattr(observing.spec_file, "spec_lite", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        simulate(survey, objects=2, quiet=True)
-    assert (survey.kind, survey.about()["complete"]) == ("simulated", False)
-    assert not list(tmp_path.rglob("*.fits"))
-
-
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 

@@ -227,23 +227,3 @@ def test_invalid_values_are_refused(make, tmp_path, column, value):
     values = np.full(make.n_pixels, 4.0)
     values[100] = value
     assert refused(make.spec(tmp_path / "spec.fits", **{column: values})).reason == "invalid values"
-
-
-class Content(bytes):
-    """Bytes that do not print themselves."""
-
-    def __repr__(self):
-        return f"{len(self)} bytes"
-
-
-@pytest.fixture(scope="module")
-def content(make, tmp_path_factory):
-    pixel = make.first_pixel + np.arange(600)
-    return Content(make.spec(tmp_path_factory.mktemp("spec") / "spec.fits", flux=make.smooth_flux(pixel)).read_bytes())
-
-
-def test_a_file_cut_off_before_the_line_fits_is_refused(content, tmp_path):
-    path = tmp_path / "spec.fits"
-    for length in np.linspace(0, content.index(b"SPZLINE"), 20).astype(int):
-        path.write_bytes(content[:length])
-        assert refused(path).reason == "unreadable file"

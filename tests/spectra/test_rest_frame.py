@@ -7,8 +7,6 @@ import pytest
 from astropy import units
 from astropy.cosmology import Planck15
 from dust_extinction.parameter_averages import F99
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 
 from quasar_mass.core.errors import SpectrumError
@@ -19,7 +17,6 @@ from quasar_mass.spectra.rest_frame import (
     FLAG_MANY_BAD,
     FLAG_NO_EXTINCTION,
     class_flags,
-    luminosity_distance,
     luminosity_flags,
     prepare,
     to_rest_frame,
@@ -123,12 +120,6 @@ def test_luminosity_is_scaled_with_planck15(make):
     np.testing.assert_allclose(given_distance, 2.0 * 1000.0**2 * 1e-9, rtol=1e-6)
 
 
-def test_distances_of_many_redshifts_are_those_of_each():
-    redshift = np.array([1.2, 1.5, 1.79])
-    each = [Planck15.luminosity_distance(z).to_value(units.Mpc) for z in redshift]
-    np.testing.assert_allclose(luminosity_distance(redshift), each, rtol=1e-12)
-
-
 @pytest.mark.parametrize("ebv", [0.005, 0.4])
 def test_extinction_is_undone_as_dust_extinction_makes_it(make, ebv):
     intrinsic = make.smooth_flux(make.first_pixel + np.arange(make.n_pixels)).astype(float)
@@ -171,33 +162,6 @@ def test_file_that_just_covers_the_window_is_used_and_one_pixel_less_is_not(make
         assert caught.value.reason == "does not cover the window"
     else:
         assert np.isfinite(to_rest_frame(spectrum, redshift, Grid()).flux).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    runs=st.lists(st.tuples(st.integers(1, 4498), st.integers(1, 1500)), max_size=8),
-    offset=st.floats(-50, 50),
-    slope=st.floats(-20, 20),
-    redshift=st.floats(1.48, 1.96),
-    step=st.sampled_from([1e-4, 5e-5, 1e-3]),
-)
-def test_a_straight_line_comes_out_straight_whatever_is_masked(make, runs, offset, slope, redshift, step):
-    pixel = make.first_pixel + np.arange(make.n_pixels)
-    line = offset + slope * (1e-4 * pixel - 3.7)
-    ivar, flux = np.full(make.n_pixels, 4.0), line.copy()
-    for start, length in runs:
-        ivar[start : min(start + length, make.n_pixels - 1)] = 0
-    flux[ivar == 0] = np.nan
-    spectrum = observed(make, flux=flux, ivar=ivar)
-    if not (in_window(pixel, redshift) & (ivar > 0)).any():
-        with pytest.raises(SpectrumError):
-            to_rest_frame(spectrum, redshift, Grid(step))
-        return
-    placed = to_rest_frame(spectrum, redshift, Grid(step))
-    x = Grid(step).log_wavelength + np.log10(1 + redshift)
-    expected = (offset + slope * (x - 3.7)) * scale(redshift)
-    np.testing.assert_allclose(placed.flux, expected, rtol=2e-7, atol=2e-6 * (abs(offset) + abs(slope) + 1))
-    assert placed.n_bad == (in_window(pixel, redshift) & (ivar == 0)).sum()
 
 
 # --- flags or a reason ------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import Grid
-from quasar_mass.predict import predictor
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.spectra.spectrum import Spectrum
@@ -40,29 +39,6 @@ def test_arrays_on_sdss_s_grid_give_the_bits_of_their_file(simulated):
         if not expected.error:
             assert expected.rest_frame.flux.tobytes() == given.rest_frame.flux.tobytes()
             assert expected.rest_frame.signal_to_noise == given.rest_frame.signal_to_noise
-
-
-def linear(own, step):
-    """The spectrum on pixels of equal width in Angstrom, averaged from those of its file; bad ones filled first."""
-    wavelength = np.arange(own.wavelength[0] + 2, own.wavelength[-1] - 2, step)
-    flux = np.interp(own.wavelength, own.wavelength[own.good], own.flux[own.good])
-    edges = own.wavelength[0] * 10 ** (1e-4 * (np.arange(len(flux) + 1) - 0.5))
-    integral = np.concatenate([[0.0], np.cumsum(flux * np.diff(edges))])
-    flux = np.diff(np.interp(np.append(wavelength - step / 2, wavelength[-1] + step / 2), edges, integral)) / step
-    near = np.rint(1e4 * np.log10(wavelength)).astype(int) - own.pixel[0]
-    return Spectrum(
-        wavelength, flux, np.where(own.good, own.ivar, 0.0)[near], redshift=own.redshift, ebv=own.ebv, kind="simulated"
-    )
-
-
-def test_a_spectrum_on_other_wavelengths_has_the_mass_of_its_file(simulated):
-    model = predictor.load()
-    spectra = [own for own in map(read_spectrum, simulated) if not prepare(own, model.grid).error]
-    assert len(spectra) >= 6
-    masses = model.predict(spectra)["LMBH"].to_numpy()
-    resampled = [linear(own, 0.8) for own in spectra]
-    assert all(other.pixel is None for other in resampled)
-    assert np.abs(model.predict(resampled)["LMBH"].to_numpy() - masses).max() < 0.02
 
 
 # --- rebinning --------------------------------------------------------------------------------------------------------

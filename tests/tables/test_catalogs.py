@@ -141,13 +141,6 @@ def test_a_file_that_is_no_machine_readable_table_is_refused(tmp_path, chen, che
         catalogs.read_chen(chen(lambda text: text[: text.index(chen_rows[0]["SDSS"])]))
 
 
-def test_missing_catalogues_are_named(tmp_path):
-    with pytest.raises(FileError, match=r"nowhere\.txt.*no such file"):
-        catalogs.read_chen(tmp_path / "nowhere.txt")
-    with pytest.raises(FileError, match=r"nowhere\.fits.*no such file"):
-        catalogs.read_dr16q(tmp_path / "nowhere.fits", np.array([1]))
-
-
 # --- DR16Q ------------------------------------------------------------------------------------------------------------
 
 
@@ -345,16 +338,6 @@ def test_label_is_the_first_mass_that_was_measured(both, make, tmp_path, masses,
     assert [row[name] for name in names] == [mass or 0.0 for mass in masses]
 
 
-def test_measured_on_a_duplicate_marks_that_spectrum(both, make, tmp_path):
-    both.add(51, duplicates=((8000, 57000, 5), (10001, 58000, 999)), measured=(10001, 58000, 999))
-    selection = both.select(tmp_path)
-    mine = selection.epochs[selection.epochs["OBJECT"] == make.object_name(51)]
-    assert mine["EPOCH"].tolist() == ["10001-58000-0999", "4051-56000-0051", "8000-57000-0005"]
-    assert mine["LABEL_EPOCH"].tolist() == [True, False, False]
-    assert selection.quasars.loc[make.object_name(51), "CHEN EPOCH"] == "10001-58000-0999"
-    assert mine[["plate", "mjd", "fiberid"]].iloc[0].tolist() == [10001, 58000, 999]
-
-
 def test_quasars_carry_what_the_catalogue_knows(both, make, tmp_path):
     both.add(
         70, z=1.61, EXTINCTION=np.array([9, 0.3303, 9, 9, 9.0]), BAL_PROB=0.75, SN_MEDIAN_ALL=3.25, RA=12.5, DEC=-7.5
@@ -375,10 +358,4 @@ def test_a_cut_that_leaves_nothing_is_named(both, tmp_path):
     for row in both.dr16q:
         row["PLATE"] += 1
     with pytest.raises(TableError, match="the cut 'spectrum among the DR16Q"):
-        both.select(tmp_path)
-
-
-def test_a_name_twice_in_dr16q_is_refused(both, tmp_path):
-    both.dr16q[3]["SDSS_NAME"] = both.dr16q[4]["SDSS_NAME"]
-    with pytest.raises(TableError, match=r"has SDSS_NAME .* more than once"):
         both.select(tmp_path)

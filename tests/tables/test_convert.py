@@ -228,17 +228,6 @@ def test_contradicting_wide_files_are_refused(reference_quasars, survey, tmp_pat
     refused(TableError, tmp_path / "wide.parquet", survey, "wide.parquet", message)
 
 
-def test_quasars_converted_anew_with_other_labels_do_not_match_old_spectra(
-    reference_quasars, wide_file, survey, tmp_path
-):
-    convert(reference_quasars(), survey, quiet=True)
-    convert(wide_file[0], survey, quiet=True)
-    other = reference_quasars(tmp_path / "other.parquet", lambda frame: frame.assign(LMBH=frame["LMBH"] + 1))
-    convert(other, survey, quiet=True)
-    with pytest.raises(TableError, match="is not of the same build"):
-        dataset.load(survey)
-
-
 def test_the_published_labels_convert(real_data, survey):
     said = convert(real_data / "labels" / "quasars.parquet", survey, quiet=True)
     assert said.startswith("30,920 quasars (sdss)")

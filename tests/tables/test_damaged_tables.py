@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,18 +77,6 @@ def test_descriptions_that_no_table_has_are_refused(built, name, value):
     change_table(built.spectra, describe)
     with pytest.raises(TableError):
         dataset.load(built)
-
-
-@pytest.mark.parametrize("pandas", [b"{", b"[" * 100_000, b'{"index_columns": ["x"]}', b"\xff"])
-def test_notes_of_pandas_change_nothing(built, pandas):
-    before = dataset.load(built)
-    for path in (built.quasars, built.spectra):
-        change_table(path, lambda table: table.replace_schema_metadata({**table.schema.metadata, b"pandas": pandas}))
-    try:
-        after = dataset.load(built)
-    except FileError:  # pyarrow itself looks at it
-        return
-    pd.testing.assert_frame_equal(after.spectra, before.spectra)
 
 
 def test_text_that_is_not_utf8_is_a_damaged_file(built):

@@ -21,11 +21,6 @@ def test_of_single_spectra_it_is_the_textbook_order_statistic(n, confidence):
     assert Scores.of(scores, [str(i) for i in range(n)]).threshold(confidence) == expected
 
 
-def test_nine_objects_are_enough_for_ninety_per_cent_and_eight_are_not():
-    assert Scores.of(np.arange(9), list("abcdefghi")).threshold(0.9) == 8
-    assert Scores.of(np.arange(8), list("abcdefgh")).threshold(0.9) == np.inf
-
-
 @settings(deadline=None)
 @given(st.lists(st.lists(NUMBERS, min_size=1, max_size=6), min_size=2, max_size=12), st.floats(0.05, 0.95))
 def test_left_out_objects_are_covered_whatever_the_scores(objects, confidence):
