@@ -268,7 +268,7 @@ def test_a_small_survey_compared_with_real_data_twice_gives_the_same(small_surve
     monkeypatch.setenv(comparison.VARIABLE, str(real_data))
     monkeypatch.setattr(spec_files, "MIN_PIXELS", 4623)  # nine real files are enough here
     monkeypatch.setattr(comparison, "STACK", 20)
-    monkeypatch.setattr(comparison, "SAMPLE", 10)
+    monkeypatch.setattr(comparison, "SAMPLE", 6)
     first, second = (comparison.compare(small_survey, comparison.real_folder()) for _ in range(2))
     assert str(first) == str(second)
     assert max(map(len, str(first).splitlines())) <= 120

@@ -246,7 +246,7 @@ def test_the_median_of_many_quasars_follows_the_composite_of_the_sdss(real_data)
     wavelength = 10.0**log_wavelength
     level = (wavelength > 2160) & (wavelength < 2230)
     spectra = []
-    for n in range(1500):
+    for n in range(500):
         rng = np.random.default_rng([29, n])
         density = intrinsic.luminosity_density(intrinsic.draw(rng, rng.uniform(1.46, 1.80)), log_wavelength)
         spectra.append(density / np.mean(density[level]))
