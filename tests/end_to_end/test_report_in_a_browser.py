@@ -16,7 +16,7 @@ SPOT = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize(("width", "height"), [(1100, 900), (390, 844)])
+@pytest.mark.parametrize(("width", "height"), [(390, 844), pytest.param(1100, 900, marks=pytest.mark.slow)])
 def test_it_loads_without_an_error_and_a_point_shows_its_spectrum(tmp_path, width, height):
     path = tmp_path / "report.html"
     path.write_text(page(), encoding="utf-8")

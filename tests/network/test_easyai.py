@@ -1,5 +1,8 @@
 """EasyAI: the same seed gives the same network, training resumes exactly, and errors say what to do."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -57,6 +60,19 @@ def straight() -> EasyAI:
     return ann
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The checkpoints of the same training."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(tiny(), checkpoints=folder)
+    return folder
+
+
+@pytest.fixture
+def checkpoints(finished, tmp_path) -> Path:
+    return shutil.copytree(finished, tmp_path / "checkpoints")
+
+
 def test_the_same_seed_trains_to_the_same_bits(straight):
     again = tiny()
     rows = train(again)
@@ -89,55 +105,46 @@ def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatc
     assert (tmp_path / "resumed.h5").read_bytes() == (tmp_path / "straight.h5").read_bytes(), "optimizer and all"
 
 
-def test_a_finished_training_is_loaded_not_repeated(tmp_path, monkeypatch, capsys):
-    first = tiny()
-    train(first, stages=TWO, checkpoints=tmp_path)
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert len(files) == 4
-    second = tiny()
-    monkeypatch.setattr(second.model, "fit", None)
-    train(second, stages=TWO, checkpoints=tmp_path, quiet=False)
-    assert same(first, second)
-    assert second.history.equals(first.history)
-    assert capsys.readouterr().out.count("training epochs taken from") == 2
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+def test_a_finished_training_is_loaded_not_repeated(straight, checkpoints, monkeypatch, capsys):
+    files = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
+    assert len(files) == 2
+    again = tiny()
+    monkeypatch.setattr(again.model, "fit", None)
+    train(again, checkpoints=checkpoints, quiet=False)
+    assert same(again, straight)
+    assert again.history.equals(straight.history)
+    assert capsys.readouterr().out.count("training epochs taken from") == 1
+    assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == files
 
 
-def test_checkpoints_of_other_trainings_are_left_alone(tmp_path):
-    train(tiny(), checkpoints=tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    train(tiny(seed=2), checkpoints=tmp_path)
-    train(tiny(), checkpoints=tmp_path, batch_size=8)
+def test_checkpoints_of_other_trainings_are_left_alone(checkpoints):
+    before = {path: path.read_bytes() for path in checkpoints.iterdir()}
+    train(tiny(seed=2), checkpoints=checkpoints, batch_size=8)
     other = TRAINING[0].copy()
     other[3, 4] += 1e-3
-    tiny().train((other, TRAINING[1]), VALIDATION, stages=ONE, batch_size=16, checkpoints=tmp_path, quiet=True)
-    assert len(list(tmp_path.iterdir())) == 8
+    tiny().train((other, TRAINING[1]), VALIDATION, stages=ONE, batch_size=16, checkpoints=checkpoints, quiet=True)
+    assert len(list(checkpoints.iterdir())) == 6
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
 @pytest.mark.parametrize("which", ["last", pytest.param("best", marks=pytest.mark.slow)])
-def test_a_corrupt_checkpoint_is_said_and_replaced(straight, tmp_path, capsys, which):
-    train(tiny(), checkpoints=tmp_path)
-    (path,) = tmp_path.glob(f"*-{which}.h5")
+def test_a_corrupt_checkpoint_is_said_and_replaced(straight, checkpoints, capsys, which):
+    (path,) = checkpoints.glob(f"*-{which}.h5")
     path.write_bytes(path.read_bytes()[:2000])
     again = tiny()
-    train(again, checkpoints=tmp_path, quiet=False)
+    train(again, checkpoints=checkpoints, quiet=False)
     line = next(line for line in capsys.readouterr().out.splitlines() if "starts anew" in line)
     assert str(path) in line
     assert same(again, straight)
     assert model_file.read(path).about["checkpoint"]["history"]
 
 
-@pytest.mark.parametrize("checkpoints", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_stage_that_only_gets_worse_keeps_the_weights_it_started_from(tmp_path, capsys, checkpoints):
-    ann = tiny()
-    train(ann, stages=ONE)
-    weights, rmse = ann.model.get_weights(), ann.evaluate(VALIDATION)["rmse"]
+def test_a_stage_that_only_gets_worse_keeps_the_weights_it_started_from(straight, tmp_path, capsys):
+    weights, rmse = straight.model.get_weights(), straight.evaluate(VALIDATION)["rmse"]
     absurd = (Stage("absurd", 30.0, 3),)
-    folder = {"checkpoints": tmp_path} if checkpoints else {}
-    for _ in range(1 + checkpoints):  # the second time it is all taken from checkpoints
-        again = EasyAI.load(saved(ann, tmp_path)) if checkpoints else ann
-        rows = train(again, stages=absurd, quiet=False, **folder)
+    for _ in range(2):  # the second time it is all taken from checkpoints
+        again = EasyAI.load(saved(straight, tmp_path))
+        rows = train(again, stages=absurd, quiet=False, checkpoints=tmp_path)
         assert rows["training_epoch"].tolist() == [0, 1, 2, 3]
         assert rows["kept"].tolist() == [True, False, False, False]
         assert rows["val_rmse"][0] == pytest.approx(rmse, rel=1e-5)

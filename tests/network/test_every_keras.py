@@ -18,6 +18,7 @@ HOME = Path(__file__).resolve().parent.parent.parent
 SHIPPED = sorted((HOME / "models" / "Best_models").glob("*.h5"))
 TOLERANCE = 1e-5  # dex
 PIXELS = 40
+SMALL = "network_small"
 # Opens every file in a folder with nothing but Keras, says how it is compiled, and writes down what it predicts.
 OPEN = """
 import json, sys
@@ -25,18 +26,16 @@ from pathlib import Path
 import numpy as np
 import {keras} as keras
 said = {{}}
-for path in sorted(Path(sys.argv[1]).glob(sys.argv[2])):
+for path in sorted(Path(sys.argv[1]).glob("*.h5")):
     model = keras.models.load_model(path)
     spectra = np.load(path.with_suffix(".npy"))
-    np.save(path.with_suffix(".{name}.npy"), np.asarray(model(spectra, training=False)))
+    np.save(path.with_suffix(".there.npy"), np.asarray(model(spectra, training=False)))
     said[path.stem] = [type(model.optimizer).__name__, float(model.optimizer.learning_rate)]
     if path.stem == "network_small":
         scores = model.evaluate(spectra, np.full(len(spectra), 8.0), verbose=0, return_dict=True)
         said[path.stem].append(scores["rmse"])
 print(json.dumps(said))
 """
-# Module to import, and which files. Keras 3 reads a configuration alike with every back end, and JAX compiles slowly.
-ELSEWHERE = {"jax": ("keras", "network_*.h5"), "tf_keras": ("tf_keras", "*.h5")}
 
 
 def every_layer(k) -> dict:
@@ -69,7 +68,7 @@ def every_layer(k) -> dict:
         "Reshape": [k.Reshape((-1, 4))],
     }
     # The network of a mass in small: all the kinds of layers that this project's networks are made of.
-    one["network_small"] = [
+    one[SMALL] = [
         k.Rescaling(2.5),
         k.GaussianNoise(0.1),
         k.AveragePooling1D(2),
@@ -86,34 +85,32 @@ def every_layer(k) -> dict:
     return {name: [*layers, k.Flatten(), k.Dense(1, bias_initializer="ones")] for name, layers in one.items()}
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> tuple[Path, dict]:
-    """The folder of saved networks with spectra beside them, and what each predicts here."""
-    keras = backend.import_keras()
-    folder = tmp_path_factory.mktemp("saved")
+def save_networks(folder: Path, names: list[str], shipped: list[Path]) -> dict:
+    """Save networks, and shipped ones as they are and again, with spectra beside them; what each predicts here."""
     rng = np.random.default_rng(0)
-    wanted = {}
+    predicted = {}
 
     def write(name: str, ann: EasyAI) -> None:
         assert model_file.read(folder / f"{name}.h5").keras_2 == model_file.OPENS, name
         spectra = np.abs(rng.normal(0.4, 0.2, (16, *ann.model.input_shape[1:]))).astype(np.float32)
         np.save(folder / f"{name}.npy", spectra)
         assert EasyAI.load(folder / f"{name}.h5").model.get_config() == ann.model.get_config(), name
-        wanted[name] = np.asarray(ann.model(spectra, training=False)).reshape(-1)  # quicker, once, than `predict`
+        predicted[name] = np.asarray(ann.model(spectra, training=False)).reshape(-1)  # quicker, once, than `predict`
 
-    for path in SHIPPED:
+    for path in shipped:
         ann = EasyAI.load(path)
-        ann.save(folder / f"network_again_{path.name}")
-        write(f"network_again_{path.stem}", ann)
-        (folder / f"network_{path.name}").write_bytes(path.read_bytes())
-        write(f"network_{path.stem}", ann)
-    for name, layers in every_layer(keras.layers).items():
-        ann = EasyAI(layers, (PIXELS, 1))
-        # Weights of a trained network: no zero biases, no moving averages of zero and one.
-        ann.model.set_weights([w + np.abs(rng.normal(0, 0.1, w.shape)) for w in ann.model.get_weights()])
-        ann.save(folder / f"{name}.h5")
-        write(name, ann)
-    return folder, wanted
+        ann.save(folder / f"again_{path.name}")
+        write(f"again_{path.stem}", ann)
+        (folder / path.name).write_bytes(path.read_bytes())
+        write(path.stem, ann)
+    for name, layers in every_layer(backend.import_keras().layers).items():
+        if name in names:
+            ann = EasyAI(layers, (PIXELS, 1))
+            # Weights of a trained network: no zero biases, no moving averages of zero and one.
+            ann.model.set_weights([w + np.abs(rng.normal(0, 0.1, w.shape)) for w in ann.model.get_weights()])
+            ann.save(folder / f"{name}.h5")
+            write(name, ann)
+    return predicted
 
 
 def run(code: str, *arguments, **environment) -> str:
@@ -130,32 +127,32 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed: pip install -r requirements.txt")
 
 
-@pytest.fixture(scope="module", params=["tf_keras", pytest.param("jax", marks=pytest.mark.slow)])
-def elsewhere(request, saved) -> tuple[dict, dict]:
-    """What another Keras says of each file, and what it predicts."""
-    module, files = ELSEWHERE[request.param]
-    needs(request.param)
-    backend = {"KERAS_BACKEND": "jax"} if request.param == "jax" else {}
-    said = json.loads(run(OPEN.format(keras=module, name=request.param), saved[0], files, **backend).splitlines()[-1])
-    return said, {name: np.load(saved[0] / f"{name}.{request.param}.npy").reshape(-1) for name in said}
+# Every layer that is listed takes minutes. Keras 3 reads a configuration alike with every back end.
+ALL = pytest.param("tf_keras", [*keras2_config.LAYERS, SMALL], marks=pytest.mark.slow, id="tf_keras, every layer")
+ELSEWHERE = [
+    pytest.param("tf_keras", [SMALL], id="tf_keras"),
+    ALL,
+    pytest.param("keras", [SMALL], marks=pytest.mark.slow, id="jax"),
+]
 
 
-def test_every_keras_predicts_the_same(saved, elsewhere):
-    wanted, (_, found) = saved[1], elsewhere
+@pytest.mark.parametrize(("module", "names"), ELSEWHERE)
+def test_every_keras_predicts_the_same_and_restores_optimizer_loss_and_metric(tmp_path, module, names):
+    needs("jax" if module == "keras" else module)
     assert len(SHIPPED) == 2
-    assert {f"network_{path.stem}" for path in SHIPPED} | {"network_small"} <= found.keys()
-    differences = {name: float(np.abs(values - wanted[name]).max()) for name, values in found.items()}
+    expected = save_networks(tmp_path, names, SHIPPED if len(names) > 1 else SHIPPED[:1])
+    done = run(OPEN.format(keras=module), tmp_path, **({"KERAS_BACKEND": "jax"} if module == "keras" else {}))
+    said = json.loads(done.splitlines()[-1])
+    assert said.keys() == expected.keys()
+    elsewhere = {name: np.load(tmp_path / f"{name}.there.npy").reshape(-1) for name in said}
+    differences = {name: float(np.abs(values - expected[name]).max()) for name, values in elsewhere.items()}
     assert max(differences.values()) < TOLERANCE, differences
-    assert min(np.ptp(values) for values in wanted.values()) > 100 * TOLERANCE, "the comparison compares nothing"
-
-
-def test_every_keras_restores_optimizer_loss_and_metric(saved, elsewhere):
-    wanted, (said, _) = saved[1], elsewhere
+    assert min(np.ptp(values) for values in expected.values()) > 100 * TOLERANCE, "the comparison compares nothing"
     for name, (optimizer, rate, *_) in said.items():
         assert optimizer == "Nadam"
         assert rate == pytest.approx(1e-5 if "Best" in name and "final" in name else 1e-3)
-    rmse = np.sqrt(np.mean((wanted["network_small"] - 8.0) ** 2))
-    assert said["network_small"][2:] == [pytest.approx(rmse, rel=1e-4)]
+    rmse = np.sqrt(np.mean((expected[SMALL] - 8.0) ** 2))
+    assert said[SMALL][2:] == [pytest.approx(rmse, rel=1e-4)]
 
 
 def test_all_listed_layers_are_tried():
