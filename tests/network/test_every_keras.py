@@ -128,10 +128,9 @@ def needs(package: str) -> None:
 
 
 # Every layer that is listed takes minutes. Keras 3 reads a configuration alike with every back end.
-ALL = pytest.param("tf_keras", [*keras2_config.LAYERS, SMALL], marks=pytest.mark.slow, id="tf_keras, every layer")
 ELSEWHERE = [
     pytest.param("tf_keras", [SMALL], id="tf_keras"),
-    ALL,
+    pytest.param("tf_keras", [*keras2_config.LAYERS, SMALL], marks=pytest.mark.slow, id="tf_keras, every layer"),
     pytest.param("keras", [SMALL], marks=pytest.mark.slow, id="jax"),
 ]
 
