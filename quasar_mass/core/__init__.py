@@ -1,1 +1,1 @@
-"""What everything stands on: errors, the survey folder, constants, files written whole, parallel work, scores."""
+"""Shared by all other wings: errors, the survey folder, constants, writing files, parallel work, scores."""

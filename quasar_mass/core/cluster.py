@@ -86,7 +86,7 @@ def _client(address: str):
     import distributed
 
     for name in logging.root.manager.loggerDict:
-        if name.split(".")[0] in ("distributed", "tornado"):  # an error of ours says it in one sentence
+        if name.split(".")[0] in ("distributed", "tornado"):  # the error raised below says it in one sentence
             logging.getLogger(name).disabled = True
     try:
         with ThreadPoolExecutor(1) as pool:  # a notebook has an event loop of its own in this thread
@@ -113,7 +113,7 @@ def _client(address: str):
 
 
 async def _identify(address: str) -> str:
-    """Ask who is there; a client would wait without end for a server that answers, but not as Dask does."""
+    """Ask what kind of server answers; Dask's client would wait forever for a server that is not Dask's."""
     import distributed
 
     keys = distributed.Security().get_connection_args("client")

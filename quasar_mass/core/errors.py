@@ -1,4 +1,4 @@
-"""The family of errors. Each is one sentence, written for its case, about something that a user can put right."""
+"""The errors of this package. Each message is one sentence about a problem that a user can solve."""
 
 import copyreg
 from os import PathLike
@@ -7,12 +7,12 @@ MAX_CHARACTERS = 1000  # of a message: part of it may be quoted from a file
 
 
 class QuasarMassError(Exception):
-    """Something that a user can put right, said in one sentence.
+    """A problem that a user can solve, described in one sentence.
 
     Parameters
     ----------
     where : str or path
-        The file, table, row, key or option it is about.
+        The file, table, row, key or option that has the problem.
     message : str
         What is wrong with it and what to do about it, without a full stop at the end.
 

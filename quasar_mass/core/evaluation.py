@@ -13,7 +13,7 @@ COLUMNS = ("OBJECT", "LMBH", "PREDICTED", "N_EPOCHS", "LABEL_LINE", "LABEL_EPOCH
 
 
 def scores(label: np.ndarray, prediction: np.ndarray) -> dict:
-    """Compare predictions with labels. Lead with `rmse`; `r2` beside it.
+    """Compare predictions with labels.
 
     Parameters
     ----------

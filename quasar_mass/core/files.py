@@ -20,7 +20,7 @@ def atomic_write(path: Path, *, lasting: bool = True, over_folder: bool = False)
 
     So nothing incomplete ever has the final name, and a block that fails leaves no trace. The temporary name keeps
     the ending, for writers that choose a format by it. It is the same each time, so that the next run replaces what a
-    killed one left; use `locked_write` where two processes may write at the same time.
+    killed run left behind; use `locked_write` where two processes may write at the same time.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ def atomic_write(path: Path, *, lasting: bool = True, over_folder: bool = False)
         Final name; its folder is made if it is not there.
     lasting : bool
         Wait until the content is on the disk before it gets its name, so that a loss of power does not leave an
-        empty file under it. For thousands of small files that takes longer than everything else; a caller that does
-        without must check those files after an interruption.
+        empty file under it. For thousands of small files that takes longer than everything else; a caller that
+        does not wait must check those files after an interruption.
     over_folder : bool
         Whether the file may replace a folder of that name; otherwise that is an OSError.
 
@@ -113,7 +113,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _name_in_errors(path: Path, temporary: Path) -> Iterator[None]:
-    """Let errors of the system name the final file: most writers leave the name out."""
+    """Name the final file in errors of the system, which usually name the temporary file or none."""
     try:
         yield
     except OSError as error:
@@ -141,7 +141,7 @@ def _remove(path: Path) -> None:
 
 
 def printable(path: Path | str) -> str:
-    """A file's name as a table can hold it: bytes that are not UTF-8 are written as escapes."""
+    """Give a file's name as a table can hold it, with escapes for bytes that are not UTF-8."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Locks: only one process at a time writes the same files, and a second one is told which process is at work."""
+"""Locks: only one process at a time writes the same files. The error of a second process names the first one."""
 
 import contextlib
 import errno
@@ -66,7 +66,7 @@ def survey_lock(survey: Survey) -> contextlib.AbstractContextManager:
 
 
 def clear(survey: Survey) -> None:
-    """Remove the lock file that a killed process left; one that is held stays."""
+    """Remove the lock file that a killed process left behind, unless another process holds it."""
     if survey.lock.exists():
         with contextlib.suppress(LockError, OSError), survey_lock(survey):
             pass

@@ -125,6 +125,6 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """End when the parent is killed; a worker left alone would write on beside the next run, and then wait forever."""
+    """End when the parent is killed; otherwise a worker would write during the next run, and then wait forever."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM as another one; both wait while processes start."""
+"""Handling of Ctrl-C and SIGTERM, and their delay while processes start."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, by which a batch system says that the time is over. It ends the work as Ctrl-C does."""
+    """Raised at SIGTERM, which a batch system sends when the time is over. It ends the work as Ctrl-C does."""
 
 
 @contextlib.contextmanager
@@ -31,8 +31,8 @@ def handle_signals() -> Iterator[None]:
 def defer_interrupt() -> Iterator[None]:
     """Let Ctrl-C wait while the block starts processes, and keep it from these for good.
 
-    A terminal sends Ctrl-C to all processes. This one ends the others in order; left to themselves they would print
-    tracebacks.
+    A terminal sends Ctrl-C to all processes. This process ends the others in order; if they received it themselves,
+    they would print tracebacks.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -24,7 +24,7 @@ REDSHIFT_RANGE = (1.2, 1.8)  # of DR16Q's Z, lower end included
 REDSHIFT_SIGMAS = 3.0  # |ZVI - Z| within this many standard deviations
 
 # --- pixels -------------------------------------------------------------------------------------------------------
-BRIGHTSKY = 1 << 23  # the one SPPIXMASK bit that SDSS advises to honour, in AND_MASK; the worst pixels have ivar = 0
+BRIGHTSKY = 1 << 23  # the SPPIXMASK bit in AND_MASK that SDSS advises to use; the worst pixels have ivar = 0 anyway
 
 # --- Galactic extinction --------------------------------------------------------------------------------------------
 EXTINCTION_G = 3.303  # A_g / E(B-V)_SFD, Schlafly & Finkbeiner 2011, R_V = 3.1 (DR16Q's EXTINCTION[1])

@@ -1,4 +1,4 @@
-"""The two catalogues: big files, each checked against what is known of the published one before it gets its name."""
+"""Fetches the two catalogues, and compares each with the published one before it gets its final name."""
 
 import mmap
 import os
@@ -93,12 +93,12 @@ def download_checked(file: BigFile, client: Client, accept: Callable[[Path], obj
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Check that a disk has so many bytes free.
+    """Check that a disk has enough free space.
 
     Raises
     ------
     SurveyError
-        If it has not.
+        If it does not.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free

@@ -30,12 +30,13 @@ HEADERS = {"User-Agent": f"quasar-mass-ml/{__version__} (python-requests)", "Acc
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How patient a client is.
+    """How often a client tries, and how long it waits.
 
     Attributes
     ----------
     tries : int
-        Times a file is asked for before it counts as failed. A big file that grew meanwhile has all its tries again.
+        Requests for a file before it counts as failed. After each request that made a big file grow, the count starts
+        again.
     backoff : float
         Seconds before the second or third try, doubled before each further one.
     timeout : (float, float)
@@ -48,7 +49,7 @@ class RetryPolicy:
 
 
 class Client:
-    """Fetches files; many threads may share one.
+    """Fetches files; many threads may share a client.
 
     Parameters
     ----------
@@ -159,7 +160,7 @@ class Client:
                 os.fsync(file.fileno())
 
     def _retried(self, address: str, attempt: Callable, position: Callable[[], int]):
-        """Call `attempt` until the body is good, or has been bad too often without getting on."""
+        """Call `attempt` until the body is good, or too many attempts in a row have brought nothing."""
         tries = 0
         while True:
             before = position()

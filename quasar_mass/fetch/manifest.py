@@ -1,9 +1,9 @@
-"""What is known of every spectrum file: a Parquet table, and a journal of what the running fetch adds to it.
+"""The state of every spectrum file: a Parquet table, and a journal of what the running fetch adds to it.
 
-A line is added to the journal as soon as a file stands under its final name, so a kill at any moment loses at most the
-line of a file that is there, which the next run finds. At the end of a run, when all files are on the disk, the journal
-becomes part of the table. A journal that is still there at the next run shows that this did not happen; the files it
-lists are then read again.
+A line is added to the journal as soon as a file has its final name. A kill loses at most the line of a file that is
+complete, and the next run checks that file. At the end of a run, when all files are on the disk, the journal becomes
+part of the table. If the journal still exists at the next run, this did not happen, and the files it lists are read
+again.
 """
 
 import json
@@ -36,9 +36,9 @@ class Row:
     sha256 : str
         Its checksum, empty unless verified.
     state : {"missing", "verified", "failed", "not published"}
-        Whether it is there.
+        Whether the file is there.
     reason : str
-        Why it is not, or what to know about it.
+        Why it is not there, or a remark about it.
     """
 
     plate: int
@@ -91,7 +91,7 @@ class Manifest:
     rows : dict
         (plate, mjd, fiberid) to `Row`.
     unsure : set
-        The verified ones that stand in the journal of a run that did not end in order. After a loss of power their
+        The verified spectra in the journal of a run that was interrupted. After a loss of power their
         files may be damaged.
 
     Raises
@@ -114,21 +114,21 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         try:
             if hasattr(os, "sync"):
-                os.sync()  # the files first, then the table that vouches for them
+                os.sync()  # the files first, then the table that lists them as verified
             self._write_table()
         finally:
             self._file.close()
         self.journal.unlink(missing_ok=True)
 
     def select(self, spec_ids: Iterable[SpecId]) -> None:
-        """Add the selected spectra, and drop others that never came."""
+        """Add the selected spectra, and drop others that were never fetched."""
         selected = dict.fromkeys(spec_ids)
         others = {key: row for key, row in self.rows.items() if key not in selected and row.state == VERIFIED}
         self.rows = {key: self.rows.get(key) or Row(*key) for key in selected} | others
         self._write_table()
 
     def record(self, row: Row) -> None:
-        """Note at once what is known of a file."""
+        """Write the state of a file to the journal at once."""
         self.rows[row.spec_id] = row
         self._file.write(json.dumps(asdict(row), separators=(",", ":")).encode() + b"\n")
 
@@ -166,7 +166,7 @@ def _table_rows(path: Path) -> Iterator[Row]:
 def _journal_rows(path: Path) -> Iterator[Row]:
     if not path.exists():
         return
-    # a kill can tear the last line; its file is on the disk, and found again
+    # a kill can cut the last line; its file is on the disk and will be checked
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             yield _checked(json.loads(line))
@@ -181,7 +181,7 @@ def _damaged(where: Path | str, error: Exception) -> FileError:
 
 
 def _end_torn_line(path: Path) -> None:
-    """Cut off a torn last line, so that the next one begins a line."""
+    """Remove an incomplete last line."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 

@@ -73,12 +73,12 @@ def fetch_tables(survey: Survey, client: Client, *, quiet: bool = False) -> list
 
 
 def listing(client: Client) -> dict[str, Entry]:
-    """What the project's storage holds, by name, its folders included.
+    """Give the files of the project by name, those in folders included.
 
     Raises
     ------
     FetchError
-        If the listing cannot be fetched, or is none.
+        If the listing cannot be fetched or read.
     """
     entries: dict[str, Entry] = {}
     pages = [urls.OSF_LISTING]

@@ -1,4 +1,4 @@
-"""What is to be fetched, what is there, and what to type next: text for people, made without a network."""
+"""Text for people about what will be fetched, what is there, and what to type next. Uses no network."""
 
 import shlex
 from collections import Counter
@@ -30,7 +30,7 @@ def command(what: str, survey: Survey, mirror: str | None = None, source: str = 
 
 
 def next_command(survey: Survey) -> str:
-    """What to type next, by what is there."""
+    """Give the command to type next."""
     if survey.spectra.exists() and survey.quasars.exists():
         return f"make train SURVEY={survey.folder}"
     if not (survey.chen.exists() and survey.dr16q.exists()):
@@ -45,7 +45,7 @@ def next_command(survey: Survey) -> str:
 
 
 def repair_command(survey: Survey, reasons: Iterable[str]) -> str | None:
-    """What to type if spectra were rejected for these reasons; None unless files that were fetched may be damaged."""
+    """Give the command that fetches damaged files again; None if the reasons for rejecting spectra show no damage."""
     damaged = DAMAGED.intersection(reasons) and read(survey)
     return f"{command('spectra', survey)} --recheck" if damaged else None
 
@@ -58,7 +58,7 @@ def count_states(survey: Survey) -> Counter:
 
 
 def status(survey: Survey) -> str | None:
-    """What the manifest says of the spectra in one line, None where nothing was fetched."""
+    """Describe the spectra of the manifest in one line; None if nothing was fetched."""
     states = count_states(survey)
     return f"{states.total():,} selected: {describe_states(states)}" if states else None
 
@@ -70,7 +70,7 @@ def describe_states(states: Counter) -> str:
 
 
 def describe_report(report: Report, absent: Path | None) -> list[str]:
-    """What a fetch of spectra did and left, in lines."""
+    """Describe the result of fetching spectra, in lines."""
     lines = [
         f"spectra: {report.states.total():,} selected: {describe_states(report.states)}",
         f"         {report.fetched:,} fetched in this run, {report.n_bytes / 1e6:,.1f} MB",
@@ -88,7 +88,7 @@ def describe_report(report: Report, absent: Path | None) -> list[str]:
 
 
 def plan(what: str, survey: Survey, spec_ids: list[SpecId] | None, mirror: str | None, source: str) -> list[str]:
-    """What `fetch` would do: counts, bytes, addresses. `spec_ids` are the selected spectra, where known already."""
+    """Describe what `fetch` would do: counts, bytes, addresses. `spec_ids` are the selected spectra, if known."""
     lines = []
     if what in ("catalogs", "all"):
         for file in urls.catalogs(survey):

@@ -30,7 +30,7 @@ def fetch(
     policy: RetryPolicy | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Fetch the real survey, or a part of it; a second call resumes where the first one ended, however it ended.
+    """Fetch the real survey, or a part of it; a second call resumes where the first one ended.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def fetch(
     quiet : bool
         No progress bars.
     policy : RetryPolicy, optional
-        How patient to be with servers.
+        Number of tries and waiting times.
     say : callable
         Given the lines of the result.
 
@@ -103,7 +103,7 @@ def dry_run(what: str, survey: Survey, *, mirror: str | None = None, source: str
 
 
 def selected_spectra(survey: Survey) -> list[SpecId]:
-    """The spectra that the selection asks for: all of the selected quasars, whether the label is of them or not."""
+    """Give all spectra of the selected quasars, not only those on which the labels were measured."""
     table = select(read_chen(survey.chen), survey.dr16q).epochs
     return list(zip(*(map(int, table[name]) for name in ("plate", "mjd", "fiberid")), strict=True))
 

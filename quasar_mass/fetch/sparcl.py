@@ -2,7 +2,7 @@
 
 SPARCL gives arrays, not files; they are written as spec-lite files. What it does not give stays empty: HDU 2 has no
 extinction, HDU 3 no lines, and its one mask stands for both masks. Its client unpacks pickles that the server sends, so
-the server must be trusted like a program that one runs.
+you must trust the server as you trust a program that you run.
 """
 
 import time
@@ -67,7 +67,7 @@ def fetch_spectra(
     survey : Survey
         Where they go; SPARCL holds observed spectra, so not a simulated one.
     spec_ids : iterable of (plate, mjd, fiberid)
-        Which ones. What is verified already stays as it is.
+        Which spectra. Those already verified are not fetched again.
     client : SparclClient
         Or what has its ``get_available_fields``, ``all_datasets``, ``find`` and ``retrieve``.
     recheck : bool
@@ -94,7 +94,7 @@ def fetch_spectra(
 
 
 def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tuple[Row, int]]:
-    """The rows of all spectra and the bytes that came for them, batch by batch."""
+    """Give the row of each spectrum and the bytes received for it, batch by batch."""
     for start in range(0, len(todo), BATCH):
         batch = []
         for row in todo[start : start + BATCH]:

@@ -1,4 +1,4 @@
-"""The many small files: spec-lite files from the SDSS Science Archive Server, each of its reduction."""
+"""Fetches spec-lite files from the SDSS Science Archive Server, each from the reduction of its plate."""
 
 import contextlib
 import csv
@@ -20,7 +20,7 @@ from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED,
 from quasar_mass.fetch.verify import check_spectrum, is_simulated
 from quasar_mass.spectra.read import read
 
-MAX_FAILURES_IN_A_ROW = 25  # more mean that the server, not the files, is the trouble
+MAX_FAILURES_IN_A_ROW = 25  # more mean that the server has a problem, not the files
 ADOPTED = "was there already"
 
 
@@ -39,7 +39,7 @@ class Report:
     reasons : Counter
         Why spectra failed, in short, to their number.
     gave_up : bool
-        Whether the run ended early because nothing came any more.
+        Whether the run ended early because too many requests failed in a row.
     """
 
     states: Counter
@@ -99,9 +99,9 @@ def fetch_spectra(
 
 
 def _in_threads(function: Callable, tasks: list, jobs: int) -> Generator:
-    """Results of ``function(task)`` as they come.
+    """Give the results of ``function(task)`` in the order in which they are ready.
 
-    Its threads do not outlive the program: Ctrl-C need not wait for one that waits for a server.
+    The threads end with the program, so Ctrl-C does not have to wait for a server's answer.
     """
     pool = ThreadPool(jobs)
     try:
@@ -119,7 +119,7 @@ def record_all(
     *,
     max_failures: int = MAX_FAILURES_IN_A_ROW,
 ) -> Report:
-    """Record rows and the bytes that came for them; give up after `max_failures` failures in a row."""
+    """Record rows and the bytes received for them; give up after `max_failures` failures in a row."""
     fetched = n_bytes = failures = in_a_row = 0
     bar = progress(None, total=total, what="Fetch", unit="spectra", quiet=quiet)
     with contextlib.closing(results), bar:
@@ -150,7 +150,7 @@ def to_do(survey: Survey, manifest: Manifest, selected: list[SpecId], recheck: b
 
 
 def up_to_date(survey: Survey, row: Row) -> bool:
-    """Whether nothing is to be fetched for a spectrum, judged by its file's size."""
+    """Whether a spectrum need not be fetched, judged by the size of its file."""
     if row.state != VERIFIED:
         return row.state == NOT_PUBLISHED
     try:
@@ -172,7 +172,7 @@ def save(survey: Survey, row: Row, content: bytes, note: str) -> Row:
 
 
 def verified_on_disk(survey: Survey, row: Row, simulated: bool) -> Row | None:
-    """The row of a file that is there already and passes the checks: after a kill, or copied there by hand."""
+    """Give the row of a file that exists and passes the checks, for example after a kill; None for any other file."""
     path = survey.spectrum(*row.spec_id)
     if not path.is_file():
         return None
@@ -202,7 +202,7 @@ def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row
         except FetchError as error:
             if error.missing:
                 continue
-            # no other reduction is tried: its file would replace this one for good
+            # do not try another reduction, whose file would then be kept instead of this one
             return replace(asked, state=FAILED, reason=error.reason)
         note = "" if run2d == first or row.plate < urls.FIRST_BOSS_PLATE else f"{first} has none"
         return save(survey, asked, content, note)
@@ -218,12 +218,12 @@ def _check(content: bytes, *, spec_id: SpecId, simulated: bool, url: str) -> Non
 
 
 def list_path(survey: Survey) -> Path:
-    """The list of the spectra that are not there."""
+    """Path of the list of missing spectra."""
     return survey.folder / "spectra" / "not_there.csv"
 
 
 def write_list(survey: Survey, rows: Iterable[Row]) -> Path | None:
-    """Write the spectra that are not there, and why, as ``spectra/not_there.csv``; remove it where all are there."""
+    """Write the missing spectra with the reasons to ``spectra/not_there.csv``; remove that file if none is missing."""
     path = list_path(survey)
     absent = sorted((row for row in rows if row.state != VERIFIED), key=lambda row: row.spec_id)
     if not absent:
@@ -237,7 +237,7 @@ def write_list(survey: Survey, rows: Iterable[Row]) -> Path | None:
 
 
 def raise_if_failed(survey: Survey, report: Report, again: str) -> None:
-    """End with a failure where a spectrum that the server has could not be fetched.
+    """Raise an error if a spectrum that the server has could not be fetched.
 
     Raises
     ------
@@ -248,6 +248,6 @@ def raise_if_failed(survey: Survey, report: Report, again: str) -> None:
     if not (failed or report.gave_up):
         return
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in report.reasons.most_common())
-    rest = f", and {missing:,} were not asked for, since nothing came any more" if missing else ""
+    rest = f", and {missing:,} were not requested, because nothing arrived any more" if missing else ""
     advice = f"{list_path(survey)} lists them; to retry only those, run: {again}"
     raise FetchError(survey.folder / "spectra", f"{failed:,} spectra failed ({reasons}){rest}; {advice}")

@@ -1,4 +1,4 @@
-"""Where the real survey is published, and what a mirror changes about it."""
+"""Addresses of the published files, and of the same files on a mirror."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class BigFile:
     Attributes
     ----------
     name, address : str
-        What people call it, and its public address.
+        Its usual name, and its public address.
     path : Path
         Where it goes.
     size : int
@@ -65,7 +65,7 @@ class BigFile:
 
     @property
     def part(self) -> Path:
-        """Where it is gathered, over as many runs as it takes."""
+        """Temporary path of the download, which several runs may continue."""
         return self.path.with_name(f".{self.path.stem}{PARTIAL}{self.path.suffix}")
 
 
@@ -93,7 +93,7 @@ def spectrum(plate: int, mjd: int, fiberid: int, run2d: str) -> str:
 
 
 def mirrored(address: str, mirror: str | None) -> str:
-    """An address with scheme and host of a mirror, path and query kept; other hosts than the public ones stay."""
+    """Replace scheme and host of a public address by those of a mirror; other addresses stay as they are."""
     parts = urlsplit(address)
     if mirror is None or parts.hostname not in PUBLIC_HOSTS:
         return address

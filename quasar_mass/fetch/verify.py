@@ -1,10 +1,10 @@
-"""Checks of what was downloaded, by its structure: SDSS publishes no checksums of these files.
+"""Checks of downloaded files by their structure, since SDSS publishes no checksums of them.
 
-A byte that changes on the way without changing a size is not detected here; TCP's and TLS's own checks do that.
+A byte that changes during the transfer is not detected here, but by the checks of TCP and TLS.
 
 Simulated files say so themselves: the mass table in its title, DR16Q and the spec files as SIMULATE = T in their first
 header. A mirror may serve such files; the folder they are fetched into is then marked as simulated by a `survey.json`,
-before the first of them gets its final name, so that nobody takes them for observations.
+before the first of them gets its final name, so that they cannot be mistaken for observations.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def check_spectrum(content: bytes, spec_id: tuple[int, int, int]) -> fits_header
     if len(headers) < SPECTRUM_HDUS:
         raise ValueError(f"cut off: {len(headers)} HDUs instead of {SPECTRUM_HDUS}")
     if headers[1].sizes.get("NAXIS2", 0) < 1 or headers[2].sizes.get("NAXIS2") != 1:
-        raise ValueError("damaged: no rows in HDU 1, or not one in HDU 2")
+        raise ValueError("damaged: no rows in HDU 1, or other than one row in HDU 2")
     primary = headers[0]
     named = tuple(primary.text(key) for key in ("PLATEID", "MJD", "FIBERID"))
     if None not in named and named != tuple(map(str, spec_id)):
@@ -77,12 +77,12 @@ def git_blob(content: bytes) -> str:
 
 
 def refuse_simulation(survey: Survey) -> None:
-    """Keep downloads out of a folder that `simulate` made.
+    """Refuse to download into a folder that `simulate` made.
 
     Raises
     ------
     SurveyError
-        If this is one.
+        If the survey was simulated here.
     """
     about = survey.about()
     if about["kind"] == "simulated" and about.get("origin") != FETCHED:

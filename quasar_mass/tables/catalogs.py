@@ -38,7 +38,7 @@ _HEADER_LINES = 2000  # the header ends before this line
 # The columns of DR16Q that are read; it has 170 more.
 DR16Q_COLUMNS = ("SDSS_NAME", "RA", "DEC", "PLATE", "MJD", "FIBERID", "Z", "ZWARNING", "BAL_PROB", "SN_MEDIAN_ALL")
 DR16Q_ARRAYS = ("PLATE_DUPLICATE", "MJD_DUPLICATE", "FIBERID_DUPLICATE", "EXTINCTION")
-# What astropy raises on damaged files, found by damaging some; anything else is a bug and must not be hidden.
+# What astropy raises on damaged files (tried on many); any other exception is a bug and must not be hidden.
 _DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, OverflowError, fits.VerifyError)
 _CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
 
@@ -50,7 +50,7 @@ def read_chen(path: Path) -> pd.DataFrame:
     """Read the Chen+ 2019 machine-readable table.
 
     The byte-by-byte header is parsed and must place the nine needed columns at their known bytes. A byte-order mark,
-    CRLF line ends, and added or stripped trailing blanks do no harm.
+    CRLF line ends, and added or stripped trailing blanks are accepted.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ def spectrum_key(plate: np.ndarray, mjd: np.ndarray, fiberid: np.ndarray) -> np.
 def read_dr16q(path: Path, keys: np.ndarray) -> Catalogue:
     """Read the rows of DR16Q that own one of the given spectra, as primary or as duplicate.
 
-    The file is memory-mapped and read once in chunks, so the real one (1.7 GB) needs little memory. A duplicate slot
-    counts where its plate is positive, so an object with all 74 slots in use keeps them all.
+    The file is memory-mapped and read once in chunks, so the real catalogue (1.7 GB) needs little memory. A duplicate
+    slot counts where its plate is positive, so an object with all 74 slots in use keeps them all.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from quasar_mass.tables import parquet
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
 
-# quasars.parquet: the reference's columns under its names, then those that its selection knew and dropped.
+# quasars.parquet: the reference's columns under its names, then further columns of the catalogues.
 REFERENCE_COLUMNS = ("ZVI", *LABEL_COLUMNS, "LMBH", "CHEN EPOCH", "Z", "N_EPOCHS")
 QUASAR_COLUMNS = (*REFERENCE_COLUMNS, "LABEL_LINE", "RA", "DEC", "EBV", "SN_MEDIAN_ALL", "BAL_PROB", "SPLIT")
 _QUASAR_TYPES = dict.fromkeys(("OBJECT", "CHEN EPOCH", "LABEL_LINE", "SPLIT"), pa.string()) | {"N_EPOCHS": pa.int64()}

@@ -15,7 +15,7 @@ from quasar_mass.core.errors import FileError
 
 
 class ScratchFile:
-    """A temporary file of float32 rows without a name: it is gone with this object, or when the process ends.
+    """A temporary file of float32 rows. It has no name and disappears with this object or at the end of the process.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The reference's own Parquet files into this project's tables, in bounded memory."""
+"""Conversion of the reference's own Parquet files into this project's tables, in bounded memory."""
 
 import hashlib
 import os

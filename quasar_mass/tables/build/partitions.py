@@ -26,7 +26,7 @@ _BATCHES = "batches"  # the folder of the batches that the workers save in the f
 
 
 def batch_files(folder: Path, number: int) -> list[Path]:
-    """Create the folder of the batches in the one that is to become spectra.parquet, and give names for them."""
+    """Create the folder of the batches inside the future folder spectra.parquet, and give file names for them."""
     (folder / _BATCHES).mkdir()
     return [folder / _BATCHES / f"{n:06d}.arrow" for n in range(number)]
 

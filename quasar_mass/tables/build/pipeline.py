@@ -115,7 +115,7 @@ def _spectra(selection: Selection, extinction: bool) -> list[Selected]:
 
 
 class _Regridding:
-    """The selected spectra on their way to the grid, and the count of those that arrived.
+    """Puts the selected spectra on the grid, and counts those that could be used.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class _Regridding:
                 yield batch
 
     def describe(self, about: dict) -> None:
-        """Add to the tables' description what became of the spectra, and a name for the build."""
+        """Add the numbers of used and rejected spectra, and a name for the build, to the tables' description."""
         reasons = Counter(row["REASON"] for row in self.rejects)
         if not self.spectra_per_object:
             listed = ", ".join(f"{number:,} with '{reason}'" for reason, number in reasons.most_common())
@@ -160,6 +160,6 @@ class _Regridding:
         counts = {"objects": len(self.spectra_per_object), "spectra": self.spectra_per_object.total()}
         about["cuts"].append({"cut": "read, and covering the window", **counts})
         about["rejects"] = dict(sorted(reasons.items()))
-        # the same for the two tables that belong together, and another one for any other input
+        # equal for the two tables of one build, different for any other input
         text = json.dumps([about, sorted(self.spectra_per_object.items())], sort_keys=True)
         about["build"] = hashlib.sha256(text.encode()).hexdigest()

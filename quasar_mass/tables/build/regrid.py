@@ -1,4 +1,4 @@
-"""From spectrum files to rows of spectra.parquet: the task of a worker process, which imports little to start fast."""
+"""From spectrum files to rows of spectra.parquet: the task of a worker process. Few imports, for a fast start."""
 
 from pathlib import Path
 from typing import NamedTuple
