@@ -170,13 +170,13 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, qu
     properties = (("2 log FWHM (Mg II)", WIDTHS, 1.0), ("log L", LUMINOSITIES, 0.5))
     for what, steps, expected in progress(properties, total=2, what="slopes", unit="properties", quiet=quiet):
         change = "width" if expected == 1.0 else "luminosity"
-        light, sigma = probes.series(number, change, steps, grid, seed)
+        noiseless, sigma = probes.series(number, change, steps, grid, seed)
         x = np.array(steps) * (2.0 if change == "width" else 1.0)
         for noise, factor in NOISES.items():
             # the same noise on all versions of a quasar: what differs is what was changed
-            drawn = rng.standard_normal((len(light), 1, grid.size), dtype=np.float32)
-            flux = (light + np.float32(factor) * sigma * drawn).reshape(-1, grid.size)
-            mass = model.predict(flux).reshape(len(light), len(steps))
+            drawn = rng.standard_normal((len(noiseless), 1, grid.size), dtype=np.float32)
+            flux = (noiseless + np.float32(factor) * sigma * drawn).reshape(-1, grid.size)
+            mass = model.predict(flux).reshape(len(noiseless), len(steps))
             each = (mass - mass.mean(axis=1, keepdims=True)) @ (x - x.mean()) / np.sum((x - x.mean()) ** 2)
             error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else np.nan
             rows[what, noise] = {"slope": float(each.mean()), "error": error, "expected": expected}

@@ -115,8 +115,8 @@ def _completed(survey: Survey, recipe: dict) -> dict | None:
         raise SurveyError(survey.folder, "holds a real survey; choose another --survey")
     if any(about.get(key) != value for key, value in recipe.items()):
         other, this = (
-            f"{one.get('objects')} objects, seed {one.get('seed')}, version {one.get('version')}"
-            for one in (about, recipe)
+            f"{card.get('objects')} objects, seed {card.get('seed')}, version {card.get('version')}"
+            for card in (about, recipe)
         )
         raise SurveyError(
             survey.folder,

@@ -1,6 +1,6 @@
 """Single-epoch virial masses: the relation of width, luminosity and mass, and the fit of the lines that feeds it."""
 
 from quasar_mass.virial.measurement import COLUMNS, measure
-from quasar_mass.virial.relation import CALIBRATIONS, FWHM_POWER, LOG_LUMINOSITY_PIVOT, Calibration, fwhm, mass
+from quasar_mass.virial.relation import CALIBRATIONS, mass
 
-__all__ = ["CALIBRATIONS", "COLUMNS", "FWHM_POWER", "LOG_LUMINOSITY_PIVOT", "Calibration", "fwhm", "mass", "measure"]
+__all__ = ["CALIBRATIONS", "COLUMNS", "mass", "measure"]
