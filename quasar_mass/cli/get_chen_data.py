@@ -87,7 +87,7 @@ def get_Chen_data(
 
 
 def _simulate_if_needed(survey: Survey, step: float, quiet: bool) -> None:
-    """Simulate and build a survey unless its tables are there, of one build, on this grid, of this survey."""
+    """Simulate and build a survey unless it has tables of one build, made from this survey on this grid."""
     from quasar_mass.core import locks
     from quasar_mass.simulation.simulated_survey import simulate
     from quasar_mass.tables import survey_tables

@@ -86,7 +86,7 @@ def predict(options) -> None:
         inputs.check_exists(files)
     paths = _models(options)
     if skipped := inputs.count_skipped(options.files):
-        print(f"note: files skipped in these folders, by their names no spectra: {skipped:,}", file=sys.stderr)
+        print(f"note: {skipped:,} files in these folders were skipped, judging by their names", file=sys.stderr)
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.predictor import transfer_note
 
@@ -184,7 +184,7 @@ def virial(options) -> None:
         return
     names = ["EPOCH", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
     _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "files")
-    print("errors, equivalent widths and shifts: --output FILE keeps them")
+    print("--output FILE also gives errors, equivalent widths and shifts")
 
 
 def export(options) -> None:
@@ -215,14 +215,14 @@ def _predictor(paths: list[Path], options) -> "Predictor":
 
 
 def _print_rows(table: "pd.DataFrame", what: str) -> None:
-    """Print the first rows of a table of masses; on standard error, how many got none."""
+    """Print the first rows of a table of masses and, on standard error, the number of rows without a mass."""
     shown = table.head(MAX_PRINTED)
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
     if len(table) > len(shown):
-        print(f"... {len(table) - len(shown):,} more rows; --output FILE keeps them all")
+        print(f"... {len(table) - len(shown):,} more rows; --output FILE writes all")
     without = int(table["LMBH"].isna().sum())
     if without:
-        print(f"{without:,} of {len(table):,} {what} got no mass; REASON says why", file=sys.stderr)
+        print(f"{without:,} of {len(table):,} {what} have no mass; the column REASON gives the reason", file=sys.stderr)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ def require_tables(survey: Survey) -> None:
     Raises
     ------
     SurveyError
-        It says what to type.
+        Names the command to type.
     """
     if not (survey.quasars.exists() and survey.spectra.exists()):
         problem = "has no tables yet" if _has_anything(survey) else "holds no survey yet"
@@ -23,7 +23,7 @@ def require_tables(survey: Survey) -> None:
 
 
 def next_step(survey: Survey) -> str:
-    """What to do next to get the tables of a survey; `common.as_typed` adds the user's ``--survey``."""
+    """Give the next command on the way to the tables of a survey; `common.as_typed` adds the user's ``--survey``."""
     from quasar_mass.fetch import plan
     from quasar_mass.tables import survey_tables
 
@@ -52,7 +52,7 @@ def next_step(survey: Survey) -> str:
 
 
 def print_status(survey: Survey) -> None:
-    """Print what the verb `status` says, but for what to do next."""
+    """Print what a survey has and what it lacks."""
     from quasar_mass.fetch import plan
     from quasar_mass.tables import survey_tables
 

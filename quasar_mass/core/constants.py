@@ -8,6 +8,8 @@ import math
 C_KM_S = 299_792.458  # speed of light, km / s, exact (SI)
 KM_S_PER_DEX = C_KM_S * math.log(10.0)  # velocity of one dex of wavelength, for small shifts
 MPC = 3.0856775814913673e24  # cm (IAU 2012)
+HC_OVER_K = 1.438777e8  # Angstrom K: h c / k of the Planck function (SI)
+BALMER_EDGE = 3646.0  # Angstrom: limit of the Balmer series
 
 # erg / s / Angstrom per unit of the tables (`spectra.rest_frame.to_rest_frame`) and per 1 + z, for an isotropic source:
 # 4 pi (Mpc in cm)^2 * 1e-17 * 1e9, with the value 9.5214e40 for (Mpc in cm)^2 * 1e-8 that all published numbers use.

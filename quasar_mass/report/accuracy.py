@@ -1,4 +1,4 @@
-"""How accurate predicted masses are: in groups of spectra, and beside baselines, other networks and the line fit."""
+"""The accuracy of predicted masses: in groups of spectra, and compared with baselines, networks and the line fit."""
 
 from collections.abc import Mapping
 from pathlib import Path

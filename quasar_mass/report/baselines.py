@@ -1,4 +1,4 @@
-"""What a network must beat: a constant, brightness and redshift, and two classical regressions on the spectra.
+"""Baselines for a network: a constant, brightness and redshift, and two classical regressions on the spectra.
 
 All learn from the same training spectra as the network and know no more. (The classical measurement itself is
 `virial.measure`, which needs no training.)

@@ -19,7 +19,7 @@ SIGMA_NMAD = "sigma_NMAD is 1.4826 times the median absolute deviation of the re
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table with headings for people."""
+    """Give a table with headings for people."""
     return table.rename(columns=lambda name: HEADINGS.get(name, name.replace("rmse ", "RMSE ")))
 
 

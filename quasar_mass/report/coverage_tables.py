@@ -1,4 +1,4 @@
-"""Whether intervals hold what they promise: coverage and width, in all and in groups, by object."""
+"""Coverage and width of intervals, of all spectra and in groups, with equal weight for every object."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Figures of spectra, populations, training and residuals: from arrays to a matplotlib figure, nothing is read.
+"""Figures of spectra, populations, training and residuals, drawn from arrays; no file is read.
 
 Every figure says ``simulated`` or ``sdss``: the parameter ``kind``.
 """

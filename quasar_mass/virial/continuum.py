@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from quasar_mass.core.constants import BALMER_EDGE, HC_OVER_K
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial import iron
 from quasar_mass.virial.bins import bin_centres
@@ -25,8 +26,7 @@ WINDOWS = (
 )
 
 # Balmer continuum, optically thick at the edge (Grandi 1982, ApJ 255, 25), at 15,000 K
-BALMER_EDGE, BALMER_TEMPERATURE, BALMER_TAU = 3646.0, 15_000.0, 1.0
-_HC_OVER_K = 1.438777e8  # Angstrom K
+BALMER_TEMPERATURE, BALMER_TAU = 15_000.0, 1.0
 
 IRON_WIDTHS = np.array([1200.0, 1800.0, 2700.0, 4000.0, 6000.0, 9000.0, 13_500.0])  # km/s, of the table
 
@@ -48,7 +48,7 @@ def balmer() -> np.ndarray:
     """Balmer continuum on the bins, 1 at 3000 Angstrom."""
 
     def emission(w):
-        planck = w**-5.0 / np.expm1(_HC_OVER_K / (w * BALMER_TEMPERATURE))
+        planck = w**-5.0 / np.expm1(HC_OVER_K / (w * BALMER_TEMPERATURE))
         return planck * -np.expm1(-BALMER_TAU * (w / BALMER_EDGE) ** 3)
 
     return emission(10.0 ** bin_centres()) / emission(3000.0)

@@ -73,7 +73,7 @@ class Solution:
 
 
 def clip(data: np.ndarray, model: np.ndarray, ivar: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Find bins that the model should not follow.
+    """Find the bins to leave out of a fit: absorption and artefacts.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""A simulated survey beside real data, number by number."""
+"""Comparison of a simulated survey with real data."""

@@ -1,4 +1,4 @@
-"""How close a simulated survey is to real SDSS data: its tables and files and real ones, number by number.
+"""Comparison of a simulated survey with real SDSS data: labels, spectrum files and the composite.
 
 `compare` takes the survey and a folder of real data and gives tables, with a mark where a difference is larger than
 its goal. Whether a simulation is good enough is not decided here.

@@ -1,1 +1,1 @@
-"""The simulated quasar and the flux it sends out."""
+"""The simulated quasar and the flux that arrives from it."""

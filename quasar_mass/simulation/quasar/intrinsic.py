@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX
+from quasar_mass.core.constants import BALMER_EDGE, C_KM_S, HC_OVER_K, KM_S_PER_DEX
 from quasar_mass.simulation.quasar import absorption, profiles
 from quasar_mass.simulation.quasar.lines import LINES, NARROW, NARROW_FWHM, NARROW_SHIFT, SHAPES
 from quasar_mass.virial import iron
@@ -50,12 +50,10 @@ MAX_REDDENING = 0.22
 BALMER = (0.06, 0.25)  # Balmer continuum at 3000 A over the power law there, median and scatter in dex: chosen here
 
 # Grandi 1982 (ApJ 255, 25): optically thin-to-thick emission B(T) * (1 - exp(-tau)), tau growing as wavelength cubed.
-BALMER_EDGE = 3646.0  # Angstrom
 BALMER_TEMPERATURE = (15_000.0, 0.08)  # K, as is usual since that paper; scatter in dex chosen here
 BALMER_TAU = (1.0, 0.20)  # at the edge: the same
 BALMER_FADE = 120.0  # Angstrom beyond the edge, where high Balmer lines merge: chosen here
 LN_10 = math.log(10.0)
-_HC_OVER_K = 1.438777e8  # Angstrom K
 
 # --- iron -----------------------------------------------------------------------------------------------------------
 IRON_EW = (32.0, 0.25)  # Angstrom over iron.BAND, median and scatter in dex: chosen here
@@ -383,7 +381,7 @@ def _balmer(ln_wavelength: np.ndarray, temperature: float, tau: float) -> np.nda
     """Balmer continuum, 1 at 3000 A."""
 
     def emission(ln_w):
-        planck = np.exp(-5.0 * ln_w) / np.expm1(_HC_OVER_K / temperature * np.exp(-ln_w))
+        planck = np.exp(-5.0 * ln_w) / np.expm1(HC_OVER_K / temperature * np.exp(-ln_w))
         return planck * -np.expm1(-tau * np.exp(3.0 * (ln_w - np.log(BALMER_EDGE))))
 
     inside = np.minimum(ln_wavelength, np.log(BALMER_EDGE))
