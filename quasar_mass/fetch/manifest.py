@@ -189,6 +189,9 @@ def _end_torn_line(path: Path) -> None:
 def _checked(values: dict) -> Row:
     """A row that a fetch may have written; ValueError or TypeError if it is not, since its numbers name a file."""
     row = Row(**values)
+    for name in NAMES:
+        if type(getattr(row, name)) is not (int if name in _NUMBERS else str):
+            raise TypeError(f"{name} {getattr(row, name)!r:.40}")
     if not is_spectrum_id(*row.spec_id) or row.state not in STATES:
         raise ValueError(f"spectrum {row.spec_id}, state {row.state!r}")
     return row

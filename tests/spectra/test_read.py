@@ -114,6 +114,7 @@ def test_what_is_not_there_is_missing(tmp_path):
         (gzip.compress(b"text\n" * 5000), "it is no FITS file"),
         (gzip.compress(b"SIMPLE" * 5000)[:-20], "ended before"),
     ],
+    ids=["empty", "text", "zeros", "cut off", "text, gzip'd", "cut off, gzip'd"],  # gzip'd bytes contain the time
 )
 def test_what_is_no_fits_file_is_unreadable(tmp_path, content, words):
     path = tmp_path / "spec.fits"
