@@ -177,6 +177,7 @@ def fetch(options) -> None:
         quiet=options.quiet,
         say=lambda line: print(common.as_typed(line, options.survey_option)),
     )
+    print(f"next: {common.as_typed(next_step(options.survey), options.survey_option)}")
 
 
 def build(options) -> None:

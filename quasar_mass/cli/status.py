@@ -40,15 +40,21 @@ def next_step(survey: Survey) -> str:
         if len(builds) > 1:
             again = "build" if survey.chen.exists() and survey.dr16q.exists() else "convert FILE"
             return f"{ME} {again}; the two tables are of different builds"
-        demo = survey.folder.absolute() == SIMULATED_FOLDER and (HOME / "Makefile").exists()
-        notebook = "make run, or open Quasar_mass_ML.ipynb; " if demo else ""
-        return f"{notebook}python quasar_analysis.py evaluate"
+        demo = survey.folder.absolute() == SIMULATED_FOLDER
+        train = "make run, or open Quasar_mass_ML.ipynb" if demo else f"make train SURVEY={survey.folder}"
+        train = f"{train}; " if (HOME / "Makefile").exists() else ""
+        return f"{train}python quasar_analysis.py evaluate"
     if plan.status(survey) is None and survey.chen.exists() and survey.dr16q.exists() and _plates(survey):
         return f"{ME} build"
     if survey.quasars.exists() != survey.spectra.exists():
         missing = survey.spectra if survey.quasars.exists() else survey.quasars
         return f"{ME} convert FILE, FILE being the reference's {missing.name}"
-    return plan.next_command(survey)
+    if not (survey.chen.exists() and survey.dr16q.exists()):
+        return f"{ME} fetch catalogs"
+    states = plan.count_states(survey)
+    if states and not states["missing"]:
+        return f"{ME} fetch spectra, or, without those that failed, {ME} build" if states["failed"] else f"{ME} build"
+    return f"{ME} fetch spectra"
 
 
 def print_status(survey: Survey) -> None:

@@ -5,43 +5,23 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from quasar_mass.core.survey import REAL_FOLDER, Survey, default_survey
+from quasar_mass.core.survey import REAL_FOLDER, Survey
 from quasar_mass.fetch import urls
-from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, STATES, VERIFIED, SpecId, read
+from quasar_mass.fetch.manifest import MISSING, NOT_PUBLISHED, STATES, VERIFIED, SpecId, read
 from quasar_mass.fetch.spectra import Report, up_to_date
 from quasar_mass.fetch.urls import SPECTRUM_SIZE
 
-SCRIPT = "python get_Chen_data.py"
 MAX_ADDRESSES = 3  # of spectra, at either end of a plan
 DAMAGED = {"unreadable file", "not the spectrum named", "invalid values"}  # reasons that a damaged file has
 EXAMPLE = (7666, 57339, 121)  # a spectrum of BOSS
 
 
-def _option(survey: Survey, default: Path) -> str:
-    """The ``--survey`` option that names a survey as it was typed; empty if it is the verb's `default` folder."""
-    return "" if survey.folder == default else f" --survey {shlex.quote(str(survey.folder))}"
-
-
 def command(what: str, survey: Survey, mirror: str | None = None, source: str = "archive") -> str:
     """The command line that fetches something."""
-    options = f" --mirror {mirror}" if mirror else ""
+    options = "" if survey.folder == REAL_FOLDER else f" --survey {shlex.quote(str(survey.folder))}"
+    options += f" --mirror {mirror}" if mirror else ""
     options += " --from sparcl" if source == "sparcl" else ""
-    return f"{SCRIPT} fetch {what}{_option(survey, REAL_FOLDER)}{options}"
-
-
-def next_command(survey: Survey) -> str:
-    """Give the command to type next."""
-    if survey.spectra.exists() and survey.quasars.exists():
-        return f"make train SURVEY={survey.folder}"
-    if not (survey.chen.exists() and survey.dr16q.exists()):
-        return command("catalogs", survey)
-    build = f"{SCRIPT} build{_option(survey, default_survey().folder)}"
-    states = count_states(survey)
-    if not states or states[MISSING]:
-        return command("spectra", survey)
-    if states[FAILED]:
-        return f"{command('spectra', survey)}, or, without those that failed, {build}"
-    return build
+    return f"python get_Chen_data.py fetch {what}{options}"
 
 
 def repair_command(survey: Survey, reasons: Iterable[str]) -> str | None:

@@ -92,7 +92,6 @@ def fetch(
             for line in plan.describe_report(report, write_list(survey, read(survey).values())):
                 say(line)
             raise_if_failed(survey, report, plan.command(what, survey, mirror, source))
-    say(f"next: {plan.next_command(survey)}")
 
 
 def dry_run(what: str, survey: Survey, *, mirror: str | None = None, source: str = ARCHIVE) -> list[str]:
