@@ -22,7 +22,7 @@ ROWS = 1024  # spectra whose values are checked at a time: an array on disk need
 NAME_LENGTH = 16  # hexadecimal digits of an ensemble's name: enough that no two ever share one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkOutput:
     """What networks predict for spectra.
 
@@ -58,7 +58,7 @@ class Ensemble:
     def __init__(self, members: Sequence) -> None:
         self.members = list(members)
         if not self.members:
-            raise ModelError("--model", "names no model; name at least one")
+            raise ModelError("the model", "the list of models is empty; name at least one")
         first = self.members[0]
         for number, other in enumerate(self.members[1:], 2):
             for what in ("grid", "extinction_corrected", "kind"):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from quasar_mass.core.errors import ModelError
+from quasar_mass.core.errors import ModelError, SpectrumError
 from quasar_mass.core.survey import REFERENCE_STEP, STEP, Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
@@ -18,9 +18,9 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.inputs import default_model
 from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare
-from quasar_mass.spectra.spectrum import Spectrum
+from quasar_mass.spectra.spectrum import Spectrum, check_ebv
 from quasar_mass.uncertainty import spectrum_measures
-from quasar_mass.uncertainty.calibration import CONFIDENCE, Calibration, add_systematic
+from quasar_mass.uncertainty.calibration import CONFIDENCE, LINES, Calibration, add_systematic
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, StackedSpectra, object_spectra
 from quasar_mass.uncertainty.training_domain import (
@@ -37,7 +37,7 @@ ROW = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "L
 ALWAYS = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON")  # columns that every result has
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """Masses of some spectra, with what is needed to pool them.
 
@@ -64,10 +64,11 @@ class Predictor:
     Attributes
     ----------
     ensemble : Ensemble
+        The networks, whose mean is the mass.
     calibration : Calibration or None
-        None: masses without intervals, and flags from the file's description alone.
+        What gives intervals and flags. None: masses without intervals, and flags from the file's description alone.
     confidence : float
-        Of the intervals.
+        Probability that an interval holds the mass, between 0 and 1.
     line : str
         The line whose masses the intervals hold: ``"any"``, ``"MgII"`` or ``"CIV"``.
     total : bool
@@ -100,6 +101,15 @@ class Predictor:
     total: bool = False
     files: tuple = ()
 
+    def __post_init__(self) -> None:
+        if self.line not in LINES:
+            raise ModelError("line", f"{self.line!r} is unknown; give one of {', '.join(LINES)}")
+
+    def __repr__(self) -> str:
+        names = ", ".join(path.name for path, _ in self.files) or "network of this process"
+        calibrated = "calibrated" if self.calibration is not None else "not calibrated"
+        return f"<Predictor {names}: trained on {self.kind} spectra, {calibrated}, confidence {self.confidence:g}>"
+
     def __reduce__(self) -> tuple:
         if not self.files:
             raise ModelError(
@@ -122,7 +132,10 @@ class Predictor:
         ModelError
             If a file cannot be used, or the calibration has no such line.
         """
-        paths = [paths] if isinstance(paths, str | Path) else list(paths)
+        try:
+            paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        except TypeError as error:
+            raise ModelError("the model", f"{paths!r} is not the name of a model file; give one, or a list") from error
         files = [model_file.read(path) for path in paths]
         ensemble = Ensemble([EasyAI.load(file) for file in files])
         calibration = calibration_file.read(files[0], ensemble.name)
@@ -195,21 +208,28 @@ class Predictor:
         Raises
         ------
         SpectrumError
-            If the arrays cannot be a spectrum: unequal lengths, wavelengths that do not ascend.
+            If the arrays cannot be a spectrum: unequal lengths, wavelengths that do not ascend, a negative E(B-V).
         ModelError
             If the model has no such line.
         """
-        several = flux is None and not isinstance(spectra, Spectrum)
         if flux is not None:
             spectra = Spectrum(spectra, flux, ivar)
-        spectra = list(spectra) if several else [spectra]
-        # objects of other packages, such as specutils, are to be converted here
-        if not all(isinstance(spectrum, Spectrum) for spectrum in spectra):
-            raise TypeError("give a Spectrum, a list of them, or the arrays wavelength, flux and ivar")
-        redshift, ebv = _for_each(redshift, len(spectra), np.nan), _for_each(ebv, len(spectra), None)
+        several = not isinstance(spectra, Spectrum)
+        try:
+            spectra = list(spectra) if several else [spectra]
+            # objects of other packages, such as specutils, are to be converted here
+            if not all(isinstance(spectrum, Spectrum) for spectrum in spectra):
+                raise TypeError("other objects")
+        except TypeError as error:
+            message = "give arrays, a Spectrum, or a list of them; qm.read(path) reads a file"
+            raise SpectrumError("the spectrum", message, reason="invalid values") from error
+        if ebv is not None:
+            ebv = _for_each(ebv, len(spectra), "ebv")
+            check_ebv(ebv)
+        redshift = _for_each(np.nan if redshift is None else redshift, len(spectra), "redshift")
         options = {"confidence": confidence, "line": line}
         predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
-        table = predictor.from_spectra(spectra, redshift, ebv).rows
+        table = predictor.from_spectra(spectra, redshift, ebv or [None] * len(spectra)).rows
         table = table.reindex(columns=[name for name in ROW if name in table or name in ALWAYS])
         return table if several else table.iloc[0].rename(None)
 
@@ -368,9 +388,13 @@ class Predictor:
         return table.rename_axis("OBJECT")
 
 
-def _for_each(values: ArrayLike | None, number: int, default: float | None) -> list:
-    """A list with a value for each spectrum, from one for all or one for each; `default` where there is none."""
-    return [default] * number if values is None else np.broadcast_to(np.asarray(values, float), number).tolist()
+def _for_each(values: ArrayLike, number: int, name: str) -> list:
+    """A list with a value for each spectrum, from one for all or one for each."""
+    try:
+        return np.broadcast_to(np.asarray(values, float), number).tolist()
+    except (TypeError, ValueError) as error:
+        message = f"{name} must be one number for all, or one for each of {number:,} spectra"
+        raise SpectrumError("the spectrum", message, reason="invalid values") from error
 
 
 def bad_pixels(fraction: float) -> str:

@@ -83,7 +83,7 @@ def walk(content, *, strict: bool = False) -> list[Hdu]:
         position = hdu.data + whole_blocks(size)
         end = position if strict else hdu.data + size
         if end > len(content):
-            raise ValueError(f"cut off: HDU {hdu.number} ends at byte {end:,} of {len(content):,}")
+            raise ValueError(f"cut off: {len(content):,} bytes, and HDU {hdu.number} ends at {end:,}")
         hdus.append(hdu)
     return hdus
 

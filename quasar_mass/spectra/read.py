@@ -41,7 +41,10 @@ def read(path: str | Path) -> Spectrum:
     SpectrumError
         If the file is missing, truncated, not such a file, or its pixels contradict one another.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError as error:
+        raise SpectrumError(repr(path), "is not the name of a file; give one", reason="missing file") from error
     if not os.path.isfile(path):
         message = "does not exist; fetch it (get_Chen_data.py fetch) or correct the name"
         if os.path.exists(path):
@@ -54,6 +57,8 @@ def read(path: str | Path) -> Spectrum:
         if content[:6] != b"SIMPLE":
             raise ValueError("it is no FITS file" if content else "it is empty")
         return sdss.decode(content, path)
+    except PermissionError as error:
+        raise SpectrumError(path, "no permission to read it", reason="unreadable file") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
         message = f"cannot be read as a spectrum ({first_line(error)}); fetch it again or name another file"
         raise SpectrumError(path, message, reason="unreadable file") from error

@@ -26,7 +26,7 @@ _NEAR_3000 = np.log10([2950.0, 3050.0])  # log10(wavelength / Angstrom): where t
 _CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RestFrame:
     """A spectrum on the rest-frame grid.
 
@@ -48,7 +48,7 @@ class RestFrame:
     signal_to_noise: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """The outcome for one spectrum: on the grid with flags, or an error.
 
@@ -273,7 +273,8 @@ def to_rest_frame(
     """
     where = f"spectrum {spectrum.spec_id}" if spectrum.spec_id else "the spectrum"
     if not (np.isfinite(redshift) and redshift > 0):
-        raise SpectrumError(where, f"has the redshift {redshift:g}; give a positive one", reason="no redshift")
+        message = "has no redshift; give" if np.isnan(redshift) else f"has the redshift {redshift:g}; give a positive"
+        raise SpectrumError(where, f"{message} one (redshift=, or column Z of a table)", reason="no redshift")
     spectrum = spectrum.on_log_grid()
     shift = np.log10(1.0 + redshift)
     _check_coverage(spectrum, redshift, shift, where)
@@ -318,7 +319,9 @@ def _check_coverage(spectrum: Spectrum, redshift: float, shift: float, where: st
     if first <= WINDOW[0] + 1e-9 and last >= WINDOW[1] - 1e-9:
         return
     low, high = (10.0 ** (PIXEL * end - edge) - 1 for end, edge in zip(spectrum.pixel[[0, -1]], WINDOW, strict=True))
-    use = f"it can be used at redshifts {low:.3f} to {high:.3f}" if low <= high else "it is too short at any redshift"
+    use = "it is too short at any redshift"
+    if low <= high:
+        use = f"its wavelengths cover that range only at redshifts {low:.3f} to {high:.3f}"
     message = (
         f"covers {10**first:.0f}-{10**last:.0f} Angstrom in the rest frame at redshift {redshift:.4f}, "
         f"not all of {10 ** WINDOW[0]:.0f}-{10 ** WINDOW[1]:.0f}; {use}"

@@ -108,7 +108,7 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
     keys, position = primary
     starts, tables = [], []
     for _ in range(3):
-        table = _table(content, position)
+        table = _table(content, position) if position < len(content) else None
         if table is None:
             return None
         starts.append(position + len(table.header))

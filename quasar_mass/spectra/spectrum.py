@@ -40,9 +40,9 @@ class Spectrum:
     mask : array_like of bool, shape (n,), optional
         True where a pixel is bad.
     redshift : float
-        NaN where it is not known.
+        NaN or None where it is not known.
     ebv : float
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998 in magnitudes; NaN where it is not known.
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998 in magnitudes; NaN or None where it is not known.
     spec_id : str
         Which spectrum it is; SDSS's are ``plate-mjd-fiber``.
     kind : str
@@ -86,8 +86,14 @@ class Spectrum:
             self._set(redshift=_number(self.redshift, "redshift"), ebv=_number(self.ebv, "ebv"))
             known = (self.ivar > 0) & np.isfinite(self.flux) & np.isfinite(self.ivar)
             self._set(ivar=np.where(known, self.ivar, 0.0))
+            check_ebv(self.ebv)
         elif self.mask is None:
             self._set(mask=np.zeros(len(self.pixel), bool))
+
+    def __repr__(self) -> str:
+        low, high = self.wavelength[[0, -1]]
+        pixels = f"{len(self.wavelength):,} pixels of {low:,.0f}-{high:,.0f} Angstrom"
+        return f"<Spectrum {self.spec_id or 'without a name'}: {pixels}, redshift {self.redshift:.4g}>"
 
     def _is_on_grid(self) -> bool:
         """Whether `pixel` is given and belongs to `wavelength`, which `dataclasses.replace` may have exchanged."""
@@ -202,21 +208,29 @@ def _checked(wavelength: ArrayLike, flux: ArrayLike, ivar: ArrayLike, mask: Arra
 
 def _array(values: ArrayLike, name: str, unit: str) -> np.ndarray:
     """Numbers in one dimension; masked ones become NaN, and quantities are converted."""
+    if values is None:
+        raise _invalid(f"{name} is missing; give wavelength, flux and ivar, the inverse variance of the flux")
     try:
         values = values.to_value(unit) if hasattr(values, "to_value") else values
         array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     except (ValueError, TypeError) as error:
         raise _invalid(f"{name} cannot be read as numbers in {unit} ({error})") from error
     if array.ndim != 1 or len(array) < 2:
-        raise _invalid(f"{name} has the shape {array.shape}; give a list of at least two numbers")
+        raise _invalid(f"{name} has the shape {array.shape}; give one-dimensional arrays of at least two numbers")
     return array
 
 
 def _number(value: float, name: str) -> float:
     try:
-        return float(value)
+        return np.nan if value is None else float(value)
     except (TypeError, ValueError) as error:
         raise _invalid(f"{name} is {value!r}; give a number") from error
+
+
+def check_ebv(ebv: ArrayLike) -> None:
+    """Refuse negative E(B-V), which no dust has; SpectrumError."""
+    if (np.asarray(ebv) < 0).any():
+        raise _invalid("ebv is negative; give E(B-V) in magnitudes, or leave it out where it is not known")
 
 
 def _check_wavelength(wavelength: np.ndarray) -> None:

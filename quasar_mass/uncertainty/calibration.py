@@ -35,7 +35,7 @@ WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within the thresh
 
 
 # --- conformal calibration --------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Sorted scores of objects the model has not seen: how far an interval must be stretched to hold a known label.
 
@@ -125,7 +125,7 @@ def coverage(inside: np.ndarray, objects: Sequence[Hashable]) -> tuple[float, fl
 
 
 # --- a model's calibration --------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """The calibrated distribution of one line's labels.
 
@@ -143,7 +143,7 @@ class Interval:
     pooled: Mapping[str, Scores]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """What turns a network's masses into masses with intervals, flags, and one mass per object.
 
@@ -229,7 +229,7 @@ class Calibration:
         """The calibration for one line; ModelError where there is none."""
         if line not in self.intervals:
             known = ", ".join(self.intervals)
-            raise ModelError("--line", f"{line}: this model was calibrated with too few labels of it; it has {known}")
+            raise ModelError(f"line {line}", f"this model was calibrated with too few labels of it; it has {known}")
         return self.intervals[line]
 
 
@@ -241,7 +241,7 @@ def _features(redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden) 
 
 def _bounds(mixture: Mixture, mass: np.ndarray, scores: Scores, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     if not 0.0 < confidence < 1.0:
-        raise ModelError("--confidence", f"{confidence:g} is no probability; choose a number between 0 and 1")
+        raise ModelError("confidence", f"{confidence:g} is no probability; choose a number between 0 and 1")
     low, high = mixture.bounds(-scores.threshold(confidence))
     return mass + low, mass + high
 

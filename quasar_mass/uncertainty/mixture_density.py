@@ -22,7 +22,7 @@ MIN_OBJECTS = 100  # objects: for fewer, one normal distribution for all
 LOG_SIGMAS = (-4.0, -0.5)  # ln dex: 0.018 to 0.6 dex; labels scatter no wider, and are clipped beyond
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mixture:
     """Normal mixtures, one per row.
 
@@ -86,7 +86,7 @@ def _root(function, ends: np.ndarray) -> np.ndarray:
     return 0.5 * (low + high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MixtureDensity:
     """The fitted distribution of label minus prediction, given features of the spectrum.
 

@@ -8,7 +8,7 @@ import numpy as np
 from quasar_mass.uncertainty.spectrum_measures import SpectrumMeasures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkView:
     """Spectra as a network sees them; arrays of shape (n,) or (n, k).
 

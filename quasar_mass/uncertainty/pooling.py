@@ -69,7 +69,7 @@ def stack_weights(signal_to_noise: np.ndarray) -> np.ndarray:
     return squares / squares.sum()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Epochs:
     """The spectra of one object, as pooling needs them.
 
@@ -101,7 +101,7 @@ class Epochs:
         return np.concatenate([plain, [0.5 * np.log10(squares)], self.stack_hidden, weights @ self.hidden])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ObjectSpectra:
     """Objects with all of their spectra.
 
@@ -222,7 +222,7 @@ class Noise:
         return self.shared + 1.0 / float(np.sum(1.0 / self.variance(signal_to_noise)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pooling:
     """The methods with what they need.
 

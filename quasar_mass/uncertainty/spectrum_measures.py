@@ -31,7 +31,7 @@ BATCH = 128  # spectra at a time, so that intermediate arrays stay in the cache
 MODEL_ERROR = 0.05  # of the flux: components that fit the training spectra better than this fit their noise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpectrumMeasures:
     """Properties of spectra; each array of shape (n,), or (n, bins).
 

@@ -25,7 +25,7 @@ FLAG_BAL = "broad absorption"
 FLAG_CATALOGUED_BAL = "BAL quasar of the catalogue"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingDomain:
     """The training set's ranges, and how far from it a spectrum is flagged.
 

@@ -108,7 +108,7 @@ def test_everything_comes_back_from_the_file(tmp_path):
     np.testing.assert_array_equal(interval.scores.weight, scores.weight)
     assert interval.pooled["stacked 60+"].threshold(0.9) == 8.0
     assert calibration_file.read(model_file.read(path), "other") is None
-    with pytest.raises(ModelError, match="--line"):
+    with pytest.raises(ModelError, match="line MgII: "):
         loaded.interval("MgII")
     with h5py.File(path, "r+") as file:
         group = file[f"{model_file.ARRAYS}/{calibration_file.PREFIX}-abc"]

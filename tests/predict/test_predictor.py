@@ -60,8 +60,10 @@ def test_confidence_and_line_are_those_of_the_call(model, files):
     wide, narrow = (model.predict(spectrum, confidence=confidence) for confidence in (0.6, 0.2))
     assert wide.LMBH_LOW < narrow.LMBH_LOW < narrow.LMBH_HIGH < wide.LMBH_HIGH
     assert np.isnan(model.predict(spectrum, confidence=0.99).LMBH_LOW)  # too few objects for so much
-    with pytest.raises(ModelError, match="--line"):
+    with pytest.raises(ModelError, match="line CIV: this model was calibrated with too few labels"):
         model.predict(spectrum, line="CIV")
+    with pytest.raises(ModelError, match="line: 'Hb' is unknown; give one of any, MgII, CIV"):
+        model.predict(spectrum, line="Hb")
 
 
 def test_an_unusable_spectrum_has_no_mass_and_the_reason(model, files):
@@ -69,13 +71,13 @@ def test_an_unusable_spectrum_has_no_mass_and_the_reason(model, files):
     wavelength, flux, ivar = arrays(spectrum)
     few = np.where(np.arange(len(ivar)) % 3, 0.0, ivar)
     cases = {
-        "no redshift": model.predict(wavelength, flux, ivar, ebv=0.03),
+        "no redshift: has no redshift; give one (redshift=": model.predict(wavelength, flux, ivar, ebv=0.03),
         "does not cover the window": model.predict(spectrum, redshift=3.5),
         "no good pixels": model.predict(wavelength, flux, 0 * ivar, redshift=1.6),
         "too many bad pixels": model.predict(wavelength, flux, few, redshift=spectrum.redshift),
     }
     for reason, row in cases.items():
-        assert row.REASON.startswith(f"{reason}: ")
+        assert row.REASON.startswith(reason)
         assert list(row.index) == COLUMNS
         assert row[["LMBH", "LMBH_LOW", "LMBH_HIGH"]].isna().all()
     table = model.predict([spectrum, spectrum], redshift=[3.5, spectrum.redshift])
@@ -101,8 +103,46 @@ def test_arrays_that_are_no_spectrum_are_refused(model):
         model.predict(wavelength, ones[1:], ones, redshift=1.6)
     with pytest.raises(SpectrumError):
         model.predict(wavelength[::-1], ones, ones, redshift=1.6)
-    with pytest.raises(TypeError, match="give a Spectrum"):
-        model.predict(wavelength)
+    with pytest.raises(SpectrumError, match="ivar is missing"):
+        model.predict(wavelength, ones)
+    for other in (wavelength, None, 3, "spec.fits", [None]):
+        with pytest.raises(SpectrumError, match="give arrays, a Spectrum, or a list of them"):
+            model.predict(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"redshift": [1.6, 1.7]}, "redshift must be one number for all, or one for each of 4"),
+        ({"redshift": "high"}, "redshift must be one number"),
+        ({"ebv": [0.1] * 5}, "ebv must be one number for all, or one for each of 4"),
+        ({"ebv": [0.1, 0.1, 0.1, -0.1]}, "ebv is negative"),
+    ],
+)
+def test_a_redshift_or_extinction_that_does_not_fit_is_refused(model, files, options, words):
+    with pytest.raises(SpectrumError, match=words):
+        model.predict([read_spectrum(file) for file in files], **options)
+
+
+def test_what_is_no_name_of_a_file_is_refused():
+    with pytest.raises(ModelError, match="3 is not the name of a model file"):
+        predictor.load(3)
+    with pytest.raises(SpectrumError, match="3: is not the name of a file"):
+        read_spectrum(3)
+
+
+def test_a_predictor_and_its_parts_print_as_one_line(model, files):
+    assert repr(model) == "<Predictor one.h5: trained on sdss spectra, calibrated, confidence 0.5>"
+    plain = Predictor.of(model.ensemble.first)
+    assert repr(plain) == (
+        "<Predictor network of this process: trained on sdss spectra, not calibrated, confidence 0.9>"
+    )
+    spectrum = read_spectrum(files[0])
+    assert repr(spectrum).startswith(f"<Spectrum {spectrum.spec_id}: {len(spectrum.flux):,} pixels of ")
+    assert repr(spectrum).endswith(f" Angstrom, redshift {spectrum.redshift:.4g}>")
+    calibration = model.calibration
+    for part in (calibration, calibration.domain, calibration.intervals["any"], calibration.pooling):
+        assert len(repr(part)) < 100
 
 
 def test_an_ensemble_and_total_add_their_columns(made, files):

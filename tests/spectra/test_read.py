@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import warnings
 
 import numpy as np
@@ -102,6 +103,23 @@ def test_what_is_not_there_is_missing(tmp_path):
     for path in (tmp_path / "nothing.fits", tmp_path, "x" * 5000):  # a name longer than any file's
         assert refused(path).reason == "missing file"
     assert "is a folder; name a spectrum file" in str(refused(tmp_path))
+
+
+@pytest.mark.parametrize("size", [5760, 40_000, 0.5, 0.9])
+def test_a_file_that_is_cut_short_says_so(make, tmp_path, size):
+    path = make.spec(tmp_path / "spec.fits", upper=True, extnames=False)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(size if size > 1 else size * len(content))])
+    error = refused(path)
+    assert error.reason == "unreadable file"
+    assert "cut off: " in str(error)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_says_so(make, tmp_path):
+    path = make.spec(tmp_path / "spec.fits")
+    path.chmod(0)
+    assert "no permission to read it" in str(refused(path))
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def test_other_wavelengths_put_into_a_spectrum_leave_no_old_pixels_behind():
     assert replace(made, wavelength=made.wavelength * 1.00003).pixel is None
 
 
+def test_an_unknown_redshift_and_extinction_may_be_none():
+    made = spectrum(10 ** (1e-4 * PIXEL), redshift=None, ebv=None)
+    assert np.isnan([made.redshift, made.ebv]).all()
+
+
 W = np.linspace(3700.0, 9500.0, 100)
 
 
@@ -128,9 +133,11 @@ W = np.linspace(3700.0, 9500.0, 100)
         ({"wavelength": np.log10(W)}, r"logarithms; give 10 \*\* wavelength"),
         ({"wavelength": W * 100}, "give Angstrom"),
         ({"flux": ["a"] * 100}, "flux cannot be read as numbers"),
-        ({"ivar": np.ones((100, 1))}, r"ivar has the shape \(100, 1\)"),
+        ({"ivar": np.ones((100, 1))}, r"ivar has the shape \(100, 1\); give one-dimensional arrays"),
         ({"wavelength": [], "flux": [], "ivar": []}, "at least two numbers"),
         ({"redshift": "high"}, "redshift is 'high'; give a number"),
+        ({"ebv": -0.1}, "ebv is negative"),
+        ({"ivar": None}, "ivar is missing"),
     ],
 )
 def test_arrays_that_cannot_be_a_spectrum_are_one_sentence(change, words):

@@ -109,7 +109,7 @@ def test_nineteen_objects_are_too_few_for_ninety_six_per_cent(calibration):
     low, high = calibration.bounds(view(np.array([8.0])), 0.96)
     assert (low[0], high[0]) == (-np.inf, np.inf)
     for confidence in (0.0, 1.0):
-        with pytest.raises(ModelError, match="--confidence"):
+        with pytest.raises(ModelError, match="confidence: "):
             calibration.bounds(view(np.array([8.0])), confidence)
 
 
