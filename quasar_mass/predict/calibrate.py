@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import SurveyError
+from quasar_mass.core.errors import ModelError, SurveyError
 from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
 from quasar_mass.core.parallel import prefetch
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
+from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.predictor import Predictor, check_fit
 from quasar_mass.tables import survey_tables
@@ -101,9 +102,26 @@ def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED,
     """Calibrate model files together, and write the result into the first one, whole or not at all."""
     ensemble = Ensemble([EasyAI.load(path) for path in paths])
     check_fit(ensemble.first, survey_tables.read_about(survey.spectra), survey.spectra)
+    _keep_better(paths[0], ensemble, survey)
     calibration = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)
     calibration_file.save(calibration, paths[0], ensemble.name)
     return calibration
+
+
+def _keep_better(path: Path, ensemble: Ensemble, survey: Survey) -> None:
+    """Refuse to replace a calibration by one from fewer objects, too few for the widths; SurveyError."""
+    try:
+        old = calibration_file.read(model_file.read(path), ensemble.name)
+    except ModelError:  # one that cannot be read may be replaced
+        return
+    objects = int((survey_tables.read_quasars(survey.quasars)["SPLIT"] == "validation").sum())
+    before = sum(old.facts.get("validation_objects", {}).values()) if old else 0
+    if objects < before and objects < 2 * mixture_density.MIN_OBJECTS:
+        message = (
+            f"has {objects:,} validation objects, too few to learn the widths of intervals, and {path} has a "
+            f"calibration from {before:,}; use a survey with at least {2 * mixture_density.MIN_OBJECTS} of them"
+        )
+        raise SurveyError(survey.folder, message)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,11 +70,14 @@ class SpectrumRequest:
         NaN: the file's own.
     name : str
         The object's; empty where it is not known.
+    listed : str
+        The text list and the line that name it; empty where none does.
     """
 
     file: Path
     redshift: float = np.nan
     name: str = ""
+    listed: str = ""
 
 
 def gather(
@@ -118,8 +121,13 @@ def gather(
         elif path.suffix.lower() in LISTS:
             if path in within:
                 raise FileError(path, "is a list that names itself; take that line out")
-            listed = gather(_lines(path), survey, within=(*within, path))
-            requests, tables = requests + listed[0], tables + listed[1]
+            for number, line in _lines(path):
+                where = f"{path}, line {number}"
+                if Path(line).suffix.lower() in (*LISTS, *TABLES[:3]) and not os.path.exists(line):
+                    raise FileError(where, f"{line} does not exist; correct the line or leave it out")
+                listed = gather([line], survey, within=(*within, path))
+                requests += [replace(request, listed=request.listed or where) for request in listed[0]]
+                tables += listed[1]
         elif path.suffix.lower() in TABLES and not _is_spectrum(path):
             requests += _rows(path, survey)
         else:
@@ -138,6 +146,8 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
     files = []
     for path in map(_path, arguments):
         if os.path.isdir(path):
+            if not os.access(path, os.R_OK | os.X_OK):
+                raise FileError(path, "no permission to read this folder")
             inside = [file for file in sorted(path.rglob("*")) if is_spectrum_file(file)]
             if not inside:
                 raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz); name another folder")
@@ -156,7 +166,8 @@ def count_skipped(arguments: Iterable[str | Path]) -> int:
 def check_exists(requests: Sequence[SpectrumRequest]) -> None:
     """Raise FileError if a single spectrum is wanted, and its file does not exist."""
     if len(requests) == 1 and not os.path.exists(requests[0].file):
-        raise FileError(requests[0].file, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
+        where = f"{requests[0].listed}: {requests[0].file}" if requests[0].listed else requests[0].file
+        raise FileError(where, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
 
 
 def _path(argument: str | Path) -> Path:
@@ -165,7 +176,8 @@ def _path(argument: str | Path) -> Path:
     return Path(argument)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list that name something, with their numbers."""
     if not os.path.isfile(path):
         raise FileError(path, "does not exist; correct the name of the list of spectra")
     try:
@@ -174,7 +186,7 @@ def _lines(path: Path) -> list[str]:
         raise FileError(
             path, f"is no text ({first_line(error)}); it should have one plate-mjd-fiber per line"
         ) from error
-    return [line for line in lines if line and not line.startswith("#") and line != str(path)]
+    return [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith("#") and line != str(path)]
 
 
 def _holds_spectra(path: Path) -> bool:

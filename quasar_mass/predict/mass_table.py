@@ -22,6 +22,7 @@ from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
 BATCH = 1024  # spectra of a task
+NOT_COVERED, VIRIAL = "does not cover the window", "python quasar_analysis.py virial can measure single lines"
 FEW_FILES = 20  # they are done before a progress bar could be read
 
 # column: (unit, description)
@@ -37,7 +38,7 @@ COLUMNS = {
     "TOTAL_LOW": ("dex(Msun)", f"LMBH_LOW with the virial method's own scatter of {SYSTEMATIC} dex"),
     "TOTAL_HIGH": ("dex(Msun)", "LMBH_HIGH with the same"),
     "LMBH_ENS_STD": ("dex", "standard deviation over the networks of the ensemble"),
-    "FLAGS": ("", "what to mind"),
+    "FLAGS": ("", "reasons for caution"),
     "REASON": ("", "why there is no mass"),
     "SPLIT": ("", "part of the training survey's split"),
     "N_EPOCHS": ("", "spectra of the object that were used"),
@@ -160,9 +161,14 @@ def _from_files(predictor: Predictor, requests: Sequence[SpectrumRequest], folde
         [request.redshift for request in requests],
         [None] * len(requests),
     )
+    reasons = batch.rows["REASON"].tolist()
+    for n, request in enumerate(requests):
+        if request.listed and reasons[n].startswith("missing file"):
+            reasons[n] += f" ({request.listed})"
     rows = batch.rows.assign(
         OBJECT=[request.name for request in requests],
         FILE=[printable(request.file) for request in requests],
+        REASON=reasons,
         MODEL_KIND=predictor.kind,
     )
     return _result(batch, rows, per_object)
@@ -262,10 +268,16 @@ def check_usable(table: pd.DataFrame, where: str | Path) -> None:
     if not len(table) or table["LMBH"].notna().any():
         return
     if len(table) == 1:
-        raise FileError(where, table["REASON"].iloc[0])
-    counts = table["REASON"].str.split(":").str[0].value_counts()
-    reasons = "; ".join(f"{reason}: {number:,}" for reason, number in counts.items())
+        reason = table["REASON"].iloc[0]
+        raise FileError(where, f"{reason}; {VIRIAL}" if reason.startswith(NOT_COVERED) else reason)
+    reasons = count_reasons(table)
     raise FileError(where, f"not one of the {len(table):,} spectra got a mass ({reasons}); REASON says more")
+
+
+def count_reasons(table: pd.DataFrame) -> str:
+    """How many rows without a mass have which reason, as words: ``missing file: 2; no redshift: 1``."""
+    counts = table.loc[table["LMBH"].isna(), "REASON"].str.split(":").str[0].value_counts()
+    return "; ".join(f"{reason}: {number:,}" for reason, number in counts.items())
 
 
 def write(predictions: pd.DataFrame, path: Path, about: dict) -> None:

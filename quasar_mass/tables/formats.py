@@ -32,7 +32,9 @@ def check_output(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
-        raise FileError(path, f"the name must end in {', '.join(ENDINGS)}; its ending chooses the format")
+        *others, last = ENDINGS
+        endings = f"{', '.join(others)} or {last}"
+        raise FileError(path, f"the name must end in {endings}; its ending chooses the format")
     if path.is_dir():
         raise FileError(path, "is a folder; name a file to write")
     folder = path.absolute().parent

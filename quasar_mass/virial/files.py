@@ -76,7 +76,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
     ----------
     table : DataFrame
     path : Path
-        Ends in .parquet, .fits, .ecsv or .csv.
+        Ends in .parquet, .fits, .vot, .ecsv or .csv.
 
     Raises
     ------

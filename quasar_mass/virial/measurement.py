@@ -47,7 +47,7 @@ COLUMNS = {
     "LMBH": ("dex(Msun)", "the one from Mg II, or else the one from C IV"),
     "LABEL_LINE": ("", "the line of LMBH"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
-    "FLAGS": ("", "what to mind"),
+    "FLAGS": ("", "reasons for caution"),
     "REASON": ("", "why something could not be measured"),
 }
 

@@ -1,12 +1,13 @@
 """Calibrating a model file: what is stored in it, whose it is, and that it comes back."""
 
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from quasar_mass.core.errors import ModelError
+from quasar_mass.core.errors import ModelError, SurveyError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
@@ -79,6 +80,18 @@ def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(ca
         model_file.write_arrays(path, "other", {}, {"bad": object()})
     assert path.read_bytes() == content
     assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(".*partial*"))
+
+
+def test_a_calibration_is_not_replaced_by_one_from_too_few_objects(calibrated):
+    survey, (path, _), _ = calibrated
+    name = Ensemble([EasyAI.load(path)]).name
+    good = calibration_file.read(model_file.read(path), name)
+    facts = good.facts | {"validation_objects": {"fit": 100, "calibrate": 100, "pooled": 0}}
+    calibration_file.save(replace(good, facts=facts), path, name)
+    content = path.read_bytes()
+    with pytest.raises(SurveyError, match=r"has 2 validation objects, too few .* has a calibration from 200"):
+        calibrate_file([path], survey, quiet=True)
+    assert path.read_bytes() == content
 
 
 def test_everything_comes_back_from_the_file(tmp_path):

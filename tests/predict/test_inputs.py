@@ -8,6 +8,8 @@ from astropy.table import Table
 from quasar_mass.core.errors import FileError, ModelError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict.inputs import check_exists, count_skipped, default_model, expand, gather, model_files
+from quasar_mass.predict.mass_table import predict_files
+from quasar_mass.predict.predictor import Predictor
 
 SURVEY = Survey("somewhere")
 FILE = SURVEY.spectrum(7666, 57339, 121)
@@ -39,6 +41,19 @@ def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path)
     with pytest.raises(FileError, match="does not exist"):
         check_exists(requests)
     check_exists(requests * 2)  # of several each gets its reason in the table
+
+
+def test_a_line_of_a_list_that_names_no_file_is_said(tmp_path, made):
+    path = tmp_path / "list.txt"
+    path.write_text("# spectra\nnone.fits\n")
+    requests, _ = gather([path], SURVEY)
+    with pytest.raises(FileError, match=r"list\.txt, line 2: none\.fits: does not exist"):
+        check_exists(requests)
+    table = predict_files(requests, Predictor.load(made[1][0]), quiet=True)
+    assert table["REASON"][0].endswith(f"({path}, line 2)")
+    path.write_text("\nother.csv\n")
+    with pytest.raises(FileError, match=r"list\.txt, line 2: other\.csv does not exist"):
+        gather([path], SURVEY)
 
 
 def test_a_model_that_does_not_exist_is_refused(tmp_path):

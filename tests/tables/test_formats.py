@@ -65,7 +65,7 @@ def test_astropy_reads_back_values_units_and_descriptions(table, tmp_path, endin
 def test_an_output_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "folder.fits").mkdir()
     for name, message in {
-        "t.txt": r"must end in \.parquet, \.fits, \.vot, \.ecsv, \.csv",
+        "t.txt": r"must end in \.parquet, \.fits, \.vot, \.ecsv or \.csv",
         "folder.fits": "is a folder",
         "new/folder/t.fits": r"there is no folder .*new/folder; create it",
     }.items():
