@@ -54,7 +54,7 @@ def parser(description: str, program: str) -> tuple[argparse.ArgumentParser, Add
     """
     top = argparse.ArgumentParser(prog=program, description=description)
     top.add_argument("--version", action="version", version=f"quasar-mass-ml {__version__}")
-    verbs = top.add_subparsers(metavar="VERB", required=True)
+    verbs = top.add_subparsers(metavar="VERB")
 
     def add(
         function: Callable, *, example: str, survey: Survey | bool | None = None, interrupted: str = NOTHING_WRITTEN
@@ -152,11 +152,14 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     -------
     int
         Exit status: 0 on success; 1 after a failure, reported in one sentence on standard error; 130 after Ctrl-C, 143
-        after SIGTERM. (argparse itself exits with 2 on wrong usage.)
+        after SIGTERM; 2 without a verb, after printing the verbs. (argparse itself exits with 2 on wrong usage.)
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that the terminal lacks
     options = top.parse_args(arguments)
+    if "function" not in options:
+        top.print_help(sys.stderr)
+        return 2
     options.survey_option = ""
     if "survey" in options:
         if options.survey:

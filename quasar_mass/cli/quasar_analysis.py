@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.predict.predictor import Predictor
 
-MAX_PRINTED = 50  # rows of a table on a terminal
+MAX_PRINTED, MAX_WIDTH, MAX_FILE_NAME = 50, 160, 40  # rows and characters of a table on a terminal
+PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
+MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
 NO_CALIBRATION = "this model file has no calibration; quasar_analysis.py calibrate --model FILE adds it"
 
 
@@ -79,14 +81,14 @@ def predict(options) -> None:
     from quasar_mass.tables import formats
 
     output = formats.check_output(options.output) if options.output else None
+    _split_models(options)
     if not options.files:
         require_tables(options.survey)
     files, whole_tables = inputs.gather(options.files, options.survey)
     if not whole_tables:
         inputs.check_exists(files)
     paths = _models(options)
-    if skipped := inputs.count_skipped(options.files):
-        print(f"note: {skipped:,} files in these folders were skipped, judging by their names", file=sys.stderr)
+    _say_skipped(options.files)
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.predictor import transfer_note
 
@@ -108,7 +110,10 @@ def predict(options) -> None:
         what = "objects" if options.per_object else "spectra"
         print(f"{len(table):,} rows in {output}: masses of {len(table) - without:,} {what}, {without:,} without one")
     else:
-        _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), "spectra")
+        what = "objects" if options.per_object else "spectra"
+        _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), what)
+        if table["REASON"].str.startswith(mass_table.NOT_COVERED).any():
+            print(f"note: {common.as_typed(mass_table.VIRIAL, '')}", file=sys.stderr)
     if predictor.calibration is None:
         print(f"note: no intervals: {NO_CALIBRATION}")
     elif not options.total:
@@ -131,6 +136,8 @@ def calibrate(options) -> None:
     counts = calibration.facts["validation_objects"]
     others = f" together with {len(paths) - 1} more" if len(paths) > 1 else ""
     print(f"{paths[0]}: calibrated{others} on {options.survey.folder} ({calibration.facts['kind']})")
+    if not counts["fit"]:
+        print("caution: too few validation objects to learn widths: intervals of all spectra are equally wide")
     print(f"validation objects: {counts['fit']:,} for the widths, {counts['calibrate']:,} for the intervals")
     for line, errors in calibration.facts["pooling_tried"].items():
         said = ", ".join(f"{method} {rmse:.3f}" for method, rmse in errors.items())
@@ -177,12 +184,13 @@ def virial(options) -> None:
 
     output = formats.check_output(options.output) if options.output else None
     table = virial_files.measure_files(expand(options.files), quiet=options.quiet)
+    _say_skipped(options.files)
     without = int(table["LMBH"].isna().sum())
     if output:
         virial_files.write(table, output)
         print(f"{len(table):,} rows in {output}: masses from {len(table) - without:,} spectra, {without:,} without one")
         return
-    names = ["EPOCH", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
+    names = ["FILE", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
     _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "files")
     print("--output FILE also gives errors, equivalent widths and shifts")
 
@@ -207,6 +215,22 @@ def _models(options) -> list[Path]:
     return model_files(options.model)
 
 
+def _split_models(options) -> None:
+    """Move what --model took from the spectra back to them: ``predict --model mine.h5 spec.fits``."""
+    first, *others = options.model or [None]
+    if first:
+        options.model = [first, *(name for name in others if name.endswith(MODEL_ENDINGS))]
+        options.files += [name for name in others if not name.endswith(MODEL_ENDINGS)]
+
+
+def _say_skipped(arguments: list[str]) -> None:
+    from quasar_mass.predict.inputs import count_skipped
+
+    if skipped := count_skipped(arguments):
+        files = "1 file that is" if skipped == 1 else f"{skipped:,} files that are"
+        print(f"note: skipped {files} not .fits or .fit", file=sys.stderr)
+
+
 def _predictor(paths: list[Path], options) -> "Predictor":
     from quasar_mass.predict.predictor import Predictor
 
@@ -215,14 +239,33 @@ def _predictor(paths: list[Path], options) -> "Predictor":
 
 
 def _print_rows(table: "pd.DataFrame", what: str) -> None:
-    """Print the first rows of a table of masses and, on standard error, the number of rows without a mass."""
-    shown = table.head(MAX_PRINTED)
-    print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    """Print the first rows of a table of masses with short reasons and, on standard error, how many have no mass."""
+    from quasar_mass.predict.mass_table import count_reasons
+
+    shown = table.head(MAX_PRINTED).assign(REASON=lambda rows: rows["REASON"].str.split(":").str[0])
+    if "FILE" in shown:
+        shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
+    print(_fitted(shown).to_string(index=False, **PRINTING))
     if len(table) > len(shown):
         print(f"... {len(table) - len(shown):,} more rows; --output FILE writes all")
     without = int(table["LMBH"].isna().sum())
     if without:
-        print(f"{without:,} of {len(table):,} {what} have no mass; the column REASON gives the reason", file=sys.stderr)
+        print(f"{without:,} of {len(table):,} {what} have no mass: {count_reasons(table)}", file=sys.stderr)
+
+
+def _fitted(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with long flags and reasons cut, so that a row of it fits on `MAX_WIDTH` characters."""
+    words = [name for name in ("FILE", "FLAGS", "REASON") if name in table]
+    numbers = table.drop(columns=words).to_string(index=False, **PRINTING)
+    available = MAX_WIDTH - len(numbers.split("\n")[0])
+    limits = {name: max(len(name), int(table[name].str.len().max())) for name in words}
+    while sum(limits.values()) + len(words) > available and max(limits["FLAGS"], limits["REASON"]) > 10:
+        limits[max(("FLAGS", "REASON"), key=limits.get)] -= 1
+    cut = {
+        name: table[name].where(table[name].str.len() <= limit, table[name].str[: limit - 3] + "...")
+        for name, limit in limits.items()
+    }
+    return table.assign(**cut)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from killing import hearing
 from quasar_mass import __main__, __version__
 from quasar_mass.cli import common, get_chen_data, quasar_analysis
 from quasar_mass.core.survey import REAL_FOLDER
+from quasar_mass.predict.inputs import default_model
 
 HOME = Path(__file__).resolve().parent.parent.parent
 MAIN = {"get_Chen_data.py": get_chen_data.main, "quasar_analysis.py": quasar_analysis.main}
@@ -107,13 +108,20 @@ def test_help_from_a_shell_imports_nothing_heavy():
     assert not imported & {"tensorflow", "keras", "astropy", "pandas", "numpy", "pyarrow", "tqdm"}
 
 
+def test_without_a_verb_the_verbs_are_listed(capsys):
+    for script, verbs in VERBS.items():
+        assert status_of(script) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert all(re.search(rf"^ +{verb}\b", printed.err, re.MULTILINE) for verb in verbs)
+
+
 # --- wrong usage and failures -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("get_Chen_data.py",),
         ("get_Chen_data.py", "nonsense"),
         ("get_Chen_data.py", "build", "--jobs", "0"),
         ("get_Chen_data.py", "build", "--step", "small"),
@@ -123,7 +131,6 @@ def test_help_from_a_shell_imports_nothing_heavy():
         ("get_Chen_data.py", "fetch", "all", "--mirror", "ftp://mirror.example"),
         ("get_Chen_data.py", "fetch", "all", "--mirror", "https://mirror.example/with/path"),
         ("get_Chen_data.py", "convert"),
-        ("quasar_analysis.py",),
         ("quasar_analysis.py", "evaluate", "--nonsense"),
         ("quasar_analysis.py", "evaluate", "--confidence", "90"),
         ("quasar_analysis.py", "predict", "--scheduler", "no port"),
@@ -168,6 +175,34 @@ def test_a_name_that_is_not_utf_8_is_one_sentence(tmp_path, failure):
 def test_a_pipe_is_said_to_be_one(tmp_path, failure):
     os.mkfifo(tmp_path / "spec-1-2-3.fits")
     assert "a pipe or a device" in failure("quasar_analysis.py", "virial", tmp_path / "spec-1-2-3.fits")
+
+
+@pytest.mark.parametrize("verb", ["predict", "virial"])
+def test_tables_on_a_terminal_are_narrow_and_count_the_reasons(tmp_path, capsys, make, verb):
+    folder = tmp_path / ("a folder with a long name" * 6)
+    make.spec(folder / "spec-4000-56000-0001.fits")
+    make.spec(folder / "spec-4000-56000-0002.fits", spectrum=(4000, 56000, 2), z=9.0)
+    (folder / "broken.fits").write_bytes(b"nothing")
+    (folder / "notes.txt").write_text("notes")
+    assert status_of("quasar_analysis.py", verb, folder) == 0
+    printed = capsys.readouterr()
+    table = [line for line in printed.out.splitlines() if ".fits" in line]
+    assert [name in line for name, line in zip(("broken", "0001", "0002"), table, strict=True)] == [True] * 3
+    assert max(map(len, table)) <= 160
+    assert table[0].endswith(" unreadable file")
+    assert "note: skipped 1 file that is not .fits or .fit\n" in printed.err
+    assert "2 of 3 " in printed.err
+    assert "unreadable file: 1" in printed.err
+    single = "quasar_analysis.py virial can measure single lines"
+    assert (single in printed.err) == (verb == "predict")
+
+
+def test_spectra_behind_model_are_spectra(tmp_path, make, capsys):
+    spectrum = make.spec(tmp_path / "spec-4000-56000-0001.fits")
+    assert status_of("quasar_analysis.py", "predict", "--model", default_model(), spectrum) == 0
+    assert spectrum.name in capsys.readouterr().out
+    assert status_of("quasar_analysis.py", "predict", "--model", "mine", spectrum) == 1
+    assert "mine: does not exist" in capsys.readouterr().err
 
 
 def work(function, *arguments):
