@@ -186,7 +186,10 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raise FileError(
             path, f"is no text ({first_line(error)}); it should have one plate-mjd-fiber per line"
         ) from error
-    return [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith("#") and line != str(path)]
+    named = [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith("#") and line != str(path)]
+    if not named:
+        raise FileError(path, "names no spectra; write one on each line")
+    return named
 
 
 def _holds_spectra(path: Path) -> bool:
@@ -245,6 +248,8 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
             "needs the columns Z and EPOCH (plate-mjd-fiber), or Z, plate, mjd and fiberid, or Z and FILE; "
             f"it has {given}; add or rename columns",
         )
+    if table.empty:
+        raise TableError(path, "has no rows; name another table")
     redshift = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float)
     redshift = np.where(np.isfinite(redshift), redshift, 0.0)  # 0: no redshift, and not the file's own instead
     names = [_text(value) for value in columns.get("object", [""] * len(table))]

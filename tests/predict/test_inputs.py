@@ -51,6 +51,9 @@ def test_a_line_of_a_list_that_names_no_file_is_said(tmp_path, made):
         check_exists(requests)
     table = predict_files(requests, Predictor.load(made[1][0]), quiet=True)
     assert table["REASON"][0].endswith(f"({path}, line 2)")
+    path.write_text("# none\n")
+    with pytest.raises(FileError, match="names no spectra"):
+        gather([path], SURVEY)
     path.write_text("\nother.csv\n")
     with pytest.raises(FileError, match=r"list\.txt, line 2: other\.csv does not exist"):
         gather([path], SURVEY)
@@ -83,6 +86,7 @@ def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
         ("plate,mjd,z\n1,2,1.6\n", "fiberid"),
         ("EPOCH\n7666-57339-0121\n", "columns Z"),
         ("EPOCH,Z\nnonsense,1.6\n", "row 1"),
+        ("EPOCH,Z\n", "has no rows"),
     ],
 )
 def test_tables_that_lack_something_say_what(tmp_path, text, word):
