@@ -1,7 +1,6 @@
 """The scores against numbers worked out by hand, and the groups against their definitions."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from quasar_mass.core import evaluation
@@ -40,37 +39,3 @@ def test_no_labels_no_scores():
     got = evaluation.scores([], [])
     assert got.pop("n") == 0
     assert all(np.isnan(value) for value in got.values())
-
-
-@pytest.fixture
-def spectra() -> pd.DataFrame:
-    rng = np.random.default_rng(1)
-    rows = []
-    for name, n_epochs, line in [
-        ("a", 1, "MgII"),
-        ("b", 2, "CIV"),
-        ("c", 3, "MgII"),
-        ("d", 59, "CIV"),
-        ("e", 60, "Hb"),
-    ]:
-        label = rng.normal(8.5, 0.4)
-        rows += [(name, label, label + rng.normal(0, 0.2), n_epochs, line, epoch == 0) for epoch in range(n_epochs)]
-    return pd.DataFrame(rows, columns=list(evaluation.COLUMNS)).sample(frac=1, random_state=0)
-
-
-def test_results_has_every_group_once(spectra):
-    got = evaluation.score_table(spectra)
-    assert got["n"].to_dict() == {
-        ("per spectrum", "all"): 125,
-        ("epoch", "label epoch"): 5,
-        ("epoch", "other epochs"): 120,
-        ("label line", "CIV"): 61,
-        ("label line", "Hb"): 60,
-        ("label line", "MgII"): 4,
-        ("per object (mean)", "all"): 5,
-        ("per object (mean)", "1"): 1,
-        ("per object (mean)", "2"): 1,
-        ("per object (mean)", "3-59"): 2,
-        ("per object (mean)", "60+"): 1,
-    }
-    assert list(got.columns) == list(evaluation.SCORES)

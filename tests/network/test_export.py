@@ -115,11 +115,3 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(path, tm
     error = capsys.readouterr().err
     assert "onnx_of_another_world must be installed; run: python -m pip install onnx_of_another_world numpy." in error
     assert error.count("\n") == 1
-
-
-@needs_onnx
-def test_onnx_needs_tensorflow(ann, tmp_path, monkeypatch):
-    keras = backend.import_keras()
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ModelError, match="KERAS_BACKEND=tensorflow"):
-        export.export(ann, tmp_path / "a.onnx")

@@ -170,7 +170,7 @@ def test_file_that_just_covers_the_window_is_used_and_one_pixel_less_is_not(make
 @pytest.mark.parametrize(
     ("case", "redshift", "reason", "words"),
     [
-        ({}, np.nan, "no redshift", "nan; give a positive one"),
+        ({}, np.nan, "no redshift", "has no redshift; give one"),
         ({}, 0.0, "no redshift", "positive"),
         ({}, -3.0, "no redshift", "positive"),
         ({}, np.inf, "no redshift", "positive"),
