@@ -80,6 +80,14 @@ def test_a_quasar_under_two_names_is_in_one_part_of_the_split(catalogue, declina
     assert backwards.to_dict() == split.to_dict()
 
 
+@pytest.mark.parametrize("unknown", [np.nan, np.inf, -np.inf])
+def test_quasars_without_a_position_are_one_only_by_their_spectra(unknown):
+    position = np.array([10.0, unknown, unknown, 10.0, unknown])
+    grouped = group_duplicates(position, position[::-1], np.array([0, 1, 2, 3, 4]), np.array([7, 8, 9, 10, 8]))
+    assert len(set(grouped)) == 4
+    assert grouped[1] == grouped[4]
+
+
 @pytest.mark.parametrize("how", ["position", "spectrum", "chain"])
 def test_two_names_of_the_catalogue_for_one_quasar_end_up_together(make, tmp_path, how):
     """Ten pairs of names among the published tables; divided one by one, some pair would be separated."""

@@ -161,6 +161,15 @@ def test_not_published_is_what_every_reduction_answers_404_for(survey):
     assert rows[spec_ids[2]].reason == "not in 26, 103, 104"
 
 
+def test_no_other_reduction_is_taken_where_the_first_one_is_in_trouble(survey):
+    spec_ids, content = many_spectra(1, 50)
+    both = {path_of(spec_ids[0], run2d): content(path_of(spec_ids[0])) for run2d in ("v5_13_0", "v5_13_2")}
+    with Archive(both, fault=lambda request: "status 500" if "v5_13_0" in request.path else None) as archive:
+        report = fetch(survey, spec_ids, archive)
+    assert dict(report.states) == {"failed": 1}
+    assert not any("v5_13_2" in path for path in archive.asked)
+
+
 def test_a_server_that_went_away_ends_the_run_instead_of_failing_every_file(survey):
     spec_ids, content = many_spectra(200, 50)
     with Archive(content) as archive:

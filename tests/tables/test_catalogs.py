@@ -208,6 +208,15 @@ def test_dr16q_is_the_same_whatever_the_pieces_it_is_read_in(make, dr16q_rows, t
     assert catalogue.objects["RA"].tolist() == [0.0, 2.0, 3.0, 4.0, 9.0]
 
 
+@pytest.mark.parametrize("fiberid", [-1, 0])
+def test_dr16q_slots_without_a_fibre_match_nothing(tmp_path, make, fiberid):
+    """A negative number gave the same key for every plate."""
+    rows = [make.dr16q_row(n, spectrum=(4000 + n, 56000, n), duplicates=((5000 + n, 56000, fiberid),)) for n in (1, 2)]
+    catalogue = catalogs.read_dr16q(make.dr16q(tmp_path / "q.fits", rows), np.append(keys_of((4001, 56000, 1)), -1))
+    assert catalogue.objects["SDSS_NAME"].tolist() == [make.object_name(1)]
+    assert len(catalogue.epochs) == 1
+
+
 @pytest.mark.parametrize("impossible", [(405209088, 58000, 998), (5000, 1 << 20, 1), (5000, 56000, 10_000)])
 def test_dr16q_with_an_impossible_spectrum_is_refused(tmp_path, make, impossible):
     rows = [make.dr16q_row(1, spectrum=(4001, 56000, 1), duplicates=(impossible,))]
