@@ -112,6 +112,8 @@ def gather(
     for argument in arguments:
         path = _path(argument)
         spec_id = SPEC_ID.fullmatch(str(argument))
+        if path.suffix.lower() in (*LISTS, *TABLES[:3]) and os.path.exists(path) and not os.access(path, os.R_OK):
+            raise FileError(path, "no permission to read it")
         if os.path.isdir(path) and not (any(path.glob("*.parquet")) and _holds_spectra(path)):
             requests += [SpectrumRequest(file) for file in expand([path])]
         elif os.path.isdir(path) or (path.suffix.lower() == ".parquet" and _holds_spectra(path)):

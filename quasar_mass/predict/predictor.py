@@ -393,7 +393,8 @@ def _for_each(values: ArrayLike, number: int, name: str) -> list:
     try:
         return np.broadcast_to(np.asarray(values, float), number).tolist()
     except (TypeError, ValueError) as error:
-        message = f"{name} must be one number for all, or one for each of {number:,} spectra"
+        several = f" for all, or one for each of {number:,} spectra" if number > 1 else ""
+        message = f"{name} must be one number{several}"
         raise SpectrumError("the spectrum", message, reason="invalid values") from error
 
 

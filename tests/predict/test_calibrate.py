@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from quasar_mass.cli import quasar_analysis
 from quasar_mass.core.errors import ModelError, SurveyError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
@@ -80,6 +81,13 @@ def test_calibrating_twice_gives_the_same_bytes_and_a_failure_leaves_the_file(ca
         model_file.write_arrays(path, "other", {}, {"bad": object()})
     assert path.read_bytes() == content
     assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(".*partial*"))
+
+
+def test_too_few_objects_for_the_widths_are_a_caution(calibrated, capsys):
+    survey, (_, path), _ = calibrated
+    arguments = ["calibrate", "--survey", survey.folder, "--model", path, "--fresh", "0", "--quiet"]
+    assert quasar_analysis.main(list(map(str, arguments))) == 0
+    assert "caution: too few validation objects to learn widths" in capsys.readouterr().out
 
 
 def test_a_calibration_is_not_replaced_by_one_from_too_few_objects(calibrated):

@@ -141,6 +141,8 @@ def read(path: str | os.PathLike) -> ModelFile:
     path = _checked_ending(path)
     if not path.is_file():
         raise ModelError(path, "no such model file; train a model or give another path")
+    if not os.access(path, os.R_OK):
+        raise ModelError(path, "no permission to read it")
     content = path.read_bytes()
     body, checksum = content[:-CHECKSUM_SIZE], content[-CHECKSUM_SIZE:]
     if re.fullmatch(CHECKSUM % b"[0-9a-f]{64}", checksum) and checksum != _checksum(body):
