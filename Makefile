@@ -74,10 +74,12 @@ published: $(INSTALLED)
 # what needs no network to be trained or loaded
 QUICK := tests/core tests/spectra tests/tables tests/fetch tests/virial tests/simulation tests/uncertainty
 check: $(INSTALLED)
-	@$(PY) -m pytest -q $(QUICK)
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(QUICK)
 
+# two files at a time, each about 1 GB of memory while a network is tested: make test WORKERS=4
+WORKERS ?= 2
 test: $(INSTALLED)
-	@$(PY) -m pytest --durations=25
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --durations=25
 
 test-all: $(INSTALLED)
 	@$(PY) -m pytest -m "slow or not slow"
