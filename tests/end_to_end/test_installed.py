@@ -9,6 +9,7 @@ from pathlib import Path
 import golden_sample
 import pytest
 
+from quasar_mass import __version__
 from quasar_mass.core.survey import Survey
 from quasar_mass.simulation.simulated_survey import simulate
 
@@ -59,7 +60,7 @@ def test_the_commands_are_there(site, tmp_path):
     assert "quasar-analysis" in listed
     for script in ("get-chen-data", "quasar-analysis"):
         assert (site / "bin" / script).exists()
-        assert run(site, tmp_path, str(site / "bin" / script), "--version").strip().endswith("0.1.0")
+        assert run(site, tmp_path, str(site / "bin" / script), "--version").strip().endswith(__version__)
     assert "nothing there yet" in run(site, tmp_path, str(site / "bin" / "get-chen-data"), "status")
 
 
