@@ -1,4 +1,4 @@
-"""Which spectra masses are wanted for: files, folders, names of a survey's spectra, or tables with redshifts.
+"""Which spectra were asked for: files, folders, names of a survey's spectra, or tables with redshifts.
 
 Nothing here needs Keras, so a wrong name is reported at once. `os.path` asks whether a file exists, since `Path` fails
 on names that are longer than the system allows, such as a line of a binary file.
@@ -60,7 +60,7 @@ def model_files(names: Sequence[str | Path] | None) -> list[Path]:
 # --- spectra ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SpectrumRequest:
-    """One spectrum whose mass is wanted.
+    """One spectrum to predict the mass of.
 
     Attributes
     ----------
@@ -166,7 +166,7 @@ def count_skipped(arguments: Iterable[str | Path]) -> int:
 
 
 def check_exists(requests: Sequence[SpectrumRequest]) -> None:
-    """Raise FileError if a single spectrum is wanted, and its file does not exist."""
+    """Raise FileError if a single spectrum was asked for and its file does not exist."""
     if len(requests) == 1 and not os.path.exists(requests[0].file):
         where = f"{requests[0].listed}: {requests[0].file}" if requests[0].listed else requests[0].file
         raise FileError(where, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")

@@ -50,7 +50,7 @@ COLUMNS = {
 _OF_OBJECT = ("Z", "SPLIT", "SURVEY_KIND", "MODEL_KIND")  # taken from an object's first spectrum
 
 
-# --- what masses are wanted of ----------------------------------------------------------------------------------------
+# --- masses of files, of a survey and of a table ---------------------------------------------------------------------
 def predict_files(
     files: Iterable[Path | SpectrumRequest],
     model: EasyAI | Predictor,
