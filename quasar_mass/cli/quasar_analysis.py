@@ -58,7 +58,7 @@ def evaluate(options) -> None:
 
     require_tables(options.survey)
     paths = _models(options)
-    from quasar_mass.predict.predictor import check_fit, transfer_note
+    from quasar_mass.predict.compatibility import check_fit, transfer_note
     from quasar_mass.report import assessment
     from quasar_mass.tables import dataset
 
@@ -90,7 +90,7 @@ def predict(options) -> None:
     paths = _models(options)
     _say_skipped(options.files)
     from quasar_mass.predict import mass_table
-    from quasar_mass.predict.predictor import transfer_note
+    from quasar_mass.predict.compatibility import transfer_note
 
     predictor = _predictor(paths, options)
     how = {"per_object": options.per_object, "jobs": options.jobs, "quiet": options.quiet}

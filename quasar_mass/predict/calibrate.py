@@ -19,7 +19,8 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
-from quasar_mass.predict.predictor import Predictor, check_fit
+from quasar_mass.predict.compatibility import check_fit
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.calibration import (

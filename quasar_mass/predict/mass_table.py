@@ -13,8 +13,9 @@ from quasar_mass.core.files import printable, progress
 from quasar_mass.core.parallel import map_in_threads, ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
+from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.inputs import SpectrumRequest
-from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels, check_fit
+from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC

@@ -8,8 +8,8 @@ import pandas as pd
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
+from quasar_mass.predict.compatibility import check_fit, model_grid, model_kind
 from quasar_mass.predict.inputs import SpectrumRequest
-from quasar_mass.predict.predictor import check_fit, model_grid, model_kind
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.rest_frame import prepare, raise_if_all_failed

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import SPLITS, Survey
 from quasar_mass.network.architecture import recipe
-from quasar_mass.predict.predictor import Predictor, check_fit
+from quasar_mass.predict.compatibility import check_fit
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import accuracy, attribution, comparison, figures, page
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.report.assessment import Assessment, assess
