@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import numpy as np
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
 from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import fits_headers
-from quasar_mass.spectra.read import is_spectrum_file
+from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,28 +58,6 @@ def model_files(names: Sequence[str | Path] | None) -> list[Path]:
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class SpectrumRequest:
-    """One spectrum to predict the mass of.
-
-    Attributes
-    ----------
-    file : Path
-        Its file.
-    redshift : float
-        NaN: the file's own.
-    name : str
-        The object's; empty where it is not known.
-    listed : str
-        The text list and the line that name it; empty where none does.
-    """
-
-    file: Path
-    redshift: float = np.nan
-    name: str = ""
-    listed: str = ""
-
-
 def gather(
     arguments: Iterable[str | Path], survey: Survey, *, within: tuple[Path, ...] = ()
 ) -> tuple[list[SpectrumRequest], list[Path]]:

@@ -14,8 +14,8 @@ from quasar_mass.core.parallel import map_in_threads, ordered_map
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit
-from quasar_mass.predict.inputs import SpectrumRequest
 from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
+from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
@@ -157,11 +157,7 @@ def _map(function: Callable, tasks: list[tuple], jobs: int | str, needs: list[Pa
 # --- one task, in whatever process it runs ----------------------------------------------------------------------------
 def _from_files(predictor: Predictor, requests: Sequence[SpectrumRequest], folder: Path, per_object: bool) -> Batch:
     """Masses of some files; relative names are in `folder`."""
-    batch = predictor.from_spectra(
-        [folder / request.file for request in requests],
-        [request.redshift for request in requests],
-        [None] * len(requests),
-    )
+    batch = predictor.from_spectra([replace(request, file=folder / request.file) for request in requests])
     reasons = batch.rows["REASON"].tolist()
     for n, request in enumerate(requests):
         if request.listed and reasons[n].startswith("missing file"):

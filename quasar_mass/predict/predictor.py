@@ -18,7 +18,8 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind
 from quasar_mass.predict.inputs import default_model
-from quasar_mass.spectra.rest_frame import class_flags, luminosity_flags, prepare
+from quasar_mass.spectra.read import SpectrumRequest
+from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
 from quasar_mass.spectra.spectrum import Spectrum, check_ebv
 from quasar_mass.uncertainty import spectrum_measures
 from quasar_mass.uncertainty.calibration import CONFIDENCE, LINES, Calibration, add_systematic
@@ -230,23 +231,27 @@ class Predictor:
         redshift = _for_each(np.nan if redshift is None else redshift, len(spectra), "redshift")
         options = {"confidence": confidence, "line": line}
         predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
-        table = predictor.from_spectra(spectra, redshift, ebv or [None] * len(spectra)).rows
+        table = predictor.from_spectra(spectra, redshift, ebv).rows
         table = table.reindex(columns=[name for name in ROW if name in table or name in ALWAYS])
         return table if several else table.iloc[0].rename(None)
 
     def from_spectra(
-        self, spectra: Sequence[Spectrum | Path], redshift: Sequence[float], ebv: Sequence[float | None]
+        self,
+        spectra: Sequence[Spectrum | SpectrumRequest],
+        redshift: Sequence[float] | None = None,
+        ebv: Sequence[float] | None = None,
     ) -> Batch:
-        """Masses of spectra, or of their files.
+        """Masses of spectra, or of those in files.
 
         Parameters
         ----------
-        spectra : sequence of Spectrum or Path, length n
-        redshift : sequence of float, length n
-            NaN: the spectrum's own.
-        ebv : sequence of float or None, length n
-            None: the spectrum's own.
+        spectra : sequence of Spectrum or SpectrumRequest, length n
+        redshift : sequence of float, length n, optional
+            Instead of their own; NaN: their own.
+        ebv : sequence of float, length n, optional
+            Instead of their own.
         """
+        redshift, ebv = redshift or [np.nan] * len(spectra), ebv or [None] * len(spectra)
         rows, flags = [], []
         flux = np.zeros((len(spectra), self.grid.size), np.float32)
         for n, source in enumerate(spectra):
@@ -256,7 +261,7 @@ class Predictor:
             if not prepared.error:
                 rest = prepared.rest_frame
                 sn, flux[n], reason = rest.signal_to_noise, rest.flux, bad_pixels(rest.n_bad / rest.n_pixels)
-                own = class_flags(prepared.spectrum) + prepared.flags
+                own = spectrum_flags(prepared.spectrum) + prepared.flags
                 own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
             rows.append((spec_id, prepared.redshift, sn, reason, kind))
             flags.append(own)

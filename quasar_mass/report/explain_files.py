@@ -9,9 +9,9 @@ from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit, model_grid, model_kind
-from quasar_mass.predict.inputs import SpectrumRequest
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
+from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import prepare, raise_if_all_failed
 from quasar_mass.tables import survey_tables
 
@@ -85,7 +85,7 @@ def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str],
     """Names, fluxes and kind of the spectra that can be used."""
     corrected = (model.about or {}).get("extinction_corrected", False)
     grid = model_grid(model)
-    prepared = [prepare(file.file, grid, redshift=file.redshift, correct_extinction=corrected) for file in files]
+    prepared = [prepare(file, grid, correct_extinction=corrected) for file in files]
     raise_if_all_failed([spectrum.error for spectrum in prepared if spectrum.error], [file.file for file in files])
     usable = [spectrum for spectrum in prepared if not spectrum.error]
     kinds = {spectrum.spectrum.kind for spectrum in usable}

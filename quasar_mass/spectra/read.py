@@ -5,10 +5,13 @@ import io
 import os
 import threading
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.spectra import sdss
+from quasar_mass.spectra import fits_headers, sdss, sdss_fast
 from quasar_mass.spectra.spectrum import Spectrum
 
 SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")  # of the files that are taken from a folder
@@ -16,12 +19,46 @@ SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")  # of the files that are tak
 _BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
 _MAX_BYTES = 100_000_000  # a full spec file has 3 MB
 _GZIP = b"\x1f\x8b"  # the first bytes of a gzip'd file
+# Each has `recognises(hdus)`, which looks at the headers of a FITS file, and `decode(content, path)`. The first counts.
+_FITS_READERS = (sdss,)
 _local = threading.local()
+
+
+@dataclass(frozen=True)
+class SpectrumRequest:
+    """A spectrum in a file, and what is to be used instead of what the file says.
+
+    Attributes
+    ----------
+    file : Path
+    target : int, optional
+        Which of the spectra in a file that holds many: DESI's TARGETID.
+    redshift : float
+        NaN: the file's own.
+    ebv : float, optional
+        E(B-V) in magnitudes; None: the file's own.
+    name : str
+        The object's; empty where it is not known.
+    listed : str
+        The text list and the line that name it; empty where none does.
+    """
+
+    file: Path
+    redshift: float = np.nan
+    name: str = ""
+    listed: str = ""
+    target: int | None = None
+    ebv: float | None = None
 
 
 def is_spectrum_file(path: str | Path) -> bool:
     """Whether a file of this name may hold a spectrum: for listing folders. `read` decides by the content."""
     return str(path).lower().endswith(SUFFIXES)
+
+
+def read_one(source: SpectrumRequest | str | Path) -> Spectrum:
+    """Read the spectrum of a request, or of a file that holds one; errors as of `read`."""
+    return read(source.file if isinstance(source, SpectrumRequest) else source)
 
 
 def read(path: str | Path) -> Spectrum:
@@ -54,14 +91,28 @@ def read(path: str | Path) -> Spectrum:
         content = _content(path)
         if content[:2] == _GZIP:
             content = _decompressed(content)
-        if content[:6] != b"SIMPLE":
-            raise ValueError("it is no FITS file" if content else "it is empty")
-        return sdss.decode(content, path)
+        return _decode(content, path)
     except PermissionError as error:
         raise SpectrumError(path, "no permission to read it", reason="unreadable file") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
         message = f"cannot be read as a spectrum ({first_line(error)}); fetch it again or name another file"
         raise SpectrumError(path, message, reason="unreadable file") from error
+
+
+def _decode(content: memoryview, path: Path) -> Spectrum:
+    """Decode a file's bytes by the reader that recognises them; errors as the readers raise them."""
+    if content[:6] != b"SIMPLE":
+        raise ValueError("it is no FITS file" if content else "it is empty")
+    parts = sdss_fast.find(content)
+    if parts:
+        return sdss.spectrum(*parts, path)
+    whole = bytes(content)
+    hdus = fits_headers.walk(whole)
+    for reader in _FITS_READERS:
+        if reader.recognises(hdus):
+            return reader.decode(whole, path)
+    names = ", ".join(hdu.text("EXTNAME") or f"HDU {hdu.number}" for hdu in hdus[:12])
+    raise ValueError(f"a FITS file with {names}, none of which holds a spectrum in a known format")
 
 
 def _content(path: Path) -> memoryview:

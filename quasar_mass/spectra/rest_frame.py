@@ -9,7 +9,7 @@ import numpy as np
 from quasar_mass.core.constants import LUMINOSITY_UNIT
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
-from quasar_mass.spectra.read import read
+from quasar_mass.spectra.read import SpectrumRequest, read_one
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 MANY_BAD = 0.10  # fraction of replaced pixels above which a spectrum is flagged; chosen here
@@ -56,7 +56,7 @@ class Prepared:
     ----------
     spectrum : Spectrum or None
         None where its file could not be read.
-    redshift : float
+    redshift, ebv : float
         Used for it.
     rest_frame : RestFrame or None
         None where there is an error, and where no grid was given.
@@ -67,6 +67,7 @@ class Prepared:
 
     spectrum: Spectrum | None = None
     redshift: float = np.nan
+    ebv: float = np.nan
     rest_frame: RestFrame | None = None
     flags: list[str] = field(default_factory=list)
     error: SpectrumError | None = None
@@ -78,7 +79,7 @@ class Prepared:
 
 
 def prepare(
-    source: Spectrum | Path,
+    source: Spectrum | SpectrumRequest | Path,
     grid: Grid | None = None,
     *,
     redshift: float = np.nan,
@@ -92,17 +93,18 @@ def prepare(
 
     Parameters
     ----------
-    source : Spectrum or Path
+    source : Spectrum, SpectrumRequest or Path
+        A request may bring a redshift and an E(B-V) of its own.
     grid : Grid, optional
         Left out: the spectrum is only read.
     redshift : float
-        NaN: the spectrum's own.
+        Instead of the spectrum's own; NaN: its own.
     spec_id : str
         The spectrum that the file must hold, where that is known.
     correct_extinction : bool
         Whether to correct for Galactic extinction. If so, a spectrum of unknown E(B-V) is flagged.
     ebv : float, optional
-        E(B-V) to use; NaN where it is not known, None for the spectrum's own.
+        Instead of the spectrum's own; NaN where it is not known.
     distance, curve
         As of `to_rest_frame`.
 
@@ -111,21 +113,24 @@ def prepare(
     Prepared
     """
     spectrum = None
+    if isinstance(source, SpectrumRequest):
+        redshift = source.redshift if np.isnan(redshift) else redshift
+        ebv = source.ebv if ebv is None else ebv
     try:
-        spectrum = source if isinstance(source, Spectrum) else read(source)
-        if np.isnan(redshift):
-            redshift = spectrum.redshift
+        spectrum = source if isinstance(source, Spectrum) else read_one(source)
+        redshift = spectrum.redshift if np.isnan(redshift) else redshift
+        ebv = spectrum.ebv if ebv is None else ebv
         if spec_id and spectrum.spec_id != spec_id:
             message = f"holds spectrum {spectrum.spec_id} instead of {spec_id}; fetch it again"
             raise SpectrumError(source, message, reason="not the spectrum named")
         if grid is None:
-            return Prepared(spectrum, redshift)
-        ebv = (spectrum.ebv if ebv is None else ebv) if correct_extinction else None
-        rest = to_rest_frame(spectrum, redshift, grid, ebv=ebv, distance=distance, curve=curve)
+            return Prepared(spectrum, redshift, ebv)
+        used = ebv if correct_extinction else None
+        rest = to_rest_frame(spectrum, redshift, grid, ebv=used, distance=distance, curve=curve)
     except SpectrumError as error:
         return Prepared(spectrum, redshift, error=error)
-    known = ebv is None or not np.isnan(ebv)
-    return Prepared(spectrum, redshift, rest, quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known))
+    known = not correct_extinction or not np.isnan(ebv)
+    return Prepared(spectrum, redshift, ebv, rest, quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known))
 
 
 def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:
@@ -168,9 +173,10 @@ def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str
     return [*flags, FLAG_MANY_BAD] if n_bad > MANY_BAD * n_pixels else flags
 
 
-def class_flags(spectrum: Spectrum) -> list[str]:
-    """Flag a spectrum that SDSS's pipeline does not classify as a quasar."""
-    return [] if spectrum.spectral_class in ("QSO", "") else [f"class {spectrum.spectral_class}"]
+def spectrum_flags(spectrum: Spectrum) -> list[str]:
+    """What the spectrum brings itself: a class of the survey's pipeline that is not a quasar's, and its `notes`."""
+    other = [] if spectrum.spectral_class in ("QSO", "") else [f"class {spectrum.spectral_class}"]
+    return [*other, *spectrum.notes]
 
 
 def luminosity_flags(flux: np.ndarray, redshift: float, grid: Grid) -> list[str]:
@@ -302,7 +308,7 @@ def to_rest_frame(
             f"has flux up to {np.abs(spectrum.flux[good]).max():.3g} and E(B-V) {ebv}; no quasar has, correct them"
         )
         raise SpectrumError(where, message, reason="invalid values")
-    flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.ivar[inside][good_inside])
+    flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.weight[inside][good_inside])
     # pixels missing from the window count as bad
     n_pixels = int(np.floor(high) - np.ceil(low)) + 1
     return RestFrame(

@@ -12,16 +12,20 @@ from quasar_mass.spectra import fits_headers, sdss_fast
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, grid_wavelength
 
 
-def decode(content: memoryview, path: Path) -> Spectrum:
+def recognises(hdus: list[fits_headers.Hdu]) -> bool:
+    """Whether these are the headers of a spec file: pixels in logarithmic wavelength in HDU 1."""
+    return len(hdus) > 1 and b"'LOGLAM" in hdus[1].header.upper()
+
+
+def decode(content: bytes, path: Path) -> Spectrum:
     """Decode a spec-lite or full spec file of any reduction.
 
     HDUs are taken by number and columns without regard to case, since the reductions differ in both. Files of the
-    usual layout are decoded by `sdss_fast`, all others by astropy, with the same result. Pixels that SDSS marks as
-    BRIGHTSKY in every exposure are masked, the one bit of its masks that it advises to honour.
+    usual layout are decoded by `sdss_fast` and `spectrum`, with the same result.
 
     Parameters
     ----------
-    content : memoryview of bytes
+    content : bytes
         The whole file.
     path : Path
         Its name, for errors.
@@ -32,15 +36,9 @@ def decode(content: memoryview, path: Path) -> Spectrum:
 
     Raises
     ------
-    SpectrumError, ValueError, KeyError, OverflowError
+    SpectrumError, ValueError
         If this is no such file, is damaged, or its pixels contradict one another.
     """
-    parts = sdss_fast.find(content)
-    return _spectrum(*parts, path) if parts else _by_astropy(bytes(content), path)
-
-
-def _by_astropy(content: bytes, path: Path) -> Spectrum:
-    """Decode a file of any layout."""
     from astropy.io import fits  # not at the top: few files need it, and it takes half a second
     from astropy.utils.exceptions import AstropyUserWarning
 
@@ -53,7 +51,7 @@ def _by_astropy(content: bytes, path: Path) -> Spectrum:
             warnings.filterwarnings("error", message="File may have been truncated")
             fits_headers.walk(content)
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
-                return _spectrum(*_parts(hdus, content), path)
+                return spectrum(*_parts(hdus, content), path)
     except damaged as error:
         raise ValueError(first_line(error)) from error
 
@@ -83,8 +81,24 @@ def _parts(hdus, content: bytes) -> tuple[dict, dict, dict]:
     return keys, {name: np.asarray(coadd[name]) for name in sdss_fast.PIXEL_COLUMNS}, row
 
 
-def _spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
-    """Check the parts of a file, and bring them into this project's terms."""
+def spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
+    """Check the parts of a file, and bring them into this project's terms.
+
+    Pixels that SDSS marks as BRIGHTSKY in every exposure are masked, the one bit of its masks that it advises to
+    honour.
+
+    Parameters
+    ----------
+    keys, pixels, row : dict
+        As of `sdss_fast.find`.
+    path : Path
+        The file's name, for errors.
+
+    Raises
+    ------
+    SpectrumError, ValueError, OverflowError
+        If the pixels contradict one another.
+    """
 
     def identity(name: str, key: str) -> int:
         number = keys.get(key, row.get(name))

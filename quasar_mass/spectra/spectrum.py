@@ -44,17 +44,24 @@ class Spectrum:
     ebv : float
         E(B-V) of Schlegel, Finkbeiner & Davis 1998 in magnitudes; NaN or None where it is not known.
     spec_id : str
-        Which spectrum it is; SDSS's are ``plate-mjd-fiber``.
+        Which spectrum it is: SDSS's are ``plate-mjd-fiber``, those of SDSS-V ``field-mjd-catalogid``, DESI's TARGETID.
     kind : str
-        ``"sdss"``, ``"simulated"``, or ``"unknown"``.
+        ``"sdss"``, ``"desi"``, ``"simulated"``, or ``"unknown"``.
     spectral_class : str
         ``QSO``, ``GALAXY`` or ``STAR``; empty where it is not known.
     run2d : str
         The version of SDSS's reduction; empty for others.
+    telescope : str
+        ``"SDSS 2.5-M"``, ``"LCO Du Pont"``, ``"KPNO 4.0-m telescope"`` (DESI) or the like; empty where it is not known.
+    notes : tuple of str
+        What its reader had to assume or to doubt; they become flags.
     pixel : ndarray of int, shape (n,), optional
         Index of each pixel on SDSS's global grid, log10(wavelength / Angstrom) = 1e-4 * pixel. Only readers give it,
         which know it exactly and have checked their arrays. Otherwise it is found from `wavelength`, and stays None
         where that is another grid.
+    information : ndarray, shape (n,), optional
+        Inverse variances that may be added up: those that the pixels would have if their noise was not correlated.
+        Only rebinning gives it (`rebin`); None: `ivar` itself.
 
     Raises
     ------
@@ -78,7 +85,10 @@ class Spectrum:
     kind: str = "unknown"
     spectral_class: str = ""
     run2d: str = ""
+    telescope: str = ""
+    notes: tuple[str, ...] = ()
     pixel: np.ndarray | None = None
+    information: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self._is_on_grid():
@@ -114,8 +124,18 @@ class Spectrum:
         """Give the spectrum on SDSS's global grid: itself where it lies on it, or else rebinned (see `rebin`)."""
         if self.pixel is not None:
             return self
-        pixel, flux, ivar = rebin(self.wavelength, self.flux, np.where(self.mask, 0.0, self.ivar))
-        return replace(self, wavelength=grid_wavelength(pixel), flux=flux, ivar=ivar, mask=None, pixel=pixel)
+        pixel, flux, ivar, information = rebin(self.wavelength, self.flux, np.where(self.mask, 0.0, self.ivar))
+        wavelength = grid_wavelength(pixel)
+        own = {"flux": flux, "ivar": ivar, "information": information}
+        return replace(self, wavelength=wavelength, mask=None, pixel=pixel, **own)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The inverse variances to add up, shape (n,): `information`, or else `ivar`.
+
+        On the global grid, flux times its root is the signal-to-noise ratio per 1e-4 dex, whatever the pixels were.
+        """
+        return self.ivar if self.information is None else self.information
 
 
 def grid_wavelength(pixel: np.ndarray) -> np.ndarray:
@@ -144,7 +164,9 @@ def _grid() -> tuple[np.ndarray, int]:
     return table, first
 
 
-def rebin(wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rebin(
+    wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rebin a spectrum onto the global grid, conserving flux.
 
     Pixels end half-way to their neighbours. A new pixel's flux is the mean of the good old ones, weighted by how much
@@ -164,6 +186,8 @@ def rebin(wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[n
         Consecutive indices.
     flux, ivar : ndarray, shape (m,)
         Inverse variance 0 where good old pixels cover less than `MIN_COVERED` of the new one.
+    information : ndarray, shape (m,)
+        The old inverse variances, divided among the new pixels as the old pixels' widths are; 0 where `ivar` is.
     """
     step = np.diff(wavelength)
     before, after = np.append(step[0], step), np.append(step, step[-1])
@@ -178,13 +202,15 @@ def rebin(wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[n
     old, new = np.searchsorted(low, middle) - 1, np.searchsorted(bounds, middle) - 1
     usable = (old >= 0) & (new >= 0) & (new < len(pixel)) & (middle < high[old]) & (ivar[old] > 0)
     old, new, width = old[usable], new[usable], width[usable]
+    share = width / (high - low)[old]
     covered = np.bincount(new, width, len(pixel))
     known = covered >= MIN_COVERED * np.diff(bounds)
     total = np.where(known, covered, 1.0)
     variance = np.bincount(new, width**2 / ivar[old], len(pixel)) / total**2
     rebinned = np.bincount(new, width * flux[old], len(pixel)) / total
     inverse = np.divide(1.0, variance, out=np.zeros(len(pixel)), where=known)
-    return pixel, np.where(known, rebinned, 0.0), inverse
+    information = np.where(known, np.bincount(new, share * ivar[old], len(pixel)), 0.0)
+    return pixel, np.where(known, rebinned, 0.0), inverse, information
 
 
 # --- the checks of a user's arrays ------------------------------------------------------------------------------------

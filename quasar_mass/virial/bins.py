@@ -82,7 +82,7 @@ def bin_spectra(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
         rest_pixel = spectrum.pixel - whole[i]
         near = (rest_pixel >= FIRST) & (rest_pixel < FIRST + BIN * SIZE)
         rest_pixel, pixel, good = rest_pixel[near], spectrum.pixel[near], spectrum.good[near]
-        values, weights = spectrum.flux[near], spectrum.ivar[near]
+        values, weights = spectrum.flux[near], spectrum.weight[near]
         log_wavelength = PIXEL * rest_pixel
         inside = (log_wavelength >= WINDOW[0]) & (log_wavelength <= WINDOW[1])
         n_pixels[i], n_bad[i] = inside.sum(), (inside & ~good).sum()

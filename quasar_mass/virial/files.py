@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from quasar_mass.core.files import printable, progress
-from quasar_mass.spectra.rest_frame import Prepared, class_flags, prepare, raise_if_all_failed
+from quasar_mass.spectra.read import SpectrumRequest
+from quasar_mass.spectra.rest_frame import Prepared, prepare, raise_if_all_failed, spectrum_flags
 from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
@@ -21,12 +22,12 @@ LAST = {"SURVEY_KIND": ("", "sdss: observed; simulated: not")}
 FILE_COLUMNS = {**FIRST, **COLUMNS, **LAST}
 
 
-def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
-    """Measure spectrum files with the redshift and the extinction that each contains.
+def measure_files(files: list[Path | SpectrumRequest], *, quiet: bool = False) -> pd.DataFrame:
+    """Measure spectrum files with the redshift and the extinction that each contains, or that its request brings.
 
     Parameters
     ----------
-    files : list of Path
+    files : list of Path or SpectrumRequest
     quiet : bool
         No progress bar.
 
@@ -40,6 +41,7 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
     SpectrumError
         If none of the files can be read; says why the first cannot.
     """
+    files = [file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file)) for file in files]
     rows, errors = [], []
     with progress(None, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20) as bar:
         for first in range(0, len(files), _BATCH):
@@ -48,22 +50,22 @@ def measure_files(files: list[Path], *, quiet: bool = False) -> pd.DataFrame:
             errors += [outcome.error for outcome in prepared if outcome.error]
             rows += _rows(batch, prepared)
             bar.update(len(batch))
-    raise_if_all_failed(errors, files)
+    raise_if_all_failed(errors, [request.file for request in files])
     return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
 
-def _rows(files: list[Path], prepared: list[Prepared]) -> list[dict]:
+def _rows(files: list[SpectrumRequest], prepared: list[Prepared]) -> list[dict]:
     """Measure the spectra of some files; files that could not be read get a row with the reason."""
-    spectra = [outcome.spectrum for outcome in prepared if outcome.spectrum]
-    measured = measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra]).to_dict("records")
+    read = [outcome for outcome in prepared if outcome.spectrum]
+    measured = measure([p.spectrum for p in read], [p.redshift for p in read], [p.ebv for p in read]).to_dict("records")
     unread = {"EPOCH": "", "Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}
-    rows = [unread | {"FILE": printable(f), "REASON": p.reason} for f, p in zip(files, prepared, strict=True)]
-    for row, spectrum, values in zip([row for row in rows if not row["REASON"]], spectra, measured, strict=True):
-        flags = "; ".join(filter(None, [values["FLAGS"], *class_flags(spectrum)]))
+    rows = [unread | {"FILE": printable(f.file), "REASON": p.reason} for f, p in zip(files, prepared, strict=True)]
+    for row, outcome, values in zip([row for row in rows if not row["REASON"]], read, measured, strict=True):
+        flags = "; ".join(filter(None, [values["FLAGS"], *spectrum_flags(outcome.spectrum)]))
         row |= values | {
-            "EPOCH": spectrum.spec_id,
-            "Z": spectrum.redshift,
-            "SURVEY_KIND": spectrum.kind,
+            "EPOCH": outcome.spectrum.spec_id,
+            "Z": outcome.redshift,
+            "SURVEY_KIND": outcome.spectrum.kind,
             "FLAGS": flags,
         }
     return rows

@@ -7,8 +7,9 @@ from astropy.table import Table
 from quasar_mass.core.errors import FileError
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
-from quasar_mass.predict.inputs import SpectrumRequest, gather
+from quasar_mass.predict.inputs import gather
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
 

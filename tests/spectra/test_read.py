@@ -190,8 +190,8 @@ def scaled(parts):
         (with_columns(1, flux="4A"), "flux"),
         (lambda parts: parts[0].header.__setitem__("SIMULATE", 175), "SIMULATE"),
         (lambda parts: parts.pop(), "3 HDUs instead of at least 4"),
-        (image(1, 5, 5), "no tables in HDUs 1 and 2"),
-        (image(1), "no tables in HDUs 1 and 2"),
+        (image(1, 5, 5), "none of which holds a spectrum"),
+        (image(1), "none of which holds a spectrum"),
         (image(2, 1), "no tables in HDUs 1 and 2"),
     ],
 )

@@ -16,9 +16,9 @@ from quasar_mass.spectra.rest_frame import (
     FLAG_LUMINOSITY,
     FLAG_MANY_BAD,
     FLAG_NO_EXTINCTION,
-    class_flags,
     luminosity_flags,
     prepare,
+    spectrum_flags,
     to_rest_frame,
     transmission,
 )
@@ -228,8 +228,8 @@ def test_a_tenth_of_bad_pixels_and_another_class_are_flagged(make):
         mask = np.zeros(make.n_pixels, bool)
         mask[np.flatnonzero(in_window(make.first_pixel + np.arange(make.n_pixels)))[:n_bad]] = True
         assert prepare(observed(make, mask=mask, ebv=0.0), Grid()).flags == expected
-    assert class_flags(replace(observed(make), spectral_class="STAR")) == ["class STAR"]
-    assert class_flags(replace(observed(make), spectral_class="QSO")) == class_flags(observed(make)) == []
+    assert spectrum_flags(replace(observed(make), spectral_class="STAR")) == ["class STAR"]
+    assert spectrum_flags(replace(observed(make), spectral_class="QSO")) == spectrum_flags(observed(make)) == []
 
 
 @pytest.mark.parametrize(("log_luminosity", "flagged"), [(41.9, True), (42.1, False), (48.4, False), (48.6, True)])

@@ -27,7 +27,7 @@ def assert_same(one, other):
 
 def by_astropy(path):
     try:
-        return sdss._by_astropy(path.read_bytes(), path)
+        return sdss.decode(path.read_bytes(), path)
     except ValueError as error:
         raise SpectrumError(path, str(error), reason="unreadable file") from error
 
