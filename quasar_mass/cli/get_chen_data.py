@@ -114,14 +114,19 @@ def _build(survey: Survey, **options: object) -> None:
     for reason, number in about["rejects"].items():
         print(f"rejected, {reason}: {number:,} spectra")
     if repair := plan.repair_command(survey, about["rejects"]):
-        print(f"to check the files and fetch damaged ones again: {common.as_typed(repair, '')}")
+        print(f"to fetch damaged files again: {common.as_typed(repair, '')}; then build again")
+    elif survey.about().get("complete") and plan.damaged(about["rejects"]):
+        print(f"damaged files of a simulation are not fetched: delete {survey.folder} and simulate it again")
     print(f"\n{cut['objects']:,} objects and {cut['spectra']:,} spectra ({survey.kind}) in {survey.quasars.parent}")
 
 
 def status(options) -> None:
     """Print what is there, what is missing, and what to type next."""
-    print_status(options.survey)
-    print(f"next: {common.as_typed(next_step(options.survey), options.survey_option)}")
+    from quasar_mass.fetch import plan
+
+    states = plan.count_states(options.survey, quiet=options.quiet)
+    print_status(options.survey, states)
+    print(f"next: {common.as_typed(next_step(options.survey, states), options.survey_option)}")
 
 
 def simulate(options) -> None:
@@ -220,7 +225,10 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
     source = "where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)"
     verb.add_argument("--from", dest="source", choices=("archive", "sparcl"), default="archive", help=source)
-    again = "compare the spectra that are there with their checksums, and ask again for those that were not published"
+    again = (
+        "compare all spectra that are there with their checksums (without it: those that changed since they were "
+        "verified, or that build could not read), and ask again for those that were not published"
+    )
     verb.add_argument("--recheck", action="store_true", help=again)
 
     verb = add(build, example="--jobs 4", interrupted=common.STARTS_AGAIN)

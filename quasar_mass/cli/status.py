@@ -1,6 +1,7 @@
 """What a survey has, what it lacks, and what to type next."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from quasar_mass.core.errors import SurveyError
@@ -22,9 +23,17 @@ def require_tables(survey: Survey) -> None:
         raise SurveyError(survey.folder, f"{problem}; run: {next_step(survey)}")
 
 
-def next_step(survey: Survey) -> str:
-    """Give the next command on the way to the tables of a survey; `common.as_typed` adds the user's ``--survey``."""
+def next_step(survey: Survey, states: Counter | None = None) -> str:
+    """Give the next command on the way to the tables of a survey; `common.as_typed` adds the user's ``--survey``.
+
+    Parameters
+    ----------
+    survey : Survey
+    states : Counter, optional
+        `plan.count_states`, where it is known already.
+    """
     from quasar_mass.fetch import plan
+    from quasar_mass.fetch.spectra import CHANGED
     from quasar_mass.tables import survey_tables
 
     if not _has_anything(survey):
@@ -35,7 +44,12 @@ def next_step(survey: Survey) -> str:
     if about["kind"] == "simulated" and about.get("origin") != "fetched" and not about.get("complete"):
         size = f" --objects {about['objects']} --seed {about['seed']}" if "objects" in about else ""
         return f"{ME} simulate{size}"
+    states = plan.count_states(survey) if states is None else states
+    if states[CHANGED]:
+        return f"{ME} fetch spectra"
     if survey.spectra.exists() and survey.quasars.exists():
+        if plan.came_since_build(survey):
+            return f"{ME} build"
         builds = {survey_tables.read_about(path)["build"] for path in (survey.spectra, survey.quasars)}
         if len(builds) > 1:
             again = "build" if survey.chen.exists() and survey.dr16q.exists() else "convert FILE"
@@ -44,21 +58,20 @@ def next_step(survey: Survey) -> str:
         train = "make run, or open Quasar_mass_ML.ipynb" if demo else f"make train SURVEY={survey.folder}"
         train = f"{train}; " if (HOME / "Makefile").exists() else ""
         return f"{train}python quasar_analysis.py evaluate"
-    if plan.status(survey) is None and survey.chen.exists() and survey.dr16q.exists() and _plates(survey):
+    if not states and survey.chen.exists() and survey.dr16q.exists() and _plates(survey):
         return f"{ME} build"
     if survey.quasars.exists() != survey.spectra.exists():
         missing = survey.spectra if survey.quasars.exists() else survey.quasars
         return f"{ME} convert FILE, FILE being the reference's {missing.name}"
     if not (survey.chen.exists() and survey.dr16q.exists()):
         return f"{ME} fetch catalogs"
-    states = plan.count_states(survey)
     if states and not states["missing"]:
         return f"{ME} fetch spectra, or, without those that failed, {ME} build" if states["failed"] else f"{ME} build"
     return f"{ME} fetch spectra"
 
 
-def print_status(survey: Survey) -> None:
-    """Print what a survey has and what it lacks."""
+def print_status(survey: Survey, states: Counter) -> None:
+    """Print what a survey has and what it lacks; `states` as of `plan.count_states`."""
     from quasar_mass.fetch import plan
     from quasar_mass.tables import survey_tables
 
@@ -70,7 +83,7 @@ def print_status(survey: Survey) -> None:
         state = "complete" if about.get("complete") else "INCOMPLETE"
         print(f"  simulated with --objects {about.get('objects')} --seed {about.get('seed')}, {state}")
     plates = _plates(survey)
-    spectra = plan.status(survey) or (f"{plates:,} plates" if plates else "missing")
+    spectra = plan.describe_states(states) if states else f"{plates:,} plates" if plates else "missing"
     for name, state in (
         ("Chen+ 2019 table", _size(survey.chen)),
         ("DR16Q catalogue", _size(survey.dr16q)),

@@ -160,7 +160,7 @@ def keep_previous(path: Path) -> None:
         print(f"{path} will be replaced; the old file is kept as {kept}")
 
 
-def progress(items: Iterable, *, total: int, what: str, unit: str, quiet: bool = False) -> Iterable:
+def progress(items: Iterable, *, total: int, what: str, unit: str, quiet: bool = False, delay: float = 0.0) -> Iterable:
     """Pass `items` through, with a bar on standard error that shows the rate and the remaining time.
 
     Parameters
@@ -173,9 +173,12 @@ def progress(items: Iterable, *, total: int, what: str, unit: str, quiet: bool =
         The bar's caption and what it counts.
     quiet : bool
         No bar.
+    delay : float
+        Seconds before the bar appears; none appears if the work is done by then.
     """
     from tqdm import tqdm  # not at the top: --help needs none
 
     # Into a log file a line every few seconds is enough; a terminal gets a live bar.
     interval = 0.1 if sys.stderr.isatty() else 5.0
-    return tqdm(items, total=total, desc=what, unit=f" {unit}", disable=quiet, mininterval=interval, leave=True)
+    shown = {"mininterval": interval, "delay": delay, "leave": True}
+    return tqdm(items, total=total, desc=what, unit=f" {unit}", disable=quiet, **shown)

@@ -47,7 +47,8 @@ def fetch_catalogs(survey: Survey, client: Client, *, quiet: bool = False) -> li
             try:
                 note = accept(file.path)
             except (FileError, TableError, FetchError) as error:
-                message = f"is not the published catalogue ({error.message}); move it away, and fetch again"
+                problem = error.message.partition("; ")[0]
+                message = f"is not the published catalogue ({problem}); move it away and fetch it again"
                 raise FileError(file.path, message) from error
         else:
             note = download_checked(file, client, accept, quiet=quiet)

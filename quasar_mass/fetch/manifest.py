@@ -32,13 +32,15 @@ class Row:
     run2d, url : str
         Of the reduction it came from, or was last asked for; empty where not known.
     bytes : int
-        Its size, 0 unless verified.
+        Its size when it was verified last, 0 if it never was.
     sha256 : str
-        Its checksum, empty unless verified.
+        Its checksum then; empty if it never was.
     state : {"missing", "verified", "failed", "not published"}
         Whether the file is there.
     reason : str
         Why it is not there, or a remark about it.
+    mtime_ns : int
+        The file's time of modification when its content was compared with the checksum last, in nanoseconds.
     """
 
     plate: int
@@ -50,6 +52,7 @@ class Row:
     sha256: str = ""
     state: str = MISSING
     reason: str = ""
+    mtime_ns: int = 0
 
     @property
     def spec_id(self) -> SpecId:
@@ -57,7 +60,7 @@ class Row:
         return self.plate, self.mjd, self.fiberid
 
 
-_NUMBERS = ("plate", "mjd", "fiberid", "bytes")
+_NUMBERS = ("plate", "mjd", "fiberid", "bytes", "mtime_ns")
 NAMES = tuple(field.name for field in fields(Row))
 
 
@@ -155,8 +158,9 @@ def _table_rows(path: Path) -> Iterator[Row]:
 
     try:
         parquet.footer(path)
-        for values in pq.read_table(path, columns=list(NAMES), **parquet.READING).to_pylist():
-            yield _checked(values)
+        table = pq.read_table(path, **parquet.READING)
+        for values in table.select([name for name in NAMES if name in table.schema.names]).to_pylist():
+            yield _checked(values)  # version 0.2.0 wrote no mtime_ns
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from quasar_mass.core.survey import REAL_FOLDER, Survey
 from quasar_mass.fetch import urls
-from quasar_mass.fetch.manifest import MISSING, NOT_PUBLISHED, STATES, VERIFIED, SpecId, read
-from quasar_mass.fetch.spectra import Report, up_to_date
+from quasar_mass.fetch.manifest import MISSING, NOT_PUBLISHED, STATES, VERIFIED, Row, SpecId, read
+from quasar_mass.fetch.spectra import CHANGED, DAMAGED, Report, rejected, states_on_disk
 from quasar_mass.fetch.urls import SPECTRUM_SIZE
 
 MAX_ADDRESSES = 3  # of spectra, at either end of a plan
-DAMAGED = {"unreadable file", "not the spectrum named", "invalid values"}  # reasons that a damaged file has
 EXAMPLE = (7666, 57339, 121)  # a spectrum of BOSS
 
 
@@ -26,33 +25,38 @@ def command(what: str, survey: Survey, mirror: str | None = None, source: str = 
 
 def repair_command(survey: Survey, reasons: Iterable[str]) -> str | None:
     """Give the command that fetches damaged files again; None if the reasons for rejecting spectra show no damage."""
-    damaged = DAMAGED.intersection(reasons) and read(survey)
-    return f"{command('spectra', survey)} --recheck" if damaged else None
+    return command("spectra", survey) if damaged(reasons) and read(survey) else None
 
 
-def count_states(survey: Survey) -> Counter:
-    """State to number of spectra, a verified file that is not there with its size counted as missing."""
-    return Counter(
-        MISSING if row.state == VERIFIED and not up_to_date(survey, row) else row.state for row in read(survey).values()
-    )
+def damaged(reasons: Iterable[str]) -> bool:
+    """Whether the reasons for rejecting spectra show damaged files."""
+    return not set(DAMAGED).isdisjoint(reasons)
 
 
-def status(survey: Survey) -> str | None:
-    """Describe the spectra of the manifest in one line; None if nothing was fetched."""
-    states = count_states(survey)
-    return f"{states.total():,} selected: {describe_states(states)}" if states else None
+def came_since_build(survey: Survey) -> bool:
+    """Whether a spectrum was fetched that the last build missed, or found damaged."""
+    rows, built = read(survey), survey.rejects.stat().st_mtime_ns if survey.rejects.exists() else 0
+    candidates = (rows.get(spec_id) for spec_id in rejected(survey, (*DAMAGED, "missing file")))
+    return any(row and row.state == VERIFIED and row.mtime_ns > built for row in candidates)
+
+
+def count_states(survey: Survey, *, quiet: bool = True) -> Counter:
+    """State to number of spectra as their files are now: also those that are `CHANGED`."""
+    return Counter(states_on_disk(survey, read(survey).values(), quiet=quiet))
 
 
 def describe_states(states: Counter) -> str:
     """Numbers of the states, verified first."""
     order = sorted(STATES, key=lambda state: state != VERIFIED)
-    return ", ".join(f"{states[state]:,} {state}" for state in order)
+    text = ", ".join(f"{states[state]:,} {state}" for state in order)
+    changed = f"{states[CHANGED]:,} changed (they differ from the manifest)"
+    return f"{states.total():,} selected: {text}{f', {changed}' if states[CHANGED] else ''}"
 
 
 def describe_report(report: Report, absent: Path | None) -> list[str]:
     """Describe the result of fetching spectra, in lines."""
     lines = [
-        f"spectra: {report.states.total():,} selected: {describe_states(report.states)}",
+        f"spectra: {describe_states(report.states)}",
         f"         {report.fetched:,} fetched in this run, {report.n_bytes / 1e6:,.1f} MB",
     ]
     if report.fallback:
@@ -86,9 +90,11 @@ def plan(what: str, survey: Survey, spec_ids: list[SpecId] | None, mirror: str |
 
 
 def to_fetch(survey: Survey, spec_ids: list[SpecId]) -> list[SpecId]:
-    """The spectra among these that are not there yet."""
+    """The spectra among these that are not there, or not as they were verified."""
     known = read(survey)
-    return [spec_id for spec_id in spec_ids if spec_id not in known or not up_to_date(survey, known[spec_id])]
+    rows = [known.get(spec_id) or Row(*spec_id) for spec_id in spec_ids]
+    states = states_on_disk(survey, rows)
+    return [row.spec_id for row, state in zip(rows, states, strict=True) if state not in (VERIFIED, NOT_PUBLISHED)]
 
 
 def _spectra_lines(survey: Survey, spec_ids: list[SpecId] | None, mirror: str | None, source: str) -> list[str]:

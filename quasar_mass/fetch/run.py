@@ -46,7 +46,7 @@ def fetch(
     source : {"archive", "sparcl"}
         Where spectra come from.
     recheck : bool
-        Compare the spectra that are there with their checksums, and ask again for those that were not published.
+        Compare all spectra that are there with their checksums, and ask again for those that were not published.
     quiet : bool
         No progress bars.
     policy : RetryPolicy, optional
@@ -84,7 +84,8 @@ def fetch(
             spec_ids = selected_spectra(survey)
             if says_simulated(survey.dr16q):  # also where it was put there by hand
                 mark_kind(survey, True, mirror)
-            require_space(survey.folder, len(plan.to_fetch(survey, spec_ids)) * plan.SPECTRUM_SIZE)
+            absent = sum(not survey.spectrum(*spec_id).is_file() for spec_id in spec_ids)
+            require_space(survey.folder, absent * plan.SPECTRUM_SIZE)
             if service is None:
                 report = fetch_spectra(survey, spec_ids, client, jobs=jobs, recheck=recheck, quiet=quiet)
             else:

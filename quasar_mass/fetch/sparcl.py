@@ -7,7 +7,6 @@ you must trust the server as you trust a program that you run.
 
 import time
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from quasar_mass.core.errors import FetchError, SurveyError, first_line
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.manifest import FAILED, MISSING, Manifest, Row, SpecId
-from quasar_mass.fetch.spectra import Report, record_all, save, to_do, verified_on_disk
+from quasar_mass.fetch.spectra import Report, not_come, record_all, save, to_do, verified_on_disk
 from quasar_mass.fetch.verify import check_spectrum
 from quasar_mass.spectra.fits_bytes import card
 from quasar_mass.spectra.spec_lite import Pixels, grid_cards, spec_lite
@@ -67,11 +66,11 @@ def fetch_spectra(
     survey : Survey
         Where they go; SPARCL holds observed spectra, so not a simulated one.
     spec_ids : iterable of (plate, mjd, fiberid)
-        Which spectra. Those already verified are not fetched again.
+        Which spectra. Those that are there, as they were verified, are not fetched again.
     client : SparclClient
         Or what has its ``get_available_fields``, ``all_datasets``, ``find`` and ``retrieve``.
     recheck : bool
-        Compare the files that are there with their checksums, and ask again for what the archive did not publish.
+        Compare all files that are there with their checksums, and ask again for what the archive did not publish.
     quiet : bool
         No progress bar.
     sleep : callable
@@ -101,28 +100,28 @@ def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tup
             if present := verified_on_disk(survey, row, simulated=False):
                 yield present, 0
             else:
-                batch.append(row.spec_id)
+                batch.append(row)
         try:
-            records = service.records(batch) if batch else {}
+            records = service.records([row.spec_id for row in batch]) if batch else {}
         except FetchError as error:
-            yield from ((Row(*spec_id, state=FAILED, reason=error.reason), 0) for spec_id in batch)
+            yield from ((not_come(row, FAILED, error.reason), 0) for row in batch)
             continue
-        for spec_id in batch:
-            if spec_id in records:
-                yield _save_record(survey, spec_id, *records[spec_id])
+        for row in batch:
+            if row.spec_id in records:
+                yield _save_record(survey, row, *records[row.spec_id])
             else:
-                yield Row(*spec_id, state=MISSING, reason=NOT_HELD), 0
+                yield not_come(row, MISSING, NOT_HELD), 0
 
 
-def _save_record(survey: Survey, spec_id: SpecId, run2d: str, record: dict) -> tuple[Row, int]:
+def _save_record(survey: Survey, row: Row, run2d: str, record: dict) -> tuple[Row, int]:
     """Write one record as a spec-lite file."""
-    row = Row(*spec_id, run2d, f"sparcl:{record['sparcl_id']}")
+    asked = Row(*row.spec_id, run2d, f"sparcl:{record['sparcl_id']}")
     try:
-        content = as_file(spec_id, run2d, record)
-        check_spectrum(content, spec_id)
+        content = as_file(row.spec_id, run2d, record)
+        check_spectrum(content, row.spec_id)
     except ValueError as error:
-        return replace(row, state=FAILED, reason=str(error)), 0
-    return save(survey, row, content, f"from SPARCL, {record.get('_dr', 'data release not given')}"), len(content)
+        return not_come(row, FAILED, str(error), asked), 0
+    return save(survey, asked, content, f"from SPARCL, {record.get('_dr', 'data release not given')}"), len(content)
 
 
 class _Service:

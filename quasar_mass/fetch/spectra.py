@@ -6,22 +6,25 @@ import functools
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from quasar_mass.core.errors import FetchError, SpectrumError
-from quasar_mass.core.files import atomic_write, progress
+from quasar_mass.core.files import atomic_write, progress, sha256
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.client import Client
 from quasar_mass.fetch.manifest import FAILED, MISSING, NOT_PUBLISHED, VERIFIED, Manifest, Row, SpecId
 from quasar_mass.fetch.verify import check_spectrum, is_simulated
 from quasar_mass.spectra.read import read
+from quasar_mass.tables import survey_tables
 
 MAX_FAILURES_IN_A_ROW = 25  # more mean that the server has a problem, not the files
 ADOPTED = "was there already"
+CHANGED = "changed"  # state of a file that differs from the manifest; the manifest itself never holds it
+DAMAGED = ("unreadable file", "not the spectrum named", "invalid values")  # reasons of `build` that may mean damage
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def fetch_spectra(
 ) -> Report:
     """Fetch the spec-lite files of some spectra.
 
-    A file that the manifest calls verified, and that has its size, is not fetched again; it is read again only if the
-    last run did not end in order. A file that is there and not in the manifest is checked. Nothing partial ever stands
-    under a final name.
+    A file that is there is compared with its checksum in the manifest, and fetched again if it differs. Files with the
+    size and the time of modification that they had when they were verified are trusted, unless the last build could not
+    read them or the last run did not end in order. A file that is there and not in the manifest is checked. Nothing
+    partial ever stands under a final name.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ def fetch_spectra(
     jobs : int
         Connections at a time.
     recheck : bool
-        Compare the files that are there with their checksums, and ask again for what was not published.
+        Compare all files that are there with their checksums, and ask again for what was not published.
     quiet : bool
         No progress bar.
 
@@ -145,18 +149,42 @@ def record_all(
 
 def to_do(survey: Survey, manifest: Manifest, selected: list[SpecId], recheck: bool) -> list[Row]:
     """The rows of the spectra that are to be fetched, or read again."""
+    doubtful = manifest.unsure | rejected(survey, DAMAGED)
     rows = (manifest.rows[spec_id] for spec_id in selected)
-    return [row for row in rows if recheck or row.spec_id in manifest.unsure or not up_to_date(survey, row)]
+    return [row for row in rows if recheck or row.spec_id in doubtful or not _up_to_date(survey, row)]
 
 
-def up_to_date(survey: Survey, row: Row) -> bool:
-    """Whether a spectrum need not be fetched, judged by the size of its file."""
+def rejected(survey: Survey, reasons: Iterable[str]) -> set[SpecId]:
+    """The spectra that the last build rejected for one of some reasons."""
+    if not survey.rejects.exists():
+        return set()
+    table = survey_tables.read_rejects(survey.rejects)
+    names = table.loc[table["REASON"].isin(list(reasons)), "EPOCH"]
+    return {tuple(map(int, name.split("-"))) for name in names}
+
+
+def _up_to_date(survey: Survey, row: Row) -> bool:
+    """Whether a spectrum need be neither fetched nor read, judged by its file's size and time of modification."""
     if row.state != VERIFIED:
         return row.state == NOT_PUBLISHED
     try:
-        return os.stat(survey.spectrum(*row.spec_id)).st_size == row.bytes
+        file = os.stat(survey.spectrum(*row.spec_id))
     except FileNotFoundError:
         return False
+    return (file.st_size, file.st_mtime_ns) == (row.bytes, row.mtime_ns)
+
+
+def states_on_disk(survey: Survey, rows: Iterable[Row], *, quiet: bool = False) -> Iterator[str]:
+    """Give the state of each spectrum as its file is now; that of a verified one may be missing or `CHANGED`."""
+    rows, doubtful = list(rows), rejected(survey, DAMAGED)
+    for row in progress(rows, total=len(rows), what="Check", unit="spectra", quiet=quiet, delay=2.0):
+        path = survey.spectrum(*row.spec_id)
+        if row.state != VERIFIED or (row.spec_id not in doubtful and _up_to_date(survey, row)):
+            yield row.state
+        elif not path.is_file():
+            yield MISSING
+        else:
+            yield VERIFIED if sha256(path) == row.sha256 else CHANGED
 
 
 def save(survey: Survey, row: Row, content: bytes, note: str) -> Row:
@@ -167,8 +195,12 @@ def save(survey: Survey, row: Row, content: bytes, note: str) -> Row:
     """
     with atomic_write(survey.spectrum(*row.spec_id), lasting=False) as temporary:
         temporary.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    return replace(row, bytes=len(content), sha256=digest, state=VERIFIED, reason=note)
+    known = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "mtime_ns": _mtime_ns(survey, row)}
+    return replace(row, **known, state=VERIFIED, reason=note)
+
+
+def _mtime_ns(survey: Survey, row: Row) -> int:
+    return os.stat(survey.spectrum(*row.spec_id)).st_mtime_ns
 
 
 def verified_on_disk(survey: Survey, row: Row, simulated: bool) -> Row | None:
@@ -176,18 +208,21 @@ def verified_on_disk(survey: Survey, row: Row, simulated: bool) -> Row | None:
     path = survey.spectrum(*row.spec_id)
     if not path.is_file():
         return None
+    mtime_ns = _mtime_ns(survey, row)  # before it is read: what is written meanwhile must not count as verified
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if row.state == VERIFIED:
-        return row if digest == row.sha256 else None
+    if row.sha256:
+        note = row.reason if row.state == VERIFIED else ADOPTED
+        return replace(row, mtime_ns=mtime_ns, state=VERIFIED, reason=note) if digest == row.sha256 else None
     try:
-        header = check_spectrum(content, row.spec_id)
-        run2d = header.text("RUN2D") or read(path).run2d  # reductions 26, 103 and 104 have it in HDU 2 alone
+        header, spectrum = check_spectrum(content, row.spec_id), read(path)
+        run2d = header.text("RUN2D") or spectrum.run2d  # reductions 26, 103 and 104 have it in HDU 2 alone
     except (ValueError, SpectrumError):
         return None
     if run2d not in urls.reductions(row.plate) or is_simulated(header) != simulated:
         return None
-    return Row(*row.spec_id, run2d, urls.spectrum(*row.spec_id, run2d), len(content), digest, VERIFIED, ADOPTED)
+    url = urls.spectrum(*row.spec_id, run2d)
+    return Row(*row.spec_id, run2d, url, len(content), digest, VERIFIED, ADOPTED, mtime_ns)
 
 
 def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row:
@@ -203,10 +238,19 @@ def _fetch_one(survey: Survey, row: Row, client: Client, simulated: bool) -> Row
             if error.missing:
                 continue
             # do not try another reduction, whose file would then be kept instead of this one
-            return replace(asked, state=FAILED, reason=error.reason)
+            return not_come(row, FAILED, error.reason, asked)
         note = "" if run2d == first or row.plate < urls.FIRST_BOSS_PLATE else f"{first} has none"
         return save(survey, asked, content, note)
-    return Row(*row.spec_id, state=NOT_PUBLISHED, reason=f"not in {', '.join((first, *others))}")
+    return not_come(row, NOT_PUBLISHED, f"not in {', '.join((first, *others))}")
+
+
+def not_come(row: Row, state: str, reason: str, asked: Row | None = None) -> Row:
+    """Give the row of a spectrum that did not come.
+
+    The checksum of a file that was verified once stays, lest a damaged one that is still there be taken for good by the
+    next run. Otherwise the row is that of the file that was asked for last, if any.
+    """
+    return replace(row if row.sha256 else asked or Row(*row.spec_id), state=state, reason=reason)
 
 
 def _check(content: bytes, *, spec_id: SpecId, simulated: bool, url: str) -> None:

@@ -43,7 +43,7 @@ _DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, Overflo
 _CHUNK = 25_000  # rows of DR16Q in memory at a time: 57 MB of the real file's 1.7 GB
 
 GET = "no such file; run: python get_Chen_data.py fetch catalogs (real data) or simulate (nothing to download)"
-FETCH = "fetch it again (python get_Chen_data.py fetch catalogs)"
+FETCH = "move it away and fetch it again (python get_Chen_data.py fetch catalogs)"
 
 
 def read_chen(path: Path) -> pd.DataFrame:

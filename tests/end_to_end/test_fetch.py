@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -140,20 +141,40 @@ def test_what_cannot_be_brought_is_exit_1_with_a_list_and_a_command(simulated, t
     assert not (real / "spectra" / "not_there.csv").exists()
 
 
-def test_a_damaged_file_is_found_by_build_and_mended_by_following_its_advice(simulated, fetched, tmp_path):
-    """Also where the damage changes no size: 8,000 zero bytes in the middle of the file."""
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_damaged_file_is_found_by_build_and_mended_by_following_its_advice(simulated, fetched, tmp_path, keep_time):
+    """Also where the damage changes neither size nor time: 8,000 zero bytes in the middle of the file."""
     real = Survey(shutil.copytree(fetched.folder, tmp_path / "real"))
     path = next((real.folder / "spectra").rglob("spec-*.fits"))
     whole = path.read_bytes()
+    times = path.stat()
     path.write_bytes(whole[:50_000] + bytes(8000) + whole[58_000:])
+    if keep_time:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    else:
+        assert "1 changed (they differ from the manifest)" in status(real)
     printed = get("build", "--survey", real.folder, "--quiet", "--jobs", 1)
-    assert "rejected, " in printed
-    advice = re.search(r"python get_Chen_data.py (fetch spectra .*--recheck)", printed)[1]
+    assert "rejected, unreadable file: 1 spectra" in printed
+    assert "1 changed (they differ from the manifest)" in status(real)
+    assert f"next: python get_Chen_data.py fetch spectra --survey {real.folder}" in status(real)
+    advice = re.search(r"again: python get_Chen_data.py (fetch spectra .*); then build again", printed)[1]
     with Archive(published(simulated.folder)) as archive:
-        get(*shlex.split(advice), "--mirror", archive.url, "--quiet")
+        printed = get(*shlex.split(advice), "--mirror", archive.url, "--quiet")
         assert sum(archive.asked.values()) == 1
     assert path.read_bytes() == whole
-    assert "--recheck" not in get("build", "--survey", real.folder, "--quiet", "--jobs", 1)
+    assert f"next: python get_Chen_data.py build --survey {real.folder}" in printed
+    assert "unreadable" not in get("build", "--survey", real.folder, "--quiet", "--jobs", 1)
+    assert "changed" not in status(real)
+    assert "next: make train" in status(real)
+
+
+def test_a_damaged_file_of_a_simulation_is_not_to_be_fetched(simulated, tmp_path):
+    copy = Survey(shutil.copytree(simulated.folder, tmp_path / "copy"))
+    path = next((copy.folder / "spectra").rglob("spec-*.fits"))
+    path.write_bytes(path.read_bytes()[:50_000])
+    printed = get("build", "--survey", copy.folder, "--quiet", "--jobs", 1)
+    assert f"delete {copy.folder} and simulate it again" in printed
+    assert "fetch spectra" not in printed
 
 
 def test_from_the_notebook_download_fetches_builds_and_gives_the_tables(simulated, tmp_path):

@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from archive_server import LITE, Archive, at_random, many_spectra
 
-from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import manifest, urls
+from quasar_mass.core.survey import Survey, format_spec_id
+from quasar_mass.fetch import manifest, plan, urls
 from quasar_mass.fetch.client import Client, RetryPolicy
 from quasar_mass.fetch.spectra import fetch_spectra
+from quasar_mass.tables import survey_tables
 
 HASTY = RetryPolicy(tries=6, backoff=0.002, timeout=(2.0, 2.0))
 HOLES = 50  # every so many-th file is not there
@@ -51,7 +53,8 @@ def assert_all_there(survey, spec_ids, content):
             expected = manifest.Row(*spec_id, state="not published", reason="not in v5_13_0, v5_13_2")
         else:
             url, digest = urls.spectrum(*spec_id, "v5_13_0"), hashlib.sha256(body).hexdigest()
-            expected = manifest.Row(*spec_id, "v5_13_0", url, len(body), digest, "verified", row.reason)
+            mtime_ns = survey.spectrum(*spec_id).stat().st_mtime_ns
+            expected = manifest.Row(*spec_id, "v5_13_0", url, len(body), digest, "verified", row.reason, mtime_ns)
         assert row == expected
 
 
@@ -116,17 +119,92 @@ def test_only_failed_and_missing_are_asked_for_again(survey):
     assert_same_files(survey, spec_ids, content)
 
 
-def test_a_verified_file_that_went_away_or_is_damaged_is_fetched_again(survey):
-    spec_ids, content = many_spectra(4, 50)
+def zero(path, *, keep_time=False):
+    """Overwrite 8,000 bytes in the middle of a file with zeros; its size stays."""
+    times = path.stat()
+    with open(path, "r+b") as file:
+        file.seek(times.st_size // 2 - 4000)
+        file.write(bytes(8000))
+    if keep_time:
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def now(survey):
+    return dict(plan.count_states(survey))
+
+
+def test_a_file_that_differs_from_the_manifest_is_not_called_verified_and_is_fetched_again(survey):
+    spec_ids, content = many_spectra(7, 700)
+    paths = [survey.spectrum(*spec_id) for spec_id in spec_ids]
     with Archive(content) as archive:
         fetch(survey, spec_ids, archive)
-        survey.spectrum(*spec_ids[0]).unlink()
-        survey.spectrum(*spec_ids[1]).write_bytes(b"short")
-        damaged = survey.spectrum(*spec_ids[2])
-        damaged.write_bytes(damaged.read_bytes().replace(b"QSO", b"qso"))
-        assert fetch(survey, spec_ids, archive).fetched == 2
-        assert fetch(survey, spec_ids, archive, recheck=True).fetched == 1
+        paths[0].unlink()
+        os.truncate(paths[1], 5000)
+        zero(paths[2])
+        paths[3].write_bytes(paths[4].read_bytes())
+        os.replace(paths[5], paths[5].with_suffix(".other"))  # two files change places and keep their times
+        os.replace(paths[6], paths[5])
+        os.replace(paths[5].with_suffix(".other"), paths[6])
+        assert now(survey) == {"verified": 1, "missing": 1, "changed": 5}
+        assert fetch(survey, spec_ids, archive).fetched == 6
+        assert now(survey) == {"verified": 7}
     assert_same_files(survey, spec_ids, content)
+
+
+def test_a_file_whose_time_alone_changed_is_compared_and_kept(survey):
+    spec_ids, content = many_spectra(3, 50)
+    with Archive(content) as archive:
+        fetch(survey, spec_ids, archive)
+        os.utime(survey.spectrum(*spec_ids[1]))
+        assert now(survey) == {"verified": 3}
+        assert fetch(survey, spec_ids, archive).fetched == 0
+    assert manifest.read(survey)[spec_ids[1]].mtime_ns == survey.spectrum(*spec_ids[1]).stat().st_mtime_ns
+
+
+def test_damage_that_leaves_size_and_time_is_found_with_recheck_or_once_a_build_rejected_the_file(survey):
+    spec_ids, content = many_spectra(3, 700)
+    with Archive(content) as archive:
+        fetch(survey, spec_ids, archive)
+        for spec_id in spec_ids[:2]:
+            zero(survey.spectrum(*spec_id), keep_time=True)
+        assert fetch(survey, spec_ids, archive).fetched == 0
+        names = [format_spec_id(*spec_id) for spec_id in spec_ids]
+        reasons = ("unreadable file", "does not cover the window", "invalid values")  # the third file is whole
+        rows = [{"OBJECT": "", "EPOCH": n, "REASON": r, "DETAIL": ""} for n, r in zip(names, reasons, strict=True)]
+        survey.rejects.parent.mkdir(parents=True)
+        survey_tables.write_rejects(survey.rejects, rows, {})
+        assert now(survey) == {"verified": 2, "changed": 1}
+        assert fetch(survey, spec_ids, archive).fetched == 1
+        assert plan.came_since_build(survey)
+        assert fetch(survey, spec_ids, archive, recheck=True).fetched == 1
+    assert_same_files(Survey(survey.folder), spec_ids, content)
+
+
+def test_a_damaged_file_is_not_taken_for_good_after_a_server_in_trouble_or_without_a_manifest(survey):
+    spec_ids, content = many_spectra(1, 700)
+    path = survey.spectrum(*spec_ids[0])
+    with Archive(content) as archive:
+        fetch(survey, spec_ids, archive)
+        path.write_bytes(path.read_bytes().replace(b"QSO", b"qso"))  # readable all the same
+        archive.fault = lambda request: "status 500"
+        assert dict(fetch(survey, spec_ids, archive).states) == {"failed": 1}
+        archive.fault = lambda request: None
+        assert fetch(survey, spec_ids, archive).fetched == 1
+        zero(path)
+        manifest.paths(survey)[0].unlink()
+        assert fetch(survey, spec_ids, archive).fetched == 1
+    assert_same_files(survey, spec_ids, content)
+
+
+def test_the_manifest_of_version_0_2_0_is_read_and_its_files_are_compared_once(survey):
+    spec_ids, content = many_spectra(2, 50)
+    table = manifest.paths(survey)[0]
+    with Archive(content) as archive:
+        fetch(survey, spec_ids, archive)
+        pq.write_table(pq.read_table(table).drop_columns(["mtime_ns"]), table)
+        assert now(survey) == {"verified": 2}
+        assert fetch(survey, spec_ids, archive).fetched == 0
+    assert all(row.mtime_ns for row in manifest.read(survey).values())
 
 
 def test_files_copied_there_by_hand_are_checked_not_fetched(survey):
