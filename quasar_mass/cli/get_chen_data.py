@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
 from quasar_mass.cli.status import next_step, print_status
+from quasar_mass.core.errors import FetchError
 from quasar_mass.core.parallel import cores
 from quasar_mass.core.survey import (
     DEMO_OBJECTS,
@@ -169,6 +170,11 @@ def fetch(options) -> None:
     """Fetch the real survey, or a part of it; continues where an earlier run ended."""
     from quasar_mass.fetch import run
 
+    if options.targets:
+        if options.what != "spectra":
+            raise FetchError("--targets", f"goes with `fetch spectra`, not with `fetch {options.what}`; leave one out")
+        run.fetch_targets(options.targets, options.output, dry_run=options.dry_run, quiet=options.quiet)
+        return
     if options.dry_run:
         print("\n".join(run.dry_run(options.what, options.survey, mirror=options.mirror, source=options.source)))
         return
@@ -225,6 +231,13 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--dry-run", action="store_true", help="print counts, bytes and addresses; fetch nothing")
     source = "where spectra come from: the SDSS archive (default), or SPARCL in a few requests (needs sparclclient)"
     verb.add_argument("--from", dest="source", choices=("archive", "sparcl"), default="archive", help=source)
+    targets = (
+        "instead of the survey's, fetch the spectra of these DESI targets from SPARCL, a FITS table each: a table with "
+        "a column TARGETID, or a text with one in each line (SPARCL's own ids are taken too)"
+    )
+    verb.add_argument("--targets", type=Path, metavar="FILE", help=targets)
+    folder = "folder of the spectra of --targets (default: sparcl)"
+    verb.add_argument("--output", type=Path, default=Path("sparcl"), metavar="DIR", help=folder)
     again = (
         "compare all spectra that are there with their checksums (without it: those that changed since they were "
         "verified, or that build could not read), and ask again for those that were not published"

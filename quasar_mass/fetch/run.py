@@ -1,6 +1,7 @@
 """`fetch`: what the command line and `get_Chen_data("Download")` call."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
@@ -68,9 +69,9 @@ def fetch(
         _require_catalogs(survey)
     service = None
     if source == SPARCL and what in ("spectra", "all"):
-        from quasar_mass.fetch import sparcl
+        from quasar_mass.fetch import sparcl, sparcl_client
 
-        service = sparcl.connect()  # first: if it fails, no gigabytes have been fetched in vain
+        service = sparcl_client.connect()  # first: if it fails, no gigabytes have been fetched in vain
     survey.folder.mkdir(parents=True, exist_ok=True)
     with locks.survey_lock(survey), Client(mirror, policy=policy) as client:
         lines = []
@@ -100,6 +101,41 @@ def dry_run(what: str, survey: Survey, *, mirror: str | None = None, source: str
     refuse_simulation(survey)
     ready = survey.chen.exists() and survey.dr16q.exists() and what in ("spectra", "all")
     return plan.plan(what, survey, selected_spectra(survey) if ready else None, mirror, source)
+
+
+def fetch_targets(
+    path: Path, folder: Path, *, dry_run: bool = False, quiet: bool = False, say: Callable[[str], None] = print
+) -> None:
+    """Fetch the spectra of DESI's targets from SPARCL; a second call resumes where the first one ended.
+
+    Parameters
+    ----------
+    path : Path
+        Names the targets; as of `sparcl_targets.read_targets`.
+    folder : Path
+        Where their files go.
+    dry_run : bool
+        Only say what would be fetched.
+    quiet : bool
+        No progress bar.
+    say : callable
+        Given the lines of the result.
+
+    Raises
+    ------
+    FetchError, FileError, TableError
+        As `sparcl_targets.read_targets` and `sparcl_targets.fetch_targets`.
+    """
+    from quasar_mass.fetch import sparcl_client, sparcl_targets
+
+    targets = sparcl_targets.read_targets(path)
+    if dry_run:
+        number = len(sparcl_targets.to_fetch(targets, folder))
+        size = f"about {number * sparcl_targets.TARGET_SIZE / 1e6:,.0f} MB"
+        say(f"targets: {len(targets):,} named, {number:,} to fetch from SPARCL, {size}\n  to   {folder}")
+        return
+    for line in sparcl_targets.fetch_targets(targets, folder, sparcl_client.connect(), quiet=quiet):
+        say(line)
 
 
 def selected_spectra(survey: Survey) -> list[SpecId]:

@@ -1,8 +1,7 @@
-"""Spectra from SPARCL, NOIRLab's server of SDSS spectra, which needs few requests.
+"""A survey's spectra from SPARCL, NOIRLab's server of spectra, which needs few requests.
 
 SPARCL gives arrays, not files; they are written as spec-lite files. What it does not give stays empty: HDU 2 has no
-extinction, HDU 3 no lines, and its one mask stands for both masks. Its client unpacks pickles that the server sends, so
-you must trust the server as you trust a program that you run.
+extinction, HDU 3 no lines, and its one mask stands for both masks.
 """
 
 import time
@@ -10,44 +9,23 @@ from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 
-from quasar_mass.core.errors import FetchError, SurveyError, first_line
+from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.survey import Survey
 from quasar_mass.fetch import urls
 from quasar_mass.fetch.manifest import FAILED, MISSING, Manifest, Row, SpecId
+from quasar_mass.fetch.sparcl_client import BATCH, Service
 from quasar_mass.fetch.spectra import Report, not_come, record_all, save, to_do, verified_on_disk
 from quasar_mass.fetch.verify import check_spectrum
 from quasar_mass.spectra.fits_bytes import card
+from quasar_mass.spectra.sparcl_record import MAX_GRID_OFFSET
 from quasar_mass.spectra.spec_lite import Pixels, grid_cards, spec_lite
 
-BATCH = 300  # spectra per request: the client sends up to 500 at once, and time-outs were seen at 500
-TRIES, BACKOFF = 4, 5.0  # times a request is made; seconds before the second one, doubled each time
 DATASETS = ("BOSS-DR16", "SDSS-DR16", "BOSS-DR17", "SDSS-DR17")  # the first that holds a spectrum gives it
 # fields of a record
 REQUIRED = ("specid", "flux", "ivar", "mask", "wavelength")
 # where a data set has them
 OPTIONAL = ("wave_sigma", "model", "sky", "ra", "dec", "spectype", "redshift", "redshift_err", "redshift_warning")
-MAX_GRID_OFFSET = 0.02  # pixels that a wavelength may lie off SDSS's grid; float32 costs 0.003
 NOT_HELD = "SPARCL does not hold it: the archive may"
-
-
-def connect():
-    """SPARCL's own client, of the package ``sparclclient``.
-
-    Raises
-    ------
-    FetchError
-        If the package is not installed, or the server does not answer.
-    """
-    try:
-        from sparcl.client import SparclClient
-    except ImportError as error:
-        message = "needs the package sparclclient: on Python 3.13 or newer, python -m pip install sparclclient"
-        advice = "(it takes numpy below 2.4), or leave --from sparcl out"
-        raise FetchError("--from sparcl", f"{message} {advice}") from error
-    try:
-        return SparclClient(announcement=False, connect_timeout=3)
-    except Exception as error:
-        raise _failed(f"does not answer ({first_line(error)})") from error
 
 
 def fetch_spectra(
@@ -88,11 +66,11 @@ def fetch_spectra(
     with Manifest(survey) as manifest:
         manifest.select(selected)
         todo = to_do(survey, manifest, selected, recheck)
-        rows = _rows(survey, _Service(client, sleep), todo)
+        rows = _rows(survey, Service(client, DATASETS, sleep), todo)
         return record_all(manifest, selected, rows, len(todo), quiet, max_failures=2 * BATCH + 1)
 
 
-def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tuple[Row, int]]:
+def _rows(survey: Survey, service: Service, todo: list[Row]) -> Generator[tuple[Row, int]]:
     """Give the row of each spectrum and the bytes received for it, batch by batch."""
     for start in range(0, len(todo), BATCH):
         batch = []
@@ -102,7 +80,7 @@ def _rows(survey: Survey, service: "_Service", todo: list[Row]) -> Generator[tup
             else:
                 batch.append(row)
         try:
-            records = service.records([row.spec_id for row in batch]) if batch else {}
+            records = _records(service, [row.spec_id for row in batch]) if batch else {}
         except FetchError as error:
             yield from ((not_come(row, FAILED, error.reason), 0) for row in batch)
             continue
@@ -124,65 +102,31 @@ def _save_record(survey: Survey, row: Row, run2d: str, record: dict) -> tuple[Ro
     return save(survey, asked, content, f"from SPARCL, {record.get('_dr', 'data release not given')}"), len(content)
 
 
-class _Service:
-    """SPARCL's client with retries, asked for spectra by plate, mjd and fiberid."""
+def _records(service: Service, spec_ids: list[SpecId]) -> dict[SpecId, tuple[str, dict]]:
+    """The reduction and the record of those spectra that SPARCL holds."""
+    names = {
+        urls.specid(*spec_id, run2d): (spec_id, run2d) for spec_id in spec_ids for run2d in urls.reductions(spec_id[0])
+    }
+    best, records = _best(service, names), {}
+    for record in service.retrieve(best.values(), REQUIRED, OPTIONAL):
+        spec_id, run2d = names.get(int(record["specid"]), (None, ""))
+        if spec_id in best and str(record["sparcl_id"]) == str(best[spec_id]["sparcl_id"]):
+            records[spec_id] = run2d, record
+    return records
 
-    def __init__(self, client, sleep: Callable[[float], object]) -> None:
-        self.client, self.sleep = client, sleep
-        self.datasets = [name for name in DATASETS if name in client.all_datasets]
-        if not self.datasets:
-            raise _failed(f"holds none of {', '.join(DATASETS)}")
 
-    def records(self, spec_ids: list[SpecId]) -> dict[SpecId, tuple[str, dict]]:
-        """The reduction and the record of those spectra that SPARCL holds."""
-        names = {
-            urls.specid(*spec_id, run2d): (spec_id, run2d)
-            for spec_id in spec_ids
-            for run2d in urls.reductions(spec_id[0])
-        }
-        best, records = self._best(names), {}
-        for dataset in self.datasets:
-            items = [item for item in best.values() if item["data_release"] == dataset]
-            chosen = {str(item["sparcl_id"]): names[int(item["specid"])] for item in items}
-            if not chosen:
-                continue
-            options = {"include": self._fields(dataset), "dataset_list": [dataset], "limit": len(chosen)}
-            for record in self._ask(self.client.retrieve, uuid_list=list(chosen), **options):
-                asked = chosen.get(str(record["sparcl_id"]))
-                if asked and asked == names.get(int(record["specid"])):
-                    spec_id, run2d = asked
-                    records[spec_id] = run2d, record
-        return records
+def _best(service: Service, names: dict[int, tuple[SpecId, str]]) -> dict[SpecId, dict]:
+    """Of each spectrum, SPARCL's item with the best reduction, in the first data set that holds it."""
+    limit = len(names) * len(service.datasets)
+    items = service.find({"specid": list(names), "data_release": service.datasets}, limit)
 
-    def _best(self, names: dict[int, tuple[SpecId, str]]) -> dict[SpecId, dict]:
-        """Of each spectrum, SPARCL's item with the best reduction, in the first data set that holds it."""
-        items = self._ask(
-            self.client.find,
-            outfields=["sparcl_id", "specid", "data_release"],
-            constraints={"specid": list(names), "data_release": self.datasets},
-            limit=len(names) * len(self.datasets),
-        )
+    def rank(item: dict) -> tuple[int, int]:
+        (plate, *_), run2d = names[int(item["specid"])]
+        return urls.reductions(plate).index(run2d), service.datasets.index(item["data_release"])
 
-        def rank(item: dict) -> tuple[int, int]:
-            (plate, *_), run2d = names[int(item["specid"])]
-            return urls.reductions(plate).index(run2d), self.datasets.index(item["data_release"])
-
-        known = [item for item in items if int(item["specid"]) in names and item["data_release"] in self.datasets]
-        # the last one of a key stays in a dict
-        return {names[int(item["specid"])][0]: item for item in sorted(known, key=rank, reverse=True)}
-
-    def _fields(self, dataset: str) -> list[str]:
-        available = self.client.get_available_fields(dataset_list=[dataset])
-        return ["sparcl_id", *REQUIRED, *(name for name in OPTIONAL if name in available)]
-
-    def _ask(self, request: Callable, **options) -> list[dict]:
-        for wait in (*(BACKOFF * 2**number for number in range(TRIES - 1)), None):
-            try:
-                return request(**options).records
-            except Exception as error:  # it has errors of its own, and passes on those of requests
-                if wait is None:
-                    raise _failed(f"does not answer ({first_line(error)})") from error
-            self.sleep(wait)
+    known = [item for item in items if int(item["specid"]) in names and item["data_release"] in service.datasets]
+    # the last one of a key stays in a dict
+    return {names[int(item["specid"])][0]: item for item in sorted(known, key=rank, reverse=True)}
 
 
 def as_file(spec_id: SpecId, run2d: str, record: dict) -> bytes:
@@ -263,8 +207,3 @@ def _cards(spec_id: SpecId, run2d: str, record: dict, first: int) -> list[bytes]
         card("VACUUM", True, "wavelengths are in vacuum"),
         *grid_cards(first),
     ]
-
-
-def _failed(message: str) -> FetchError:
-    advice = "run the same command again later, or leave --from sparcl out"
-    return FetchError("SPARCL", f"{message}; {advice}", reason=f"SPARCL: {message}")

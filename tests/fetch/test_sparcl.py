@@ -2,88 +2,24 @@
 
 import numpy as np
 import pytest
-import requests
+from sparcl_stand_in import StandIn, sdss_record
 
 from quasar_mass.core.errors import FetchError, SurveyError
 from quasar_mass.core.survey import Survey
-from quasar_mass.fetch import manifest, sparcl
-from quasar_mass.fetch.urls import specid
+from quasar_mass.fetch import manifest, sparcl, sparcl_client
 from quasar_mass.spectra.read import read as read_spectrum
 
 SPEC_IDS = [(7666, 57339, 121), (10660, 58466, 431), (1338, 52765, 1), (9000, 57000, 5)]
-FIELDS = {"sparcl_id", "specid", "data_release", *sparcl.REQUIRED, *sparcl.OPTIONAL, "plate", "exptime"}
-
-
-def a_record(spec_id, run2d, dataset, number):
-    """As SPARCL gives it: the whole grid of the plate, padded where there are no data."""
-    pixel = 35500 + np.arange(4700)
-    ivar = np.full(4700, 4.0)
-    ivar[:30] = ivar[-20:] = ivar[2000:2003] = 0
-    return {
-        "sparcl_id": f"00000000-0000-0000-0000-{number:012d}",
-        "specid": specid(*spec_id, run2d),
-        "data_release": dataset,
-        "_dr": dataset,
-        "wavelength": 10 ** (pixel / 1e4),
-        "flux": np.where(ivar > 0, 10 + np.sin(pixel / 50), np.nan),
-        "ivar": ivar,
-        "mask": np.where(ivar > 0, 1 << 23 if number == 1 else 0, 1 << 24),
-        "wave_sigma": np.full(4700, 1.1),
-        "model": np.full(4700, 10.0),
-        "sky": np.ones(4700),
-        "ra": 10.5,
-        "dec": -3.25,
-        "redshift": 1.625,
-        "redshift_err": 1e-4,
-        "redshift_warning": 0,
-        "spectype": "QSO",
-    }
-
-
-class Results:
-    def __init__(self, records):
-        self.records = records
-        self.ids = [record["sparcl_id"] for record in records]
-
-
-class StandIn:
-    """The methods of sparclclient 1.3 that are used, with its keyword arguments."""
-
-    all_datasets = {"BOSS-DR16", "SDSS-DR16", "DESI-DR1"}  # noqa: RUF012 - a property there
-
-    def __init__(self, records):
-        self.held, self.calls, self.failures = records, [], 0
-
-    def get_available_fields(self, *, dataset_list=None):
-        return FIELDS
-
-    def find(self, outfields=None, *, constraints={}, limit=500):  # noqa: B006 - as there
-        self.calls.append("find")
-        if self.failures:
-            self.failures -= 1
-            raise requests.exceptions.ReadTimeout("no answer")
-        assert all(type(number) is int for number in constraints["specid"])
-        asked = set(constraints["specid"])
-        found = [r for r in self.held if r["specid"] in asked and r["data_release"] in constraints["data_release"]]
-        assert len(found) <= limit
-        return Results([{name: record[name] for name in outfields} for record in found])
-
-    def retrieve(self, uuid_list, *, include="DEFAULT", dataset_list=None, limit=500):
-        self.calls.append("retrieve")
-        assert len(uuid_list) <= limit <= 24_000
-        assert set(include) <= FIELDS
-        found = [r for r in self.held if r["sparcl_id"] in uuid_list and r["data_release"] in dataset_list]
-        return Results([{name: r[name] for name in [*include, "_dr"]} for r in reversed(found)])
 
 
 @pytest.fixture
 def service():
     return StandIn(
         [
-            a_record(SPEC_IDS[0], "v5_13_0", "BOSS-DR16", 1),
-            a_record(SPEC_IDS[0], "v5_13_2", "BOSS-DR16", 9),
-            a_record(SPEC_IDS[1], "v5_13_2", "BOSS-DR16", 2),
-            a_record(SPEC_IDS[2], "104", "SDSS-DR16", 3),
+            sdss_record(SPEC_IDS[0], "v5_13_0", "BOSS-DR16", 1),
+            sdss_record(SPEC_IDS[0], "v5_13_2", "BOSS-DR16", 9),
+            sdss_record(SPEC_IDS[1], "v5_13_2", "BOSS-DR16", 2),
+            sdss_record(SPEC_IDS[2], "104", "SDSS-DR16", 3),
         ]
     )
 
@@ -121,12 +57,12 @@ def test_records_become_spec_lite_files_that_read_as_the_archive_s_do(survey, se
 def test_from_the_command_line(tiny_survey, service, monkeypatch, capsys):
     import get_Chen_data
 
-    monkeypatch.setattr(sparcl, "connect", lambda: service)
+    monkeypatch.setattr(sparcl_client, "connect", lambda: service)
     spectra = sorted(tiny_survey.folder.glob("spectra/*/*.fits"))
     spectra[0].unlink()
     spectra[1].unlink()
     spec_id = tuple(map(int, spectra[0].stem.split("-")[1:]))
-    service.held = [a_record(spec_id, "v5_13_0", "BOSS-DR16", 1)]
+    service.held = [sdss_record(spec_id, "v5_13_0", "BOSS-DR16", 1)]
     command = ["fetch", "spectra", "--from", "sparcl", "--survey", str(tiny_survey.folder), "--quiet"]
     assert get_Chen_data.main([*command, "--dry-run"]) == 0
     assert "18 selected, 18 to fetch" in capsys.readouterr().out
@@ -179,5 +115,7 @@ def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sparcl.client", None)
-    with pytest.raises(FetchError, match=r"needs the package sparclclient: on Python 3\.13"):
-        sparcl.connect()
+    with pytest.raises(
+        FetchError, match=r"needs the package sparclclient, the extra `sparcl` of this one: on Python 3\.13"
+    ):
+        sparcl_client.connect()
