@@ -228,7 +228,7 @@ def _say_skipped(arguments: list[str]) -> None:
 
     if skipped := count_skipped(arguments):
         files = "1 file that is" if skipped == 1 else f"{skipped:,} files that are"
-        print(f"note: skipped {files} not .fits or .fit", file=sys.stderr)
+        print(f"note: skipped {files} not .fits, .fit or .npz", file=sys.stderr)
 
 
 def _predictor(paths: list[Path], options) -> "Predictor":

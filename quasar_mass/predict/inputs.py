@@ -17,7 +17,7 @@ import numpy as np
 
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
 from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
-from quasar_mass.spectra import fits_headers
+from quasar_mass.spectra import column_names, fits_headers, table
 from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ DEMO_MODEL = HOME / "models" / "demo" / FINAL
 
 SPEC_ID = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 LISTS = (".txt", ".lst")
-TABLES = (".parquet", ".csv", ".ecsv", ".fits", ".fit")
+TEXT_TABLES = (".csv", ".ecsv")
+TABLES = (".parquet", *TEXT_TABLES, ".fits", ".fit")
 # Names under which catalogues carry what is needed, in lower case.
 NAMES = {
     "object": ("object", "sdss_name", "name"),
@@ -66,9 +67,10 @@ def gather(
     Parameters
     ----------
     arguments : iterable of str or path
-        Each a spectrum file; a folder, of which all such files are taken, sorted; the name ``plate-mjd-fiber`` of a
-        spectrum of the survey; a text file (.txt, .lst) with one of these per line; a table (.parquet, .csv, .ecsv,
-        .fits) with the columns Z and EPOCH, or plate, mjd and fiberid, or FILE; or a spectra.parquet of this project.
+        Each a spectrum file, such as a text of numbers; a folder, of which all FITS and .npz files are taken, sorted;
+        the name ``plate-mjd-fiber`` of a spectrum of the survey; a text file (.txt, .lst) with one of these per line; a
+        table (.parquet, .csv, .ecsv, .fits) with the columns Z and EPOCH, or plate, mjd and fiberid, or FILE; or a
+        spectra.parquet of this project.
     survey : Survey
         Where spectra named by plate, MJD and fibre are.
     within : tuple of Path
@@ -98,6 +100,8 @@ def gather(
             tables.append(path)
         elif spec_id and not os.path.exists(path):
             requests.append(SpectrumRequest(survey.spectrum(*map(int, spec_id.groups()))))
+        elif path.suffix.lower() in (*LISTS, *TEXT_TABLES) and table.is_text_spectrum(path):
+            requests.append(SpectrumRequest(path))
         elif path.suffix.lower() in LISTS:
             if path in within:
                 raise FileError(path, "is a list that names itself; take that line out")
@@ -116,7 +120,7 @@ def gather(
 
 
 def expand(arguments: Iterable[str | Path]) -> list[Path]:
-    """Files as given, and all spectrum files (.fits, .fit, also gzip'd) below each folder, sorted.
+    """Files as given, and all spectrum files (.fits, .fit, also gzip'd, .npz) below each folder, sorted.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
                 raise FileError(path, "no permission to read this folder")
             inside = [file for file in sorted(path.rglob("*")) if is_spectrum_file(file)]
             if not inside:
-                raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz); name another folder")
+                raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz, .npz); name another folder")
             files += inside
         else:
             files.append(path)
@@ -193,7 +197,8 @@ def _is_spectrum(path: Path) -> bool:
             names = {name.lower() for name in hdus[1].columns.names}
     except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
         return True
-    return "loglam" in names or not names & {alias for key in ("spec_id", "plate", "file") for alias in NAMES[key]}
+    spectrum = "loglam" in names or column_names.is_spectrum(sorted(names))
+    return spectrum or not names & {alias for key in ("spec_id", "plate", "file") for alias in NAMES[key]}
 
 
 def _check_header(path: Path) -> None:

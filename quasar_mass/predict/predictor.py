@@ -18,6 +18,7 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind
 from quasar_mass.predict.inputs import default_model
+from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
 from quasar_mass.spectra.spectrum import Spectrum, check_ebv
@@ -170,7 +171,7 @@ class Predictor:
     # --- the masses of spectra ----------------------------------------------------------------------------------------
     def predict(
         self,
-        spectra: "Spectrum | Sequence[Spectrum] | ArrayLike",
+        spectra: object,
         flux: ArrayLike | None = None,
         ivar: ArrayLike | None = None,
         *,
@@ -183,9 +184,9 @@ class Predictor:
 
         Parameters
         ----------
-        spectra : Spectrum, sequence of Spectrum, or array_like of shape (n,)
-            One spectrum or several; or, with `flux` and `ivar`, the wavelengths of one: Angstrom, vacuum, observed
-            frame, ascending.
+        spectra : Spectrum, object of specutils, sequence of these, or array_like of shape (n,)
+            One spectrum or several (see `as_spectra`); or, with `flux` and `ivar`, the wavelengths of one: Angstrom,
+            vacuum, observed frame, ascending.
         flux : array_like, shape (n,), optional
             1e-17 erg / s / cm2 / Angstrom, not corrected for Galactic extinction.
         ivar : array_like, shape (n,), optional
@@ -216,15 +217,9 @@ class Predictor:
         """
         if flux is not None:
             spectra = Spectrum(spectra, flux, ivar)
-        several = not isinstance(spectra, Spectrum)
-        try:
-            spectra = list(spectra) if several else [spectra]
-            # objects of other packages, such as specutils, are to be converted here
-            if not all(isinstance(spectrum, Spectrum) for spectrum in spectra):
-                raise TypeError("other objects")
-        except TypeError as error:
-            message = "give arrays, a Spectrum, or a list of them; qm.read(path) reads a file"
-            raise SpectrumError("the spectrum", message, reason="invalid values") from error
+        spectra = as_spectra(spectra)
+        several = isinstance(spectra, list)
+        spectra = spectra if several else [spectra]
         if ebv is not None:
             ebv = _for_each(ebv, len(spectra), "ebv")
             check_ebv(ebv)

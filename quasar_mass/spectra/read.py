@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.spectra import fits_headers, sdss, sdss_fast
+from quasar_mass.spectra import fits_headers, sdss, sdss_fast, table
 from quasar_mass.spectra.spectrum import Spectrum
 
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")  # of the files that are taken from a folder
+# of the files that are taken from a folder, which often holds texts and tables of other things; others are named
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".npz")
 
 _BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used again saves most of the time of reading
 _MAX_BYTES = 100_000_000  # a full spec file has 3 MB
 _GZIP = b"\x1f\x8b"  # the first bytes of a gzip'd file
 # Each has `recognises(hdus)`, which looks at the headers of a FITS file, and `decode(content, path)`. The first counts.
-_FITS_READERS = (sdss,)
+_FITS_READERS = (sdss, table)
 _local = threading.local()
 
 
@@ -102,7 +103,7 @@ def read(path: str | Path) -> Spectrum:
 def _decode(content: memoryview, path: Path) -> Spectrum:
     """Decode a file's bytes by the reader that recognises them; errors as the readers raise them."""
     if content[:6] != b"SIMPLE":
-        raise ValueError("it is no FITS file" if content else "it is empty")
+        return table.decode(bytes(content), path)
     parts = sdss_fast.find(content)
     if parts:
         return sdss.spectrum(*parts, path)

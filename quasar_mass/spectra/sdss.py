@@ -14,7 +14,7 @@ from quasar_mass.spectra.spectrum import PIXEL, Spectrum, grid_wavelength
 
 def recognises(hdus: list[fits_headers.Hdu]) -> bool:
     """Whether these are the headers of a spec file: pixels in logarithmic wavelength in HDU 1."""
-    return len(hdus) > 1 and b"'LOGLAM" in hdus[1].header.upper()
+    return len(hdus) > 2 and b"'LOGLAM" in hdus[1].header.upper()
 
 
 def decode(content: bytes, path: Path) -> Spectrum:

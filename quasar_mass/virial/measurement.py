@@ -1,14 +1,13 @@
 """The classical measurement of virial masses from line widths and luminosities, for many spectra at a time."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
+from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum
+from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
@@ -52,17 +51,18 @@ COLUMNS = {
 }
 
 
-def measure(spectra: Sequence[Spectrum], redshift: ArrayLike, ebv: ArrayLike | None) -> pd.DataFrame:
+def measure(spectra: object, redshift: ArrayLike | None = None, ebv: ArrayLike | None = None) -> pd.DataFrame:
     """Measure continuum luminosities, widths of Mg II and C IV, and single-epoch virial masses.
 
     Parameters
     ----------
-    spectra : sequence of Spectrum, length n
-        Observed frame.
-    redshift : array_like, shape (n,) or scalar
-        Systemic redshift.
-    ebv : array_like, shape (n,), scalar or None
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998; NaN or None: no correction for Galactic extinction.
+    spectra : Spectrum, object of specutils, or sequence of n of these
+        Observed frame; see `as_spectra`.
+    redshift : array_like, shape (n,) or scalar, optional
+        Systemic redshift, instead of the spectra's own.
+    ebv : array_like, shape (n,) or scalar, optional
+        E(B-V) of Schlegel, Finkbeiner & Davis 1998, instead of the spectra's own. NaN, or None for one of several: no
+        correction for Galactic extinction.
 
     Returns
     -------
@@ -71,11 +71,16 @@ def measure(spectra: Sequence[Spectrum], redshift: ArrayLike, ebv: ArrayLike | N
 
     Raises
     ------
+    SpectrumError
+        If `spectra` are something else.
     ValueError
         If the lengths do not agree.
     """
-    spectra = list(spectra)
+    spectra = as_spectra(spectra)
+    spectra = spectra if isinstance(spectra, list) else [spectra]
     n = len(spectra)
+    redshift = [spectrum.redshift for spectrum in spectra] if redshift is None else redshift
+    ebv = [spectrum.ebv for spectrum in spectra] if ebv is None else ebv
     redshift = np.broadcast_to(np.asarray(redshift, dtype=np.float64), (n,))
     ebv = np.broadcast_to(np.asarray(ebv, dtype=np.float64), (n,))  # None becomes NaN
     usable = np.isfinite(redshift) & (redshift > 0)

@@ -190,7 +190,7 @@ def test_tables_on_a_terminal_are_narrow_and_count_the_reasons(tmp_path, capsys,
     assert [name in line for name, line in zip(("broken", "0001", "0002"), table, strict=True)] == [True] * 3
     assert max(map(len, table)) <= 160
     assert table[0].endswith(" unreadable file")
-    assert "note: skipped 1 file that is not .fits or .fit\n" in printed.err
+    assert "note: skipped 1 file that is not .fits, .fit or .npz\n" in printed.err
     assert "2 of 3 " in printed.err
     assert "unreadable file: 1" in printed.err
     single = "quasar_analysis.py virial can measure single lines"

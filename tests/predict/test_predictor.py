@@ -106,7 +106,7 @@ def test_arrays_that_are_no_spectrum_are_refused(model):
     with pytest.raises(SpectrumError, match="ivar is missing"):
         model.predict(wavelength, ones)
     for other in (wavelength, None, 3, "spec.fits", [None]):
-        with pytest.raises(SpectrumError, match="give arrays, a Spectrum, or a list of them"):
+        with pytest.raises(SpectrumError, match="give arrays, a Spectrum, an object of specutils, or a list"):
             model.predict(other)
 
 

@@ -126,15 +126,15 @@ def test_a_file_without_permission_says_so(make, tmp_path):
     ("content", "words"),
     [
         (b"", "it is empty"),
-        (b"text\n" * 5000, "it is no FITS file"),
-        (b"\0" * 9000, "it is no FITS file"),
+        (b"text\n" * 5000, "neither FITS nor a text with a table of numbers"),
+        (b"\0" * 9000, "neither FITS, VOTable or .npz, nor text"),
         (b"SIMPLE  =  T", "cut off: in header 0"),
-        (gzip.compress(b"text\n" * 5000), "it is no FITS file"),
+        (gzip.compress(b"text\n" * 5000), "neither FITS nor a text with a table of numbers"),
         (gzip.compress(b"SIMPLE" * 5000)[:-20], "ended before"),
     ],
     ids=["empty", "text", "zeros", "cut off", "text, gzip'd", "cut off, gzip'd"],  # gzip'd bytes contain the time
 )
-def test_what_is_no_fits_file_is_unreadable(tmp_path, content, words):
+def test_what_is_no_known_format_is_unreadable(tmp_path, content, words):
     path = tmp_path / "spec.fits"
     path.write_bytes(content)
     error = refused(path)

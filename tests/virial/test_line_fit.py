@@ -407,7 +407,10 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeyp
     assert table["EPOCH"].tolist() == ["4000-56000-0001", "", "4000-56000-0002"]
     assert table["LMBH"].isna().tolist() == [False, True, False]
     assert "unreadable file" in table["REASON"][1]
-    for arguments, words in (([broken], "it is no FITS file"), ([broken, broken], "2 files: none can be used")):
+    for arguments, words in (
+        ([broken], "it is neither FITS nor a text"),
+        ([broken, broken], "2 files: none can be used"),
+    ):
         assert quasar_analysis.main(["virial", *map(str, arguments)]) == 1
         printed = capsys.readouterr()
         assert words in printed.err
