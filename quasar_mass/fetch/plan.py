@@ -35,9 +35,13 @@ def damaged(reasons: Iterable[str]) -> bool:
 
 def came_since_build(survey: Survey) -> bool:
     """Whether a spectrum was fetched that the last build missed, or found damaged."""
-    rows, built = read(survey), survey.rejects.stat().st_mtime_ns if survey.rejects.exists() else 0
-    candidates = (rows.get(spec_id) for spec_id in rejected(survey, (*DAMAGED, "missing file")))
-    return any(row and row.state == VERIFIED and row.mtime_ns > built for row in candidates)
+    candidates = rejected(survey, (*DAMAGED, "missing file"))
+    if not candidates:  # the manifest of a whole survey takes seconds to read
+        return False
+    rows, built = read(survey), survey.rejects.stat().st_mtime_ns
+    return any(
+        spec_id in rows and rows[spec_id].state == VERIFIED and rows[spec_id].mtime_ns > built for spec_id in candidates
+    )
 
 
 def count_states(survey: Survey, *, quiet: bool = True) -> Counter:
