@@ -18,6 +18,7 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind
 from quasar_mass.predict.inputs import default_model
+from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
@@ -328,7 +329,7 @@ class Predictor:
             table["TOTAL_LOW"], table["TOTAL_HIGH"] = ends
 
     def flags(self, view: NetworkView, signal_to_noise: np.ndarray) -> list[list[str]]:
-        """How each spectrum differs from those of the training set.
+        """How each spectrum differs from those of the training set, and whether its redshift is doubtful.
 
         Parameters
         ----------
@@ -341,6 +342,13 @@ class Predictor:
         list of list of str
             The flags of each spectrum.
         """
+        measures = view.measures
+        shifted = redshift_check.flags(measures.line_velocity, measures.line_significance)
+        outside = self._outside_training(view, signal_to_noise)
+        return [words + more for words, more in zip(outside, shifted, strict=True)]
+
+    def _outside_training(self, view: NetworkView, signal_to_noise: np.ndarray) -> list[list[str]]:
+        """Flags of the training set's ranges."""
         if self.calibration is not None:
             return self.calibration.domain.flags(view, signal_to_noise)
         trained = (self.ensemble.first.about or {}).get("trained_on")

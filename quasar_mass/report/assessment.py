@@ -206,7 +206,10 @@ def flag_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     flagged = rows["FLAGS"] != ""
     members = {NO_FLAG: ~flagged, ANY_FLAG: flagged}
-    members |= {flag: chosen for flag, chosen in rows["FLAGS"].str.get_dummies("; ").items() if flag}
+    words = rows["FLAGS"].str.replace(
+        r" by [-+][\d,]+ km/s", "", regex=True
+    )  # one row for lines shifted by any velocity
+    members |= {flag: chosen for flag, chosen in words.str.get_dummies("; ").items() if flag}
     label, predicted = rows["LMBH"].to_numpy(float), rows["PREDICTED"].to_numpy(float)
     table = {}
     for flag, with_flag in members.items():

@@ -1,4 +1,4 @@
-"""Properties of spectra measured on the spectra themselves: noise, luminosity, broad absorption, shape.
+"""Properties of spectra measured on the spectra themselves: noise, luminosity, broad absorption, shape, line offset.
 
 Only flux on the grid is needed (the tables hold no inverse variance), for many spectra at a time.
 """
@@ -9,6 +9,7 @@ import numpy as np
 
 from quasar_mass.core.constants import C_IV, C_KM_S, LUMINOSITY_UNIT
 from quasar_mass.core.survey import Grid
+from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.rest_frame import median
 
 MEDIAN_DIFFERENCE = 0.9539  # median of |a - b| of two normal deviates, over the standard deviation of one
@@ -26,7 +27,7 @@ MIN_SIGMAS = 1.0  # standard deviations of the smoothed spectrum by which it mus
 CONTINUUM = ((1685.0, 1715.0), (1975.0, 2050.0), (2150.0, 2230.0), (2650.0, 2690.0), (3010.0, 3080.0))
 
 # --- shape ------------------------------------------------------------------------------------------------------------
-SHAPE_STEP = 2e-3  # dex per bin, 1,380 km/s: keeps lines and continuum, and little noise
+SHAPE_STEP = redshift_check.STEP  # dex per bin, 1,380 km/s: keeps lines and continuum, and little noise
 BATCH = 128  # spectra at a time, so that intermediate arrays stay in the cache
 MODEL_ERROR = 0.05  # of the flux: components that fit the training spectra better than this fit their noise
 
@@ -46,6 +47,8 @@ class SpectrumMeasures:
         depth, as in a balnicity index.
     shape, shape_error : ndarray, shape (n, bins)
         The spectrum in bins of `SHAPE_STEP`, over its own median, and the noise of these bins.
+    line_velocity, line_significance : ndarray
+        Where the broad lines are, km/s from the redshift, and how sure that is (`redshift_check.line_offset`).
     """
 
     signal_to_noise: np.ndarray
@@ -53,6 +56,8 @@ class SpectrumMeasures:
     absorption: np.ndarray
     shape: np.ndarray
     shape_error: np.ndarray
+    line_velocity: np.ndarray
+    line_significance: np.ndarray
 
 
 def bin_width(grid: Grid) -> int:
@@ -96,12 +101,17 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeas
     local = np.pad(local, ((0, 0), (0, bins - local.shape[1])), mode="edge")
     # the averaged pixels are correlated (coadd, interpolation): 1.4 times as noisy
     error = 1.4 * local / np.sqrt(group)
+    shape, error = (shape / floor).astype(np.float32), (error / floor).astype(np.float32)
+    centres = grid.log_wavelength[: bins * group].reshape(bins, group).mean(axis=1)
+    velocity, significance = redshift_check.line_offset(centres, shape, 1.0 / np.maximum(error, 1e-9) ** 2)
     return SpectrumMeasures(
         signal_to_noise=(level / noise).astype(float),
         log_luminosity=log_density + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
         absorption=_absorption(flux, grid),
-        shape=(shape / floor).astype(np.float32),
-        shape_error=(error / floor).astype(np.float32),
+        shape=shape,
+        shape_error=error,
+        line_velocity=velocity,
+        line_significance=significance,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasar_mass.core.survey import WINDOW
+from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.rest_frame import transmission
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
@@ -100,6 +101,26 @@ def bin_spectra(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
         flux[i] = np.bincount(index, values * weights, SIZE) / np.where(total > 0, total, 1.0)
         ivar[i, spikes(flux[i], ivar[i])] = 0.0
     return BinnedSpectra(flux, ivar, shift - whole, n_bad, n_pixels, signal_to_noise, usable)
+
+
+def coarse(binned: BinnedSpectra) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bins of `redshift_check.STEP`.
+
+    Returns
+    -------
+    log_wavelength : ndarray, shape (m,)
+        log10 of the rest wavelength in Angstrom at their centres.
+    flux, ivar : ndarray, shape (n, m)
+    """
+    group = round(redshift_check.STEP / (BIN * PIXEL))
+    rest = -SIZE % group  # bins missing to complete the last one
+    flux, ivar = (
+        np.pad(part, ((0, 0), (0, rest))).reshape(len(part), -1, group) for part in (binned.flux, binned.ivar)
+    )
+    total = ivar.sum(axis=2)
+    first = bin_centres()[:group].mean()
+    log_wavelength = first + redshift_check.STEP * np.arange(total.shape[1])
+    return log_wavelength, (flux * ivar).sum(axis=2) / np.where(total > 0, total, 1.0), total
 
 
 def spikes(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:

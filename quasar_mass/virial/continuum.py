@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from quasar_mass.core.constants import BALMER_EDGE, HC_OVER_K
+from quasar_mass.spectra import iron
 from quasar_mass.spectra.spectrum import PIXEL
-from quasar_mass.virial import iron
 from quasar_mass.virial.bins import bin_centres
 from quasar_mass.virial.optimizer import Fit, Priors, least_squares
 

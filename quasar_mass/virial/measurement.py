@@ -5,11 +5,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
+from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial import continuum, lines
-from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra
+from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra, coarse
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
 from quasar_mass.virial.relation import mass
 
@@ -20,6 +21,7 @@ MIN_LINE_SN, LOW_LINE_SN = 3.0, 6.0  # flux of the broad line over its error: be
 MAX_WIDTH_ERROR, LARGE_WIDTH_ERROR = 0.6, 0.25  # FWHM_ERR / FWHM: above, no measurement; above, flagged
 WIDTH_LIMITS = (1200.0, 20_000.0)  # km/s: narrower lines are not broad (Shen et al. 2011), wider ones not real
 VERY_WIDE = 12_000.0  # km/s: flagged; less than one quasar in a hundred has such lines, bad continua do
+SHIFTS = {"MgII": (-3000.0, 3000.0), "CIV": (-5000.0, 3000.0)}  # km/s: beyond, flagged; winds shift C IV to the blue
 ABSORBED = 0.10  # fraction of the core's bins clipped as absorption above which a line is flagged
 EXTRAPOLATED = 1.03  # a luminosity further than this factor from the fitted bins is flagged
 
@@ -109,6 +111,8 @@ class _Table:
         self.values["SN"] = binned.signal_to_noise
         known = np.isfinite(ebv)
         self.flags = [quality_flags(binned.n_bad[i], binned.n_pixels[i], extinction_known=known[i]) for i in range(n)]
+        for i, flags in enumerate(redshift_check.flags(*redshift_check.line_offset(*coarse(binned)))):
+            self.flags[i] += flags
         self.reasons: list[list[str]] = [[] if usable else ["no redshift"] for usable in binned.usable]
         for i in np.flatnonzero(binned.usable & np.isnan(solution.scale)):
             if solution.continuum_bins[i] >= MIN_CONTINUUM_BINS:
@@ -166,10 +170,12 @@ class _Table:
         values[f"LMBH_{name}"][rows] = mass(name, values[luminosity][rows], width.fwhm)
         error = np.hypot(0.5 * values[f"{luminosity}_ERR"][rows], 2.0 * relative_error / np.log(10.0))
         values[f"LMBH_{name}_ERR"][rows] = error
+        shift, (blue, red) = values[f"SHIFT_{name}"][rows], SHIFTS[name]
         for flagged, words in (
             (fitted.signal_to_noise[kept] < LOW_LINE_SN, "low S/N"),
             (relative_error > LARGE_WIDTH_ERROR, "width uncertain"),
             (width.fwhm > VERY_WIDE, "very wide"),
+            ((shift < blue) | (shift > red), "shifted"),
             (fitted.clipped[kept] > ABSORBED, "absorbed"),
         ):
             for i in rows[flagged]:

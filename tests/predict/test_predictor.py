@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quasar_mass import virial
 from quasar_mass.core.errors import ModelError, SpectrumError
 from quasar_mass.core.survey import shipped_model
 from quasar_mass.network import backend
@@ -14,6 +15,7 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import mass_table, predictor
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.simulation import observing, population
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY, FLAG_NO_EXTINCTION
 from quasar_mass.spectra.spectrum import Spectrum
@@ -82,6 +84,26 @@ def test_an_unusable_spectrum_has_no_mass_and_the_reason(model, files):
         assert row[["LMBH", "LMBH_LOW", "LMBH_HIGH"]].isna().all()
     table = model.predict([spectrum, spectrum], redshift=[3.5, spectrum.redshift])
     assert table["LMBH"].isna().tolist() == [True, False]
+
+
+def test_a_wrong_redshift_is_flagged_as_the_classical_fit_flags_it(model):
+    targets = [target for target in population.targets(60, seed=7) if 1.6 < target.z < 1.8]
+    observed = [(target, observing.observe(7, target)[1][0]) for target in targets]
+    spectra = [observing.spectrum_of(observation, target, target.epochs[0]) for target, observation in observed]
+    redshift = np.array([spectrum.redshift for spectrum in spectra])
+    wrong = (1 + redshift) * np.exp(-10_000 / 299_792.458) - 1
+    right = model.predict(spectra)["FLAGS"].str.contains("lines shifted")
+    assert right.mean() <= 0.05
+    flags = pd.DataFrame({"network": model.predict(spectra, redshift=wrong)["FLAGS"]})
+    flags["fit"] = virial.measure(spectra, wrong, [spectrum.ebv for spectrum in spectra])["FLAGS"]
+    velocity = flags.apply(lambda words: words.str.extract(r"lines shifted by ([-+][\d,]+) km/s")[0])
+    velocity = velocity.apply(lambda text: text.str.replace(",", "").astype(float))
+    assert (velocity.notna().mean() >= 0.8).all()
+    assert velocity.median().tolist() == pytest.approx([10_000, 10_000], abs=1000)
+    assert (velocity["network"] - velocity["fit"]).abs().median() <= 400
+    # a calibration is not needed
+    bare = Predictor(model.ensemble).predict(spectra, redshift=wrong)["FLAGS"]
+    assert bare.str.contains("lines shifted").mean() >= 0.8
 
 
 def test_unknown_extinction_and_a_wrong_unit_are_flagged(model, files):

@@ -175,6 +175,12 @@ def test_flags_by_hand(rows):
     assert table["width"].tolist() == near([(7 * 0.4 + 2 * 0.2 + 0.6 - 0.4) / 9, 1.0 / 3, 0.4, 0.3])
 
 
+def test_lines_shifted_by_any_velocity_are_one_flag(rows):
+    rows["FLAGS"] = ["lines shifted by -9,800 km/s", "many bad pixels; lines shifted by +12,000 km/s"] + 10 * [""]
+    table = assessment.flag_table(rows)
+    assert table["spectra"].to_dict() == {"no flag": 10, "any flag": 2, "lines shifted": 2, "many bad pixels": 1}
+
+
 # --- the assessment as a whole ----------------------------------------------------------------------------------------
 
 

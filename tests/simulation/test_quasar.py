@@ -8,7 +8,7 @@ import pytest
 from quasar_mass import virial
 from quasar_mass.core.constants import KM_S_PER_DEX
 from quasar_mass.simulation.quasar import absorption, intrinsic, profiles
-from quasar_mass.virial import iron
+from quasar_mass.spectra import iron
 
 FINE = 3.13 + 1e-4 * np.arange(4560)  # log10 Angstrom: 1349 A to 3854 A
 

@@ -91,7 +91,9 @@ def calibration():
 
 def view(mass):
     n = len(mass)
-    measures = SpectrumMeasures(np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)))
+    measures = SpectrumMeasures(
+        np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
+    )
     return NetworkView(np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures)
 
 

@@ -26,7 +26,9 @@ def objects():
     """The twelve spectra, whose flux is 10 times their mass in two pixels; the "network" takes the mean of the flux."""
     n = len(NAMES)
     luminosity = np.where(np.arange(n) == 2, np.nan, np.linspace(44.0, 45.1, n))
-    measures = SpectrumMeasures(SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)))
+    measures = SpectrumMeasures(
+        SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
+    )
     hidden = np.arange(n, dtype=float)[:, None]
     view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures)
     flux = np.repeat(10.0 * MASS[:, None], 2, axis=1)

@@ -8,10 +8,11 @@ import pytest
 
 import quasar_analysis
 from quasar_mass import virial
+from quasar_mass.spectra import iron
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import luminosity_distance, transmission
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.virial import bins, files, iron, lines
+from quasar_mass.virial import bins, files, lines
 
 C = 299_792.458
 MPC = 3.0856775814913673e24
@@ -299,6 +300,18 @@ def test_shifts_refer_to_the_redshift_to_a_fraction_of_a_pixel():
 
 
 # --- what cannot be measured --------------------------------------------------------------------------------------
+
+
+def test_a_wrong_redshift_is_flagged_and_so_is_mg_ii_far_from_it():
+    made = [quasar(seed, redshift=1.65)[0] for seed in range(20)]
+    for error, words in ((10_000, "lines shifted by -"), (-10_000, "lines shifted by +")):
+        table = virial.measure(made, (1 + 1.65) * np.exp(error / C) - 1, 0.0)
+        assert table["FLAGS"].str.contains(words, regex=False).mean() >= 0.9
+    assert not measured(made)["FLAGS"].str.contains("shifted").any()
+    table = virial.measure(made, (1 + 1.65) * np.exp(3700 / C) - 1, 0.0)
+    moved = table["SHIFT_MgII"] < -3000
+    assert moved.any()
+    assert table["FLAGS"].str.contains("Mg II shifted").tolist() == moved.tolist()
 
 
 def test_bad_spectra_get_a_reason_and_leave_the_others_alone():

@@ -24,7 +24,7 @@ import numpy as np
 from quasar_mass.core.constants import BALMER_EDGE, C_KM_S, HC_OVER_K, KM_S_PER_DEX
 from quasar_mass.simulation.quasar import absorption, profiles
 from quasar_mass.simulation.quasar.lines import LINES, NARROW, NARROW_FWHM, NARROW_SHIFT, SHAPES
-from quasar_mass.virial import iron
+from quasar_mass.spectra import iron
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)

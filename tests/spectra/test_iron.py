@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quasar_mass.virial import iron
+from quasar_mass.spectra import iron
 
 
 @pytest.mark.parametrize("step", [1e-4, 4e-4])
