@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, UnknownUncertainty, VarianceUncertainty
+from sparcl_stand_in import desi_record
 
 from quasar_mass import virial
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.sparcl_record import spectrum_of
 from quasar_mass.spectra.spectrum import Spectrum
 
 specutils = pytest.importorskip("specutils")
@@ -116,6 +118,13 @@ def test_a_redshift_that_is_set_is_taken_and_zero_is_none():
 def test_what_a_header_says_is_taken():
     spectrum = as_spectra(of_specutils(meta={"header": {"EBV": 0.04, "Z": 1.4}, "TELESCOP": "VLT"}))
     assert (spectrum.ebv, spectrum.redshift, spectrum.telescope) == (0.04, 1.4, "VLT")
+
+
+def test_a_record_of_sparcl_is_taken():
+    record = desi_record(39627785483846048, "DESI-DR1", 7)
+    spectrum, expected = as_spectra(record), spectrum_of(record)
+    assert spectrum.spec_id == expected.spec_id == as_spectra([record])[0].spec_id
+    np.testing.assert_array_equal(spectrum.flux, expected.flux)
 
 
 @pytest.mark.parametrize(

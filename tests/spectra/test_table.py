@@ -11,10 +11,13 @@ from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sparcl_stand_in import desi_record
 
 from quasar_mass.core.errors import SpectrumError
+from quasar_mass.fetch.sparcl_targets import as_table
 from quasar_mass.spectra.column_names import wavelength_name
 from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.sparcl_record import spectrum_of
 from quasar_mass.spectra.units import parse, vacuum
 
 N = 60
@@ -390,6 +393,17 @@ def test_a_header_tells_whose_spectrum_it_is(tmp_path):
     assert (spectrum.spectral_class, spectrum.telescope) == ("GALAXY", "KPNO 4.0-m telescope")
     unknown = read_spectrum(write(tmp_path, "csv", columns, z="unknown", ebv=-999.0))
     assert np.isnan([unknown.redshift, unknown.ebv]).all()
+
+
+def test_the_tables_that_fetch_writes_of_sparcl_s_records_are_those_spectra(tmp_path):
+    record = desi_record(39627785483846048, "DESI-DR1", 7)
+    (tmp_path / "spectrum.fits").write_bytes(as_table(record))
+    spectrum, expected = read_spectrum(tmp_path / "spectrum.fits"), spectrum_of(record)
+    for name in ("wavelength", "mask", "redshift", "spec_id", "kind", "spectral_class", "telescope"):
+        np.testing.assert_array_equal(getattr(spectrum, name), getattr(expected, name), err_msg=name)
+    np.testing.assert_allclose(spectrum.flux[spectrum.good], expected.flux[spectrum.good], rtol=1e-6)
+    np.testing.assert_allclose(spectrum.ivar, expected.ivar, rtol=1e-6)
+    assert spectrum.notes == ()
 
 
 @pytest.mark.parametrize(
