@@ -166,6 +166,7 @@ def lamost(path: Path, wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarra
     primary = fits.PrimaryHDU(image if 0 < release < 8 else None)
     primary.header.update({"TELESCOP": "LAMOST", "ORIGIN": "NAOC-LAMOST", "DATA_V": f"LAMOST DR{release}"})
     primary.header.update({"OBSID": 12345, "MJD": 56972, "SPID": 7, "FIBERID": 8, "Z": 1.6, "CLASS": "QSO"})
+    primary.header.update({"COEFF0": 3.5682, "COEFF1": 1e-4, "PLANID": "HD064049N515841V01"})
     hdus = [primary]
     if release >= 8:
         names = ("FLUX", "IVAR", "WAVELENGTH", "ANDMASK", "ORMASK")

@@ -5,7 +5,6 @@ import gzip
 import formats
 import numpy as np
 import pytest
-from astropy.io import fits
 from test_read import refused
 
 WAVELENGTH = 10 ** (1e-4 * (35682 + np.arange(3900)))
@@ -39,8 +38,3 @@ def test_other_files_of_sdss_are_named(tmp_path, write, reason, words):
     error = refused(write(tmp_path / "file.fits"))
     assert error.reason == reason
     assert words in error.message
-
-
-def test_an_image_is_no_spectrum(tmp_path):
-    fits.PrimaryHDU(np.ones((50, 50))).writeto(tmp_path / "image.fits")
-    assert "none of which holds a spectrum in a known format" in refused(tmp_path / "image.fits").message
