@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.survey import Grid, Survey
+from quasar_mass.spectra.seen_lines import LINES
 from quasar_mass.tables import dataset, schemas, survey_tables
 
 
@@ -17,6 +18,7 @@ def rows(n: int, grid: Grid, start: int = 0) -> dict:
         "Z": [1.5 + number / 1e6 for number in numbers],
         "SN": [None if number % 5 == 0 else number + 0.25 for number in numbers],
         "N_BAD": [None if number % 5 == 0 else number for number in numbers],
+        **{name: [None if number % 5 == 0 else 1.0 for number in numbers] for name in LINES},
         "EBV": [None if number % 7 == 0 else 0.03 for number in numbers],
         "RUN2D": ["v5_13_0"] * n,
         "FLAGS": [""] * n,

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from quasar_mass.core.constants import KM_S_PER_DEX
 from quasar_mass.core.errors import ModelError, SurveyError
 from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
 from quasar_mass.core.parallel import prefetch
-from quasar_mass.core.survey import Survey
+from quasar_mass.core.survey import WINDOW, Grid, Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
+from quasar_mass.spectra.seen_lines import hidden_fractions, interpolate
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.calibration import (
@@ -42,7 +45,14 @@ MONITORED_SEED = 1
 TRAINING = 8_000  # training objects, about, from which ranges are taken: more would not change them
 TRIED = 4  # every fourth of the fresh objects is kept apart, to choose the method of pooling
 BATCH = 1024  # spectra in memory at a time
+# Gaps that are put into copies of spectra, so that the widths of intervals can depend on what is seen of a line: three
+# of four at one of the lines, the fourth anywhere; chosen here.
+GAPPED_COPIES = 3  # of each spectrum
+GAP_WIDTH = (5.0, 100.0)  # Angstrom in the rest frame, uniform in the logarithm
+GAP_OFFSET = 3_000.0  # km/s, standard deviation of a gap's middle from the line's wavelength
+GAP_SEED = 3
 
+COLUMNS = ["SPLIT", "LMBH", "LABEL_LINE", "N_EPOCHS"]  # of an object, for each of its spectra
 Known = Sequence[tuple[Epochs, Mapping[str, float]]]  # objects, each with its known masses by line
 
 
@@ -94,8 +104,14 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
         learn, check = (_labelled(objects, quasars, split) for split in ("training", "validation"))
     pooled, tried = _choose_pooling(noise, learn, check)
     calibration = Calibration(facts | {"pooling_tried": tried}, domain, {}, pooled)
-    objects = objects.chosen(sorted(set(frame.loc[validation, "OBJECT"])))
-    intervals = _intervals(calibration, frame[validation], view.rows(validation), roles, objects)
+    frame, view = frame[validation], view.rows(validation)
+    objects = objects.chosen(sorted(set(frame["OBJECT"])))
+    frame = frame.assign(ROLE=roles.reindex(frame["OBJECT"]).to_numpy())
+    if (roles == "fit").any():
+        more, gapped = _read_gapped(predictor, survey, quasars, set(roles.index[roles == "fit"]), quiet)
+        frame = pd.concat([frame, more.assign(ROLE="gapped")], ignore_index=True)
+        view = NetworkView.joined([view, gapped])
+    intervals = _intervals(calibration, frame, view, objects)
     return Calibration(calibration.facts, calibration.domain, intervals, pooled)
 
 
@@ -126,27 +142,72 @@ def _keep_better(path: Path, ensemble: Ensemble, survey: Survey) -> None:
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
+def _spectra(survey: Survey, names: set[str], what: str, quiet: bool) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Stream the spectra of some objects, under a progress bar."""
+    total = survey_tables.count_spectra(survey.spectra)
+    with progress(None, total=total, what=what, unit="spectra", quiet=quiet) as bar:
+        for frame, flux in prefetch(survey_tables.iterate_spectra(survey.spectra, BATCH)):
+            bar.update(len(frame))
+            used = frame["OBJECT"].isin(names).to_numpy()
+            if used.any():
+                yield frame[used], flux[used]
+
+
 def _read(
     predictor: Predictor, survey: Survey, quasars: pd.DataFrame, quiet: bool
 ) -> tuple[pd.DataFrame, NetworkView, StackedSpectra]:
     """The spectra that are used: their objects' columns, the network's view, the stacks of objects with several."""
-    names, several = _used(quasars), set(quasars.index[quasars["N_EPOCHS"] > 1])
+    several = set(quasars.index[quasars["N_EPOCHS"] > 1])
     objects, views, stacks = [], [], StackedSpectra(predictor.grid.size)
-    total = survey_tables.count_spectra(survey.spectra)
-    with progress(None, total=total, what="calibration", unit="spectra", quiet=quiet) as bar:
-        for frame, flux in prefetch(survey_tables.iterate_spectra(survey.spectra, BATCH)):
-            bar.update(len(frame))
-            used = frame["OBJECT"].isin(names).to_numpy()
-            if not used.any():
-                continue
-            frame, flux = frame[used], flux[used]
-            view = predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64))
-            again = frame["OBJECT"].isin(several).to_numpy()
-            stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], view.signal_to_noise[again])
+    for frame, flux in _spectra(survey, _used(quasars), "calibration", quiet):
+        seen = frame[list(SEEN_LINES)].to_numpy(float)
+        view = predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen)
+        again = frame["OBJECT"].isin(several).to_numpy()
+        stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], view.signal_to_noise[again])
+        objects.append(frame[["OBJECT"]])
+        views.append(view)
+    return pd.concat(objects, ignore_index=True).join(quasars[COLUMNS], on="OBJECT"), NetworkView.joined(views), stacks
+
+
+def _read_gapped(
+    predictor: Predictor, survey: Survey, quasars: pd.DataFrame, names: set[str], quiet: bool
+) -> tuple[pd.DataFrame, NetworkView]:
+    """Copies of the spectra of some objects with a gap in each: their objects' columns, the network's view."""
+    rng, objects, views = np.random.default_rng(GAP_SEED), [], []
+    for frame, flux in _spectra(survey, names, "gaps", quiet):
+        seen = np.nan_to_num(frame[list(SEEN_LINES)].to_numpy(float), nan=1.0)
+        for _ in range(GAPPED_COPIES):
+            gapped, left = with_gaps(rng, flux, predictor.grid)
+            sn = frame["SN"].to_numpy(np.float64)
+            views.append(predictor.view(gapped, frame["Z"].to_numpy(), sn, seen * left))
             objects.append(frame[["OBJECT"]])
-            views.append(view)
-    columns = quasars[["SPLIT", "LMBH", "LABEL_LINE", "N_EPOCHS"]]
-    return pd.concat(objects, ignore_index=True).join(columns, on="OBJECT"), NetworkView.joined(views), stacks
+    return pd.concat(objects, ignore_index=True).join(quasars[COLUMNS], on="OBJECT"), NetworkView.joined(views)
+
+
+def with_gaps(rng: np.random.Generator, flux: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Put a gap of random width at a random place into every spectrum.
+
+    Parameters
+    ----------
+    rng : Generator
+    flux : ndarray, shape (n, grid.size)
+    grid : Grid
+
+    Returns
+    -------
+    flux : ndarray, shape (n, grid.size)
+        Interpolated over the gap.
+    left : ndarray, shape (n, 3)
+        Fraction of each of `seen_lines.LINES` outside the gap.
+    """
+    n, lines = len(flux), [np.log10(wavelength) for _, wavelength in SEEN_LINES.values()]
+    place = rng.integers(0, len(lines) + 1, n)
+    near = np.array([*lines, np.nan])[place] + rng.normal(0.0, GAP_OFFSET / KM_S_PER_DEX, n)
+    middle = 10.0 ** np.where(place < len(lines), near, rng.uniform(*WINDOW, n))
+    width = np.exp(rng.uniform(*np.log(GAP_WIDTH), n))
+    gaps = np.log10(np.column_stack([middle - 0.5 * width, middle + 0.5 * width]))
+    gapped = np.concatenate([interpolate(flux[[row]], grid, *gap) for row, gap in enumerate(gaps)])
+    return gapped, 1.0 - np.array([hidden_fractions(*gap) for gap in gaps])
 
 
 def _used(quasars: pd.DataFrame) -> set[str]:
@@ -159,7 +220,7 @@ def _used(quasars: pd.DataFrame) -> set[str]:
 
 # --- intervals --------------------------------------------------------------------------------------------------------
 def _intervals(
-    calibration: Calibration, frame: pd.DataFrame, view: NetworkView, roles: pd.Series, objects: ObjectSpectra
+    calibration: Calibration, frame: pd.DataFrame, view: NetworkView, objects: ObjectSpectra
 ) -> dict[str, Interval]:
     """Intervals of single spectra and of pooled masses, for labels of every line and for those of each.
 
@@ -168,16 +229,14 @@ def _intervals(
     calibration : Calibration
         Without intervals.
     frame, view
-        The validation spectra.
-    roles : Series of str, index OBJECT
-        From `split_validation`.
+        The validation spectra, with a ROLE as of `fit_interval`, and copies with gaps after them.
     objects : ObjectSpectra
         The validation objects, sorted.
     """
     features, names, label = calibration.features(view), frame["OBJECT"].to_numpy(), frame["LMBH"].to_numpy(float)
-    role = roles.reindex(names).to_numpy()
+    role = frame["ROLE"].to_numpy()
     table = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)]
-    not_fitted = roles.reindex(table.index).to_numpy() != "fit"
+    not_fitted = (table["ROLE"] != "fit").to_numpy()
     intervals = {}
     for line in LINES:
         rows = _of_line(frame, line)

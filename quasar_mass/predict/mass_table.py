@@ -16,6 +16,7 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
 from quasar_mass.spectra.read import SpectrumRequest
+from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
@@ -33,6 +34,7 @@ COLUMNS = {
     "FILE": ("", "the file, where one was given"),
     "Z": ("", "redshift used"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
+    **{key: ("", f"fraction of the line {name} that is seen") for key, (name, _) in SEEN_LINES.items()},
     "LMBH": ("dex(Msun)", "predicted log10(M_BH / M_Sun): the single-epoch mass one would measure"),
     "LMBH_LOW": ("dex(Msun)", "lower end of the interval of the mass one would measure"),
     "LMBH_HIGH": ("dex(Msun)", "its upper end"),
@@ -179,7 +181,7 @@ def _from_table(
     frame = frame.reset_index(drop=True)
     flags = [list(filter(None, text.split("; "))) for text in frame["FLAGS"].fillna("")]
     bad = frame["N_BAD"].fillna(0).to_numpy(float) / (predictor.grid.size * predictor.grid.step / 1e-4)
-    rows = frame[["OBJECT", "EPOCH", "Z"]].assign(
+    rows = frame[["OBJECT", "EPOCH", "Z", *SEEN_LINES]].assign(
         SN=frame["SN"].to_numpy(np.float64), REASON=[bad_pixels(fraction) for fraction in bad]
     )
     if quasars is not None:

@@ -22,6 +22,7 @@ from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
+from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
 from quasar_mass.spectra.spectrum import Spectrum, check_ebv
 from quasar_mass.uncertainty import spectrum_measures
 from quasar_mass.uncertainty.calibration import CONFIDENCE, LINES, Calibration, add_systematic
@@ -37,8 +38,9 @@ from quasar_mass.uncertainty.training_domain import (
 
 FLAG_NO_CALIBRATION = "training range unknown"
 MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
-ROW = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
-ALWAYS = ("Z", "SN", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON")  # columns that every result has
+_MASS = ("LMBH", "LMBH_LOW", "LMBH_HIGH")
+ROW = ("Z", "SN", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
+ALWAYS = ("Z", "SN", *SEEN_LINES, *_MASS, "FLAGS", "REASON")  # columns that every result has
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,7 +207,8 @@ class Predictor:
         Returns
         -------
         Series, or DataFrame with a row for each of several spectra
-            Z; SN, the median signal-to-noise ratio per pixel; LMBH, log10(M_BH / M_Sun), the single-epoch mass that one
+            Z; SN, the median signal-to-noise ratio per pixel; SEEN_CIV, SEEN_CIII and SEEN_MgII, the fraction of each
+            line that gaps have left; LMBH, log10(M_BH / M_Sun), the single-epoch mass that one
             would measure; LMBH_LOW and LMBH_HIGH, its interval; FLAGS, reasons to doubt it; REASON, why there is no
             mass, and LMBH is then NaN. An ensemble adds LMBH_ENS_STD, `total` TOTAL_LOW and TOTAL_HIGH.
 
@@ -253,15 +256,16 @@ class Predictor:
         for n, source in enumerate(spectra):
             prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
             spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
-            sn, reason, own = np.nan, prepared.reason, []
+            sn, seen, reason, own = np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
             if not prepared.error:
                 rest = prepared.rest_frame
-                sn, flux[n], reason = rest.signal_to_noise, rest.flux, bad_pixels(rest.n_bad / rest.n_pixels)
+                sn, seen, flux[n] = rest.signal_to_noise, rest.lines_seen, rest.flux
+                reason = bad_pixels(rest.n_bad / rest.n_pixels)
                 own = spectrum_flags(prepared.spectrum) + prepared.flags
                 own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
-            rows.append((spec_id, prepared.redshift, sn, reason, kind))
+            rows.append((spec_id, prepared.redshift, sn, *seen, reason, kind))
             flags.append(own)
-        table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", "REASON", "SURVEY_KIND"])
+        table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", *SEEN_LINES, "REASON", "SURVEY_KIND"])
         return self.from_rest_frame(table, flux, flags)
 
     def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:
@@ -270,7 +274,8 @@ class Predictor:
         Parameters
         ----------
         rows : DataFrame of n rows
-            With Z, SN (NaN where it is not known) and REASON; a row with a reason gets no mass.
+            With Z, SN, the columns of `seen_lines.LINES` (NaN where they are not known) and REASON; a row with a reason
+            gets no mass.
         flux : ndarray, shape (n, grid.size)
             In the tables' unit (`to_rest_frame`).
         flags : sequence of n sequences of str
@@ -280,14 +285,20 @@ class Predictor:
         if not len(use):
             return Batch(rows.assign(LMBH=np.nan, FLAGS=["; ".join(words) for words in flags]))
         sn = rows["SN"].to_numpy(float)[use]
-        view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn)
+        view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn, rows[list(SEEN_LINES)].to_numpy(float)[use])
         rows = rows.join(self.masses(view).set_index(rows.index[use]))
         own = dict(zip(use, self.flags(view, sn), strict=True))
         rows = rows.assign(FLAGS=["; ".join([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
         return Batch(rows, flux=flux[use], view=view)
 
     # --- the steps ----------------------------------------------------------------------------------------------------
-    def view(self, flux: np.ndarray, redshift: np.ndarray, signal_to_noise: np.ndarray) -> NetworkView:
+    def view(
+        self,
+        flux: np.ndarray,
+        redshift: np.ndarray,
+        signal_to_noise: np.ndarray,
+        lines_seen: np.ndarray | None = None,
+    ) -> NetworkView:
         """Run the network on spectra, and measure them.
 
         Parameters
@@ -296,6 +307,8 @@ class Predictor:
             In the tables' unit (`to_rest_frame`).
         redshift, signal_to_noise : ndarray, shape (n,)
             `signal_to_noise` is NaN where it is not known; it is then measured.
+        lines_seen : ndarray, shape (n, 3), optional
+            Fraction of each of `seen_lines.LINES` that is seen; unknown (NaN) counts as all of it.
         """
         with ThreadPoolExecutor(1) as thread:  # network and measures each leave processor time that the other uses
             measuring = thread.submit(spectrum_measures.measure, flux, redshift, self.grid)
@@ -303,7 +316,9 @@ class Predictor:
             measures = measuring.result()
         known = np.asarray(signal_to_noise, float)
         sn = np.where(np.isfinite(known), known, measures.signal_to_noise)
-        return NetworkView(np.asarray(redshift, float), sn, output.mass, output.ens_std, output.hidden, measures)
+        seen = np.full((len(flux), len(SEEN_LINES)), np.nan) if lines_seen is None else np.asarray(lines_seen, float)
+        values = output.mass, output.ens_std, output.hidden, measures, np.nan_to_num(seen, nan=1.0)
+        return NetworkView(np.asarray(redshift, float), sn, *values)
 
     def masses(self, view: NetworkView) -> pd.DataFrame:
         """Masses with their intervals.

@@ -12,6 +12,7 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.network.architecture import recipe
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
+from quasar_mass.spectra.seen_lines import LINES
 from quasar_mass.tables.dataset import Dataset
 from quasar_mass.uncertainty.calibration import coverage
 from quasar_mass.uncertainty.network_view import NetworkView
@@ -86,7 +87,8 @@ def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
     evaluation.require_labels(label)
     rows = data.spectra.loc[label.index].reset_index()
     signal_to_noise = rows["SN"].to_numpy(float)
-    view = predictor.view(spectra[..., 0], rows["Z"].to_numpy(float), signal_to_noise)
+    seen = rows[list(LINES)].to_numpy(float)
+    view = predictor.view(spectra[..., 0], rows["Z"].to_numpy(float), signal_to_noise, seen)
     rows["PREDICTED"], rows["LOG_L"] = view.mass, view.measures.log_luminosity
     masses = predictor.masses(view)
     for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_ENS_STD"):

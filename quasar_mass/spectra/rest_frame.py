@@ -1,7 +1,7 @@
 """From a spectrum or its file to luminosity density on the rest-frame grid and flags, or to the reason why not."""
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from quasar_mass.core.constants import LUMINOSITY_UNIT
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
 from quasar_mass.spectra.read import SpectrumRequest, read_one
-from quasar_mass.spectra.spectrum import EBV_NOTE, PIXEL, REDSHIFT_NOTE, Spectrum
+from quasar_mass.spectra.seen_lines import line_flags, seen_fractions
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 MANY_BAD = 0.10  # fraction of replaced pixels above which a spectrum is flagged; chosen here
 FLAG_NO_EXTINCTION = "no extinction known"
@@ -40,12 +41,15 @@ class RestFrame:
         Pixels of the spectrum inside the window.
     signal_to_noise : float
         Median of flux / error per good pixel inside the window.
+    lines_seen : list of float
+        Fraction of each of `seen_lines.LINES` that its good pixels show.
     """
 
     flux: np.ndarray
     n_bad: int
     n_pixels: int
     signal_to_noise: float
+    lines_seen: list[float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +65,7 @@ class Prepared:
     rest_frame : RestFrame or None
         None where there is an error, and where no grid was given.
     flags : list of str
-        Reasons to doubt it (`quality_flags`).
+        Reasons to doubt it (`quality_flags`, `seen_lines.line_flags`).
     error : SpectrumError or None
     """
 
@@ -118,7 +122,6 @@ def prepare(
         ebv = source.ebv if ebv is None else ebv
     try:
         spectrum = source if isinstance(source, Spectrum) else read_one(source)
-        spectrum = _without_notes(spectrum, redshift_given=not np.isnan(redshift), ebv_given=ebv is not None)
         redshift = spectrum.redshift if np.isnan(redshift) else redshift
         ebv = spectrum.ebv if ebv is None else ebv
         if spec_id and spectrum.spec_id != spec_id:
@@ -131,14 +134,8 @@ def prepare(
     except SpectrumError as error:
         return Prepared(spectrum, redshift, error=error)
     known = not correct_extinction or not np.isnan(ebv)
-    return Prepared(spectrum, redshift, ebv, rest, quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known))
-
-
-def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool) -> Spectrum:
-    """Drop the spectrum's notes about its own redshift and E(B-V) where others are used."""
-    dropped = tuple(note for note, given in ((REDSHIFT_NOTE, redshift_given), (EBV_NOTE, ebv_given)) if given)
-    notes = tuple(note for note in spectrum.notes if not note.startswith(dropped))
-    return spectrum if len(notes) == len(spectrum.notes) else replace(spectrum, notes=notes)
+    flags = quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known) + line_flags(rest.lines_seen)
+    return Prepared(spectrum, redshift, ebv, rest, flags)
 
 
 def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:
@@ -324,6 +321,7 @@ def to_rest_frame(
         n_bad=n_pixels - int(good_inside.sum()),
         n_pixels=n_pixels,
         signal_to_noise=float(median(flux_over_error)),
+        lines_seen=seen_fractions(PIXEL * pixel - shift),
     )
 
 

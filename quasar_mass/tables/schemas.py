@@ -14,6 +14,7 @@ import pyarrow as pa
 from quasar_mass import __version__
 from quasar_mass.core.errors import FileError, TableError
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, SPLIT_SEED, SPLITS, WINDOW, Grid
+from quasar_mass.spectra.seen_lines import LINES
 from quasar_mass.tables import parquet
 
 FLUX_UNIT = "1e-17 erg s-1 cm-2 Angstrom-1 * (D_L / Mpc)^2 * 1e-9"
@@ -29,6 +30,8 @@ REJECT_SCHEMA = pa.schema([(name, pa.string()) for name in ("OBJECT", "EPOCH", "
 # What training needs of a table's description.
 TRAINING = ("cosmology", "extinction_corrected", "flux_unit", "grid", "split_seed", "survey")
 
+ADDED = tuple(LINES)  # columns of spectra.parquet that tables of older builds lack; they are then unknown
+
 _SPEC_ID = re.compile(r"[0-9]{4,5}-[0-9]{5}-[0-9]{4}")  # of `survey.format_spec_id`; file names are made of it
 
 
@@ -42,6 +45,7 @@ def spectra_schema(grid: Grid) -> pa.Schema:
             ("Z", pa.float64()),
             ("SN", pa.float32()),  # median flux / error per good pixel of the window; null where errors are unknown
             ("N_BAD", pa.int32()),  # pixels of the window replaced by interpolation; null where unknown
+            *((name, pa.float32()) for name in LINES),  # fraction of the line that is seen; null where unknown
             ("EBV", pa.float32()),  # E(B-V) of SFD98 that was corrected for; null: not corrected
             ("RUN2D", pa.string()),  # the reduction
             ("FLAGS", pa.string()),  # warnings separated by "; ", or empty

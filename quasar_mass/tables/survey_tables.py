@@ -265,7 +265,7 @@ def read_rows(ranges: Iterable[RowRange], build: str | None = None) -> tuple[pd.
     Returns
     -------
     DataFrame, ndarray of float32 (n, grid.size)
-        All columns but the flux, and the flux.
+        All columns but the flux, and the flux. Those of `schemas.ADDED` are NaN in a table of an older build.
     """
     tables = []
     for file, start, stop in ranges:
@@ -282,7 +282,8 @@ def read_rows(ranges: Iterable[RowRange], build: str | None = None) -> tuple[pd.
             tables.append(rows)
     table = pa.concat_tables(tables).replace_schema_metadata(None)
     flux = table.column("flux").combine_chunks().flatten().to_numpy().reshape(-1, grid.size)
-    return table.drop_columns(["flux"]).to_pandas(), flux
+    frame = table.drop_columns(["flux"]).to_pandas()
+    return frame.assign(**{name: np.float32(np.nan) for name in schemas.ADDED if name not in frame}), flux
 
 
 def _checked_grid(file: Path, schema: pa.Schema, build: str | None) -> Grid:
@@ -293,8 +294,9 @@ def _checked_grid(file: Path, schema: pa.Schema, build: str | None) -> Grid:
     schemas.require(file, about, ("grid",))
     grid = read_grid(about)
     expected = schemas.spectra_schema(grid)
-    schemas.check_columns(file, schema.names, expected.names, "spectra.parquet")
-    wrong = [name for name in expected.names if schema.field(name).type != expected.field(name).type]
+    needed = [name for name in expected.names if name in schema.names or name not in schemas.ADDED]
+    schemas.check_columns(file, schema.names, needed, "spectra.parquet")
+    wrong = [name for name in needed if schema.field(name).type != expected.field(name).type]
     if wrong:
         raise TableError(file, f"has columns of other types than spectra.parquet: {', '.join(wrong)}; build it again")
     return grid

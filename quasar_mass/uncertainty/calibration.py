@@ -165,7 +165,8 @@ class Calibration:
     def features(self, view: NetworkView) -> np.ndarray:
         """What the widths of single spectra's intervals depend on, shape (n, d)."""
         luminosity, hidden = view.measures.log_luminosity, self.domain.project(view.hidden)
-        return _features(view.redshift, view.signal_to_noise, view.mass, luminosity, view.ens_std, hidden)
+        values = view.redshift, view.signal_to_noise, view.mass, luminosity, view.ens_std, hidden, view.lines_seen
+        return _features(*values)
 
     def object_features(self, objects: ObjectSpectra, mass: np.ndarray) -> np.ndarray:
         """What the widths of pooled masses' intervals depend on, shape (objects, d)."""
@@ -233,10 +234,10 @@ class Calibration:
         return self.intervals[line]
 
 
-def _features(redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden) -> np.ndarray:
+def _features(redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden, lines_seen) -> np.ndarray:
     log_sn = np.log10(np.maximum(np.nan_to_num(signal_to_noise, nan=1.0), 0.1))
     luminosity = np.nan_to_num(log_luminosity, nan=44.0)  # no flux at all: fainter than the training set
-    return np.column_stack([log_sn, redshift, mass, luminosity, np.log10(ens_std + 1e-3), hidden])
+    return np.column_stack([log_sn, redshift, mass, luminosity, np.log10(ens_std + 1e-3), hidden, lines_seen])
 
 
 def _bounds(mixture: Mixture, mass: np.ndarray, scores: Scores, confidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -314,7 +315,9 @@ def fit_domain(training: NetworkView, validation: NetworkView, objects: Sequence
 def fit_interval(
     features: np.ndarray, mass: np.ndarray, label: np.ndarray, objects: np.ndarray, role: np.ndarray
 ) -> Interval:
-    """Learn widths from the spectra of role ``"fit"``, and calibrate them on those of role ``"calibrate"``.
+    """Learn widths from the spectra of roles ``"fit"`` and ``"gapped"``, and calibrate on those of ``"calibrate"``.
+
+    So intervals widen where a line is partly missing, and those of spectra without gaps keep their guarantee.
 
     Parameters
     ----------
@@ -327,7 +330,7 @@ def fit_interval(
     Interval
         Of single spectra; without scores of pooled masses.
     """
-    residual, fit, check = label - mass, role == "fit", role == "calibrate"
+    residual, fit, check = label - mass, np.isin(role, ("fit", "gapped")), role == "calibrate"
     density = mixture_density.fit(features[fit], residual[fit], by_object(objects[fit]))
     tail = density.given(features[check]).tail(residual[check])
     return Interval(density, Scores.of(-tail, objects[check]), {})

@@ -110,8 +110,8 @@ class MixtureDensity:
     b2: np.ndarray
 
     def given(self, features: np.ndarray) -> Mixture:
-        """The distributions for features of shape (n, d)."""
-        x = np.clip((features - self.centre) / self.scale, self.low, self.high)
+        """The distributions for features of shape (n, d), or of which it was fitted to the first d alone."""
+        x = np.clip((features[:, : len(self.centre)] - self.centre) / self.scale, self.low, self.high)
         parts = [_forward(x, *parameters)[1:] for parameters in zip(self.w1, self.b1, self.w2, self.b2, strict=True)]
         weights, means, sigmas = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return Mixture(weights / len(parts), means, sigmas)

@@ -24,6 +24,8 @@ class NetworkView:
     hidden : ndarray, shape (n, units)
         Last hidden layer of the first network.
     measures : SpectrumMeasures
+    lines_seen : ndarray, shape (n, 3)
+        Fraction of each of `seen_lines.LINES` that is seen; 1 where it is not known.
     """
 
     redshift: np.ndarray
@@ -32,6 +34,7 @@ class NetworkView:
     ens_std: np.ndarray
     hidden: np.ndarray
     measures: SpectrumMeasures
+    lines_seen: np.ndarray
 
     def __len__(self) -> int:
         return len(self.redshift)

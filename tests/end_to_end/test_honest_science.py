@@ -189,7 +189,7 @@ def columns(path) -> list[str]:
 
 # What a prediction may know, by table; every other column must not matter.
 ALLOWED = {
-    "spectra": {"OBJECT", "EPOCH", "Z", "SN", "N_BAD", "FLAGS", "flux"},
+    "spectra": {"OBJECT", "EPOCH", "Z", "SN", "N_BAD", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII", "FLAGS", "flux"},
     "quasars": {"OBJECT", "SPLIT", "BAL_PROB"},  # the split is shown beside the mass
 }
 LABELS = {"LMBH", "LABEL_LINE", "CHEN EPOCH", "ZVI", "logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2"}
@@ -258,6 +258,7 @@ REACHES = {
     "flux": ["LMBH", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "FLAGS"],
     "Z": ["Z", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "FLAGS"],
     "SN": ["SN", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH", "FLAGS"],
+    "SEEN_MgII": ["SEEN_MgII", "LMBH_LOW", "LMBH_HIGH", "TOTAL_LOW", "TOTAL_HIGH"],
     "BAL_PROB": ["FLAGS"],
 }
 

@@ -195,7 +195,8 @@ class KnownPredictor:
         self.intervals = {"any": None, "MgII": None}
         self.pooling = SimpleNamespace(methods=("mean", "stacked"))
 
-    def view(self, flux, redshift, signal_to_noise):
+    def view(self, flux, redshift, signal_to_noise, lines_seen):
+        assert lines_seen.tolist() == [[1.0, 1.0, 0.5]] * len(flux)
         measures = SimpleNamespace(log_luminosity=np.full(len(flux), 45.0))
         return self._view(self.table["PREDICTED"].to_numpy(), measures, signal_to_noise)
 
@@ -232,7 +233,8 @@ def assessed(rows, tmp_path):
     truth = rows.drop_duplicates("OBJECT")[["OBJECT", "TRUTH", "TRUTH_MgII"]]
     truth.rename(columns={"TRUTH": "LMBH", "TRUTH_MgII": "LMBH_MgII"}).iloc[::-1].to_parquet(survey.truth)
     published = ["OBJECT", "EPOCH", "LMBH", "LABEL_LINE", "SN", "Z", "LABEL_EPOCH", "N_EPOCHS", "FLAGS"]
-    spectra = rows[published].assign(SPLIT="test").set_index(["OBJECT", "EPOCH"])
+    seen = {"SEEN_CIV": 1.0, "SEEN_CIII": 1.0, "SEEN_MgII": 0.5}
+    spectra = rows[published].assign(SPLIT="test", **seen).set_index(["OBJECT", "EPOCH"])
     quasars = pd.DataFrame({"BAL_PROB": [0.0] * 5 + [1.0], "SPLIT": "test"}, index=list("ABCDEF"))
     grid = Grid(1e-2)
     flux = np.ones((12, grid.size), np.float32)

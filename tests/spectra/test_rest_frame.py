@@ -226,7 +226,7 @@ def test_extinction_that_is_wanted_and_unknown_is_flagged(make):
 def test_a_tenth_of_bad_pixels_and_another_class_are_flagged(make):
     for n_bad, expected in ((370, []), (371, [FLAG_MANY_BAD])):
         mask = np.zeros(make.n_pixels, bool)
-        mask[np.flatnonzero(in_window(make.first_pixel + np.arange(make.n_pixels)))[:n_bad]] = True
+        mask[np.flatnonzero(in_window(make.first_pixel + np.arange(make.n_pixels)))[-n_bad:]] = True
         assert prepare(observed(make, mask=mask, ebv=0.0), Grid()).flags == expected
     assert spectrum_flags(replace(observed(make), spectral_class="STAR")) == ["class STAR"]
     assert spectrum_flags(replace(observed(make), spectral_class="QSO")) == spectrum_flags(observed(make)) == []

@@ -43,10 +43,20 @@ def test_spectra_come_back_bit_for_bit(tmp_path):
     assert flux.tobytes() == batch["flux"].tobytes()
     for name in ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "RUN2D", "FLAGS"):
         assert frame[name].tolist() == batch[name]
-    for name in ("SN", "N_BAD", "EBV"):
+    for name in ("SN", "N_BAD", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII", "EBV"):
         expected = np.array([np.nan if value is None else value for value in batch[name]])
         np.testing.assert_allclose(frame[name].to_numpy(dtype=float), expected, rtol=1e-7)
     assert survey_tables.count_spectra(path) == 2500
+
+
+def test_a_table_of_an_older_build_lacks_what_is_seen_of_lines(tmp_path):
+    path = tmp_path / "spectra.parquet"
+    write(path, [rows(30)])
+    older = pq.read_table(path).drop_columns(["SEEN_CIV", "SEEN_CIII", "SEEN_MgII"])
+    pq.write_table(older, path)
+    ((frame, flux),) = survey_tables.iterate_spectra(path)
+    assert frame[["SEEN_CIV", "SEEN_CIII", "SEEN_MgII"]].isna().all(axis=None)
+    np.testing.assert_array_equal(flux, rows(30)["flux"])
 
 
 def test_spectra_file_is_laid_out_to_be_small_and_streamed(tmp_path):
@@ -61,6 +71,9 @@ def test_spectra_file_is_laid_out_to_be_small_and_streamed(tmp_path):
         "Z": "double",
         "SN": "float",
         "N_BAD": "int32",
+        "SEEN_CIV": "float",
+        "SEEN_CIII": "float",
+        "SEEN_MgII": "float",
         "EBV": "float",
         "RUN2D": "string",
         "FLAGS": "string",

@@ -94,7 +94,7 @@ def view(mass):
     measures = SpectrumMeasures(
         np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
     )
-    return NetworkView(np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures)
+    return NetworkView(np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures, np.ones((n, 3)))
 
 
 @pytest.mark.parametrize(("confidence", "tail"), [(0.5, 0.10), (0.9, 0.02), (0.95, 0.01)])
@@ -122,7 +122,8 @@ def test_pooled_intervals_use_the_scores_of_their_group_or_else_of_single_spectr
         for n, count in enumerate(counts)
     }
     typical = dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "ens_std"), np.ones(5))
-    mass, low, high = calibration.pooled(ObjectSpectra(epochs, typical | {"hidden": np.zeros((5, 6))}), "mean", 0.9)
+    typical |= {"hidden": np.zeros((5, 6)), "lines_seen": np.ones((5, 3))}
+    mass, low, high = calibration.pooled(ObjectSpectra(epochs, typical), "mean", 0.9)
     assert mass.tolist() == [8.0, 9.0, 10.0, 11.0, 12.0]
     reach = 0.2 * np.array([NormalDist().inv_cdf(1.0 - tail) for tail in (0.02, 0.25, 0.25, 0.02)])
     np.testing.assert_allclose(low[:4], mass[:4] + 0.1 - reach, atol=1e-8)

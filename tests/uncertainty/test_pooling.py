@@ -30,7 +30,8 @@ def objects():
         SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
     )
     hidden = np.arange(n, dtype=float)[:, None]
-    view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures)
+    seen = np.column_stack([np.linspace(0.0, 1.0, n), np.ones((n, 2))])
+    view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures, seen)
     flux = np.repeat(10.0 * MASS[:, None], 2, axis=1)
     stacks = StackedSpectra(2)
     stacks.add(NAMES[:5], flux[:5], SN[:5])
@@ -56,6 +57,7 @@ def test_spectra_are_grouped_by_object_and_stacked_with_the_squares_of_their_sig
 def test_typical_features_are_weighted_means_over_single_spectra(objects):
     assert objects.typical["signal_to_noise"].tolist() == [2.0, 1.0, 2.0]
     assert objects.typical["hidden"][0] == pytest.approx([(9 * 1 + 1 * 7) / 10])
+    assert objects.typical["lines_seen"][0] == pytest.approx([(9 * 1 / 11 + 1 * 7 / 11) / 10, 1.0, 1.0])
     assert objects.typical["ens_std"][2] == pytest.approx((4 * 0.02 + 4 * 0.04 + 0.05) / 9)
     # where the luminosity is not known, the median of all others
     known = np.delete(np.linspace(44.0, 45.1, 12), 2)

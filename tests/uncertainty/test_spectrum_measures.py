@@ -63,7 +63,8 @@ def test_a_narrow_line_is_no_broad_absorption():
 
 def view(flux, hidden, z=1.6):
     n = len(flux)
-    return NetworkView(np.full(n, z), np.full(n, 8.0), np.full(n, 8.5), np.zeros(n), hidden, measured(flux, z))
+    values = np.full(n, z), np.full(n, 8.0), np.full(n, 8.5), np.zeros(n), hidden, measured(flux, z)
+    return NetworkView(*values, np.ones((n, 3)))
 
 
 @pytest.fixture(scope="module")

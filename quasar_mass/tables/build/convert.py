@@ -16,6 +16,7 @@ from quasar_mass.core.errors import FileError, SurveyError, TableError
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.survey import LABEL_COLUMNS, LABEL_LINES, WINDOW, Grid, Survey
 from quasar_mass.spectra.rest_frame import FLAG_NO_EXTINCTION
+from quasar_mass.spectra.seen_lines import LINES
 from quasar_mass.tables import parquet, schemas, survey_tables
 from quasar_mass.tables.dataset import split_objects
 
@@ -260,7 +261,7 @@ def _batch(block: pd.DataFrame, quasars: pd.DataFrame, columns: list[str], wide:
     for row, values in enumerate(wide):
         flux[row] = np.interp(grid.log_wavelength, log_wavelength, values)
     objects = quasars.loc[block["OBJECT"]]
-    return dict.fromkeys(("SN", "N_BAD", "EBV"), [None] * len(block)) | {
+    return dict.fromkeys(("SN", "N_BAD", *LINES, "EBV"), [None] * len(block)) | {
         "OBJECT": block["OBJECT"].tolist(),
         "EPOCH": block["EPOCH"].tolist(),
         "LABEL_EPOCH": block["EPOCH"].to_numpy() == objects["CHEN EPOCH"].to_numpy(),

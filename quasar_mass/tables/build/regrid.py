@@ -8,8 +8,10 @@ import numpy as np
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.survey import Grid, Survey
 from quasar_mass.spectra.rest_frame import prepare
+from quasar_mass.spectra.seen_lines import LINES
 
-_COLUMNS = ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "SN", "N_BAD", "EBV", "RUN2D", "FLAGS")  # of a batch, and the flux
+# of a batch, and the flux
+_COLUMNS = ("OBJECT", "EPOCH", "LABEL_EPOCH", "Z", "SN", "N_BAD", *LINES, "EBV", "RUN2D", "FLAGS")
 
 
 class Selected(NamedTuple):
@@ -93,6 +95,7 @@ def regrid(
                 "Z": selected.redshift,
                 "SN": prepared.rest_frame.signal_to_noise,
                 "N_BAD": prepared.rest_frame.n_bad,
+                **dict(zip(LINES, prepared.rest_frame.lines_seen, strict=True)),
                 "EBV": None if np.isnan(selected.ebv) else selected.ebv,
                 "RUN2D": prepared.spectrum.run2d,
                 "FLAGS": "; ".join(prepared.flags),

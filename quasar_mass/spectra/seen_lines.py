@@ -1,0 +1,75 @@
+"""How much of the broad lines a spectrum shows: a straight line over a gap in one of them erases what was there."""
+
+import math
+
+import numpy as np
+
+from quasar_mass.core.constants import C_III, C_IV, KM_S_PER_DEX, MG_II
+from quasar_mass.core.survey import Grid
+from quasar_mass.spectra.spectrum import PIXEL
+
+# column of the tables: name and rest wavelength (Angstrom) of the line
+LINES = {"SEEN_CIV": ("C IV", C_IV), "SEEN_CIII": ("C III]", C_III), "SEEN_MgII": ("Mg II", MG_II)}
+# km/s, full width at half maximum of the normal distribution that weights a line's pixels; chosen so that masses shift
+# as much for a gap in the wings of Mg II as for one at its core that hides the same fraction
+FWHM = 6_000.0
+BRIDGED = 4  # bad pixels in a row that count as seen: interpolation replaces so few well; chosen on mass shifts
+MIN_SEEN = 0.8  # a line of which less is seen is flagged: gaps that hide a fifth of Mg II shift masses by 0.1 dex rms
+
+_CENTRES = [math.log10(wavelength) for _, wavelength in LINES.values()]
+_SCALE = FWHM / KM_S_PER_DEX / (2.0 * math.sqrt(math.log(2.0)))  # dex, of the error function
+
+
+def hidden_fractions(low: float, high: float) -> list[float]:
+    """Fraction of each of `LINES` between two wavelengths.
+
+    Parameters
+    ----------
+    low, high : float
+        log10(rest wavelength / Angstrom); may be infinite.
+    """
+    return [0.5 * (math.erf((high - c) / _SCALE) - math.erf((low - c) / _SCALE)) for c in _CENTRES]
+
+
+def seen_fractions(log_wavelength: np.ndarray) -> list[float]:
+    """Fraction of each of `LINES` that the good pixels of a spectrum show, to three decimals.
+
+    Parameters
+    ----------
+    log_wavelength : ndarray, shape (n,)
+        log10(rest wavelength / Angstrom) of the good pixels on SDSS's grid, ascending. Up to `BRIDGED` missing ones in
+        a row count as seen.
+    """
+    before = np.flatnonzero(np.diff(log_wavelength) > (BRIDGED + 1.5) * PIXEL)
+    low = [-math.inf, *(log_wavelength[before] + 0.5 * PIXEL), log_wavelength[-1] + 0.5 * PIXEL]
+    high = [log_wavelength[0] - 0.5 * PIXEL, *(log_wavelength[before + 1] - 0.5 * PIXEL), math.inf]
+    hidden = [hidden_fractions(*gap) for gap in zip(low, high, strict=True)]
+    return [max(round(1.0 - sum(of_line), 3), 0.0) for of_line in zip(*hidden, strict=True)]
+
+
+def line_flags(seen: list[float]) -> list[str]:
+    """Flag the lines of which less than `MIN_SEEN` is seen; `seen` is from `seen_fractions`."""
+    names = [name for name, _ in LINES.values()]
+    return [f"gap at {name}" for name, fraction in zip(names, seen, strict=True) if fraction < MIN_SEEN]
+
+
+def interpolate(flux: np.ndarray, grid: Grid, low: float, high: float) -> np.ndarray:
+    """Replace a stretch of spectra on the grid as `to_rest_frame` replaces bad pixels.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n, grid.size)
+    grid : Grid
+    low, high : float
+        Ends of the stretch, log10(rest wavelength / Angstrom); at least one pixel remains on either side.
+
+    Returns
+    -------
+    ndarray, shape (n, grid.size)
+    """
+    first = min(max(int(np.searchsorted(grid.log_wavelength, low)), 1), grid.size - 1)
+    last = min(max(int(np.searchsorted(grid.log_wavelength, high)), first), grid.size - 1)
+    weight = np.linspace(0.0, 1.0, last - first + 2)[1:-1]
+    result = flux.copy()
+    result[:, first:last] = flux[:, [first - 1]] * (1.0 - weight) + flux[:, [last]] * weight
+    return result
