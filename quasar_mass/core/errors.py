@@ -102,6 +102,8 @@ class SpectrumError(QuasarMassError):
         "invalid values",
         "no good pixels",
         "does not cover the window",
+        "relative flux",
+        "another kind of file",
     )
 
     def __init__(self, where: str | PathLike, message: str, *, reason: str) -> None:

@@ -4,10 +4,14 @@ astropy believes every number: on a negative size it reads the same header for e
 and TFIELDS say.
 """
 
+import contextlib
+import io
 import math
 import re
+import warnings
 from dataclasses import dataclass
 
+from quasar_mass.core.errors import first_line
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
 
 MAX_HEADER_BYTES = 400 * BLOCK  # a thousand columns and more
@@ -38,6 +42,16 @@ class Hdu:
     header: bytes
     sizes: dict[str, int]
     data: int
+
+    @property
+    def start(self) -> int:
+        """Where its header begins in the file, bytes."""
+        return self.data - whole_blocks(len(self.header) + CARD)
+
+    @property
+    def end(self) -> int:
+        """Where its last block ends, bytes."""
+        return self.data + whole_blocks(self.data_bytes)
 
     @property
     def data_bytes(self) -> int:
@@ -120,3 +134,27 @@ def _sizes(header: bytes, number: int) -> dict[str, int]:
     if min(sizes.get(name, 0) for name in counted) < 0 or sizes.get("BITPIX", 8) not in _BITS:
         raise ValueError(f"damaged: header {number} with negative sizes, or a BITPIX that FITS does not have")
     return sizes
+
+
+@contextlib.contextmanager
+def opened(content: bytes):
+    """Open FITS bytes, over whose headers `walk` went, with astropy; a damaged file is a ValueError.
+
+    Yields
+    ------
+    astropy.io.fits.HDUList
+    """
+    from astropy.io import fits  # not at the top: few files need it, and it takes half a second
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    # what astropy raises on damaged files, collected by damaging real ones; anything else is a bug and must show
+    damaged = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, MemoryError)
+    damaged += (fits.VerifyError, OverflowError, Warning)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)  # irregular header cards in the real files
+            warnings.filterwarnings("error", message="File may have been truncated")
+            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
+                yield hdus
+    except damaged as error:
+        raise ValueError(first_line(error)) from error

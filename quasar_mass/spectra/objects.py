@@ -1,4 +1,4 @@
-"""Spectra that other packages hold in memory, such as those of specutils: each becomes a `Spectrum`.
+"""Spectra that other packages hold in memory, specutils and the client of SPARCL: each becomes a `Spectrum`.
 
 None of these packages is needed or imported: an object brings its own.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.spectra import units
+from quasar_mass.spectra import sparcl_record, units
 from quasar_mass.spectra.column_names import plain
 from quasar_mass.spectra.spectrum import Spectrum
 from quasar_mass.spectra.table import identity
@@ -25,7 +25,7 @@ def as_spectra(value: object) -> Spectrum | list[Spectrum]:
     ----------
     value : object
         A `Spectrum`; a ``Spectrum`` (before specutils 2.0: ``Spectrum1D``), ``SpectrumCollection`` or ``SpectrumList``
-        of specutils; or an iterable of these.
+        of specutils; a record of SPARCL; or an iterable of these.
 
     Returns
     -------
@@ -39,6 +39,8 @@ def as_spectra(value: object) -> Spectrum | list[Spectrum]:
     """
     if isinstance(value, Spectrum):
         return value
+    if sparcl_record.is_record(value):
+        return sparcl_record.spectrum_of(value)
     if hasattr(value, "spectral_axis") and hasattr(value, "flux"):
         try:
             return _of_specutils(value)

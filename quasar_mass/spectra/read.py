@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.spectra import fits_headers, sdss, sdss_fast, table
+from quasar_mass.spectra import fits_headers, refused, sdss, sdss_fast, spspec, table
 from quasar_mass.spectra.spectrum import Spectrum
 
 # of the files that are taken from a folder, which often holds texts and tables of other things; others are named
@@ -21,7 +21,7 @@ _BUFFER = 1 << 20  # bytes; lite files have 170-260 kB. Memory that is used agai
 _MAX_BYTES = 100_000_000  # a full spec file has 3 MB
 _GZIP = b"\x1f\x8b"  # the first bytes of a gzip'd file
 # Each has `recognises(hdus)`, which looks at the headers of a FITS file, and `decode(content, path)`. The first counts.
-_FITS_READERS = (sdss, table)
+_FITS_READERS = (refused, sdss, spspec, table)
 _local = threading.local()
 
 
@@ -68,7 +68,7 @@ def read(path: str | Path) -> Spectrum:
     Parameters
     ----------
     path : path
-        An SDSS spec file, lite or full, of any reduction; also gzip'd.
+        An SDSS spec file, lite or full, of any reduction from SDSS-I to SDSS-V, or an spSpec file; also gzip'd.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """From a spectrum or its file to luminosity density on the rest-frame grid and flags, or to the reason why not."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
 from quasar_mass.spectra.read import SpectrumRequest, read_one
 from quasar_mass.spectra.seen_lines import line_flags, seen_fractions
-from quasar_mass.spectra.spectrum import PIXEL, Spectrum
+from quasar_mass.spectra.spectrum import EBV_NOTE, PIXEL, REDSHIFT_NOTE, Spectrum
 
 MANY_BAD = 0.10  # fraction of replaced pixels above which a spectrum is flagged; chosen here
 FLAG_NO_EXTINCTION = "no extinction known"
@@ -122,6 +122,7 @@ def prepare(
         ebv = source.ebv if ebv is None else ebv
     try:
         spectrum = source if isinstance(source, Spectrum) else read_one(source)
+        spectrum = _without_notes(spectrum, redshift_given=not np.isnan(redshift), ebv_given=ebv is not None)
         redshift = spectrum.redshift if np.isnan(redshift) else redshift
         ebv = spectrum.ebv if ebv is None else ebv
         if spec_id and spectrum.spec_id != spec_id:
@@ -136,6 +137,13 @@ def prepare(
     known = not correct_extinction or not np.isnan(ebv)
     flags = quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known) + line_flags(rest.lines_seen)
     return Prepared(spectrum, redshift, ebv, rest, flags)
+
+
+def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool) -> Spectrum:
+    """Drop the spectrum's notes about its own redshift and E(B-V) where others are used."""
+    dropped = tuple(note for note, given in ((REDSHIFT_NOTE, redshift_given), (EBV_NOTE, ebv_given)) if given)
+    notes = tuple(note for note in spectrum.notes if not note.startswith(dropped))
+    return spectrum if len(notes) == len(spectrum.notes) else replace(spectrum, notes=notes)
 
 
 def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:

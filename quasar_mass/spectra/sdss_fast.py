@@ -13,10 +13,12 @@ import numpy as np
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, CARDS, TYPES
 
 PIXEL_COLUMNS = {"FLUX": ">f4", "LOGLAM": ">f4", "IVAR": ">f4", "AND_MASK": ">i4"}  # of HDU 1
-_ROW_COLUMNS = ("PLATE", "MJD", "FIBERID", "Z", "EXTINCTION", "RUN2D", "CLASS")  # of HDU 2
-_ROW_WORDS = ("RUN2D", "CLASS")  # text; the others are numbers
+_ROW_WORDS = ("RUN2D", "CLASS", "EBV_TYPE", "SPEC_FILE")  # columns of HDU 2: text
+_ROW_NUMBERS = ("PLATE", "MJD", "FIBERID", "Z", "ZWARNING", "EXTINCTION", "SFD_EBV", "EBV")
+_ROW_COLUMNS = (*_ROW_WORDS, *_ROW_NUMBERS, "FIELD", "CATALOGID")  # the last two: numbers or text
 
 _SIZES = {form: np.dtype(kind).itemsize or 1 for form, kind in TYPES.items()}  # bytes; one per character of text
+_SIZES |= {"C": 8, "M": 16, "P": 8, "Q": 16}  # not used, but other columns lie behind them; X has bits
 _MAX_CARDS = 20 * CARDS  # of one header; the longest of SDSS's has 504
 
 
@@ -49,7 +51,7 @@ _TABLE = (  # the first eight cards of a table
     _card(rb"TFIELDS =([ 0-9]{21})"),
 )
 _COLUMN = re.compile(r"(TTYPE|TFORM)(\d{1,3}) *= '([^']*)'(.*)")
-_SCALE = re.compile(r"(?:TSCAL|TZERO|TDIM)(\d{1,3}) *=")
+_SCALE = re.compile(r"(?:TSCAL|TZERO)(\d{1,3}) *=")
 _EXTNAME = re.compile("EXTNAME = '[A-Z]+ *' *(/.*)?")
 _TABLES: dict[bytes, "Table | None"] = {}  # headers decoded before, by their first cards
 _MAX_TABLES = 500  # a survey has a few hundred different headers, one for every number of pixels
@@ -118,6 +120,8 @@ def find(content: memoryview) -> tuple[dict, dict, dict] | None:
     types = {name: TYPES[form] for name, (_, count, form, _) in coadd.columns.items() if count == 1 and form != "A"}
     if position != len(content) or not coadd.plain or not coadd.rows or spectrum.rows != 1:
         return None
+    if "CATALOGID" in spectrum.columns:  # SDSS-V, whose name is in keys that are not read here
+        return None
     if any(types.get(name) != kind for name, kind in PIXEL_COLUMNS.items()):
         return None
     pixels = {
@@ -155,14 +159,15 @@ def _cells(columns: dict, data: bytes) -> dict:
     for name in _ROW_COLUMNS:
         if name in columns:
             offset, count, form, scaled = columns[name]
-            if (form == "A") != (name in _ROW_WORDS) or scaled:
+            wrong = name in (_ROW_NUMBERS if form == "A" else _ROW_WORDS) or form not in TYPES or scaled
+            if wrong or (form != "A" and count != 1 and name != "EXTINCTION"):
                 raise ValueError(f"column {name} of HDU 2 with format {count}{form}{', scaled' if scaled else ''}")
             cell = data[offset : offset + count * _SIZES[form]]
             if form == "A":
                 row[name] = cell.decode("latin-1").strip(" \0")
             else:
                 numbers = np.frombuffer(cell, TYPES[form])
-                row[name] = numbers if count > 1 else numbers[0]
+                row[name] = numbers if name == "EXTINCTION" else numbers[0]
     if not row:
         raise ValueError("no known column in HDU 2")
     return row
@@ -194,7 +199,7 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
         raise ValueError(f"{len(described)} columns described in a table's header instead of {number}")
     columns, offset = {}, 0
     for index in range(1, number + 1):
-        form = re.fullmatch(r"(\d*)([LBIJKEDA])\d*", described[index]["TFORM"])
+        form = re.fullmatch(r"(\d*)([LXBIJKAEDCMPQ])(?:\d*|[A-Z](?:\(\d*\))?)", described[index]["TFORM"])
         if not form:
             raise ValueError(f"column {index} with format {described[index]['TFORM']!r}")
         name, count = described[index]["TTYPE"].upper(), int(form[1] or 1)
@@ -203,7 +208,7 @@ def _columns(header: bytes, number: int, width: int) -> tuple[dict, bool]:
             if name in _ROW_COLUMNS:
                 raise ValueError(f"two columns {name} in a table")
         columns[name] = offset, count, form[2], index in scaled
-        offset += count * _SIZES[form[2]]
+        offset += -(-count // 8) if form[2] == "X" else count * _SIZES[form[2]]
     if offset != width:
         raise ValueError(f"columns of {offset} bytes in rows of {width}")
     return columns, plain

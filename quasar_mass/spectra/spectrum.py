@@ -18,6 +18,9 @@ WAVELENGTHS = (1e3, 1e5)  # Angstrom: what a spectrum may hold
 MIN_COVERED = 0.5  # fraction of a new pixel that good old pixels must cover for it to be good; chosen here
 MAX_STRETCH = 1.5  # a distance to the next pixel longer than this times that on the other side is a gap; chosen here
 
+# How notes about the file's own E(B-V) and redshift begin. They fall away where another one is used.
+EBV_NOTE, REDSHIFT_NOTE = "E(B-V)", "redshift"
+
 FLUX_UNIT, IVAR_UNIT = "1e-17 erg s-1 cm-2 AA-1", "1e34 erg-2 s2 cm4 AA2"  # as astropy reads them
 _WHERE = "the spectrum"  # what errors about a spectrum without a name are about
 

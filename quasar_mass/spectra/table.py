@@ -101,10 +101,12 @@ def _spectrum(content: Content, path: Path) -> Spectrum:
         raise ValueError(f"has the wavelength {wavelength[same[0]]:.8g} twice; give each pixel once")
     flux_unit, flux_stated = _flux_unit(columns["flux"], content)
     factors = units.flux_factors(flux_unit, wavelength)
-    error_factors = _error_factors(columns[kind], kind, wavelength, factors)
+    error_unit = _error_unit(columns[kind], kind, flux_unit)
+    error_factors = units.flux_factors(error_unit or flux_unit, wavelength)
     stated = ((wavelength_stated, WAVELENGTH_ASSUMED), (flux_stated, FLUX_ASSUMED))
     assumed = ", ".join(name for known, name in stated if not known)
     notes = [content.assumed, f"unit{'s' * (', ' in assumed)} assumed: {assumed}" if assumed else ""]
+    notes.append("" if error_unit else f"unit of {columns[kind].name} not understood: that of the flux assumed")
     return Spectrum(
         wavelength=wavelength,
         flux=values["flux"][order] * factors,
@@ -177,13 +179,12 @@ def _flux_unit(column: Column, content: Content):
     return units.parse(text or FLUX_UNIT)[0], bool(text)
 
 
-def _error_factors(column: Column, kind: str, wavelength: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """What turns the errors into our unit: that of the flux where none is stated, or none that can be read."""
+def _error_unit(column: Column, kind: str, flux_unit):
+    """The unit of the errors, that of the flux where none is stated; None where it cannot be read."""
     try:
-        unit = units.parse(column.unit)[0] if column.unit else None
+        return units.parse(column.unit)[0] ** units.POWERS[kind] if column.unit else flux_unit
     except ValueError:
-        return factors
-    return factors if unit is None else units.flux_factors(unit ** units.POWERS[kind], wavelength)
+        return None
 
 
 def _stated(column: Column, content: Content, role: str) -> str:
@@ -233,7 +234,8 @@ def said(content: Content, role: str) -> object:
     """
     for column in content.columns:
         if plain(column.name) in KEYS[role]:
-            values = np.unique(np.ravel(column.values).astype(str))
+            values = column.values[0] if column.values.dtype == object and len(column.values) == 1 else column.values
+            values = np.unique(np.ravel(values).astype(str))
             if len(values) > 1:
                 raise ValueError(f"has several values in its column {column.name}; give one spectrum")
             return values[0] if len(values) else None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 POWERS = {"error": 1.0, "variance": 0.5, "ivar": -0.5}
 
 _LOGARITHM = re.compile(r"(?:log10|log|dex)\b\s*[\[(]?\s*(.*?)\s*[\])]?", re.IGNORECASE)
+# a power of a whole unit, as of inverse variances, which astropy does not read: 1/(erg/s/cm2/A)**2
+_POWER = re.compile(r"(?:([\d.e+-]+)\s*)?(/\s*)?\((.+)\)\s*(?:\*\*)?\s*\(?([+-]?\d+)\)?", re.IGNORECASE)
 # What people and surveys write, and how astropy reads it. A lone A is ampere to astropy, which no spectrum is in.
 _SPELLINGS = (
     (r"[{}$\\]", ""),
@@ -54,19 +56,31 @@ def parse(text: str) -> "tuple[UnitBase, bool]":
     >>> parse("10^-17 ergs/s/cm^2/A")[0].to_string()
     '1e-17 erg / (Angstrom s cm2)'
     """
-    from astropy import units
-
     logarithm = _LOGARITHM.fullmatch(text.strip())
     plain = logarithm[1] if logarithm else text.strip()
     for spelling in (plain, plain.lower()):
         for pattern, written in _SPELLINGS:
             spelling = re.sub(pattern, written, spelling)
-        try:
-            with warnings.catch_warnings(action="ignore", category=units.UnitsWarning):  # of several slashes
-                return units.Unit(spelling), bool(logarithm)
-        except (ValueError, TypeError):
-            continue
+        power = _POWER.fullmatch(spelling.strip())
+        unit = _unit(spelling) or (power and _power(*power.groups()))
+        if unit is not None:
+            return unit, bool(logarithm)
     raise ValueError(f"has the unit {text!r}, which cannot be read; write it as in '1e-17 erg/s/cm2/Angstrom'")
+
+
+def _unit(text: str) -> "UnitBase | None":
+    from astropy import units
+
+    try:
+        with warnings.catch_warnings(action="ignore", category=units.UnitsWarning):  # of several slashes
+            return units.Unit(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def _power(scale: str | None, over: str | None, text: str, power: str) -> "UnitBase | None":
+    unit = _unit(text)
+    return unit and _unit(scale or "1") * unit ** (-int(power) if over else int(power))
 
 
 def to_angstrom(values: np.ndarray, unit: "UnitBase") -> np.ndarray:
@@ -77,7 +91,7 @@ def to_angstrom(values: np.ndarray, unit: "UnitBase") -> np.ndarray:
         with np.errstate(divide="ignore"):
             return np.asarray(unit.to(units.AA, values, equivalencies=units.spectral()), dtype=np.float64)
     except units.UnitConversionError as error:
-        raise ValueError(f"has the unit {unit}, which is none of wavelength") from error
+        raise ValueError(f"has wavelengths in {unit}, which is no unit of them") from error
 
 
 def flux_factors(unit: "UnitBase", wavelength: np.ndarray) -> np.ndarray:
@@ -102,8 +116,8 @@ def flux_factors(unit: "UnitBase", wavelength: np.ndarray) -> np.ndarray:
     from astropy import units
 
     if not (unit.is_equivalent(FLUX_UNIT) or unit.is_equivalent("Jy")):
-        name = f"the unit {unit}, which is none" if str(unit) else "no unit"
-        raise ValueError(f"has {name} of flux density, such as 1e-17 erg/s/cm2/Angstrom or mJy")
+        name = f"is in {unit}, which is no unit" if str(unit) else "has no unit"
+        raise ValueError(f"{name} of flux density, such as 1e-17 erg/s/cm2/Angstrom or mJy")
     by_wavelength = units.spectral_density(wavelength * units.AA)
     return np.asarray(unit.to(FLUX_UNIT, np.ones(len(wavelength)), equivalencies=by_wavelength))
 

@@ -12,6 +12,7 @@ import get_Chen_data
 from quasar_mass.core.errors import FetchError, FileError, QuasarMassError
 from quasar_mass.fetch import sparcl_client
 from quasar_mass.fetch.sparcl_targets import fetch_targets, read_targets, target_path
+from quasar_mass.spectra.read import read
 from quasar_mass.spectra.sparcl_record import spectrum_of
 
 TARGETS = [39627785483846048, 39627785483846049, 2305843009213693952, 4]
@@ -65,6 +66,18 @@ def test_the_newest_release_s_primary_spectrum_of_each_target_becomes_a_table(se
     assert "7781 wavelengths but flux of shape (3,)" in absent[str(TARGETS[2])]
     names = {target_path(tmp_path, str(target)) for target in TARGETS[:2]} | {tmp_path / "not_there.csv"}
     assert set(tmp_path.iterdir()) == names  # nothing of the damaged one
+
+
+def test_a_file_is_read_as_the_record_it_was_made_of(service, tmp_path):
+    service.held[2]["ebv"] = 0.03
+    service.get_available_fields = lambda *, dataset_list: set(service.held[2]) - {"_dr"}
+    fetch(TARGETS[:1], tmp_path, service)
+    from_file, from_record = read(target_path(tmp_path, str(TARGETS[0]))), spectrum_of(service.held[2])
+    for name in ("wavelength", "flux", "ivar", "good"):
+        np.testing.assert_array_equal(getattr(from_file, name), getattr(from_record, name), err_msg=name)
+    for name in ("redshift", "ebv", "spec_id", "kind", "spectral_class", "telescope", "notes"):
+        assert getattr(from_file, name) == getattr(from_record, name)
+    assert from_file.ebv == 0.03
 
 
 def test_a_second_run_asks_only_for_what_is_not_there_or_not_whole_and_writes_the_same_bytes(service, tmp_path):

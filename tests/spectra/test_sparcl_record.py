@@ -12,6 +12,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import format_spec_id
 from quasar_mass.fetch import sparcl, urls
 from quasar_mass.spectra import sparcl_record
+from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.read import read
 from quasar_mass.spectra.sparcl_record import is_record, sdss_name, spectrum_of
 
@@ -80,6 +81,14 @@ def test_what_is_a_record():
 def test_a_record_that_lacks_something_says_what(change, message):
     with pytest.raises(SpectrumError, match=message):
         spectrum_of(dict(desi_record(TARGETID, "DESI-DR1", 7)) | change)
+
+
+def test_records_are_taken_where_spectra_are():
+    records = [desi_record(TARGETID, "DESI-DR1", 7), sdss_record((7666, 57339, 121), "v5_13_0", "BOSS-DR16", 2)]
+    assert as_spectra(records[0]).spec_id == str(TARGETID)
+    assert [spectrum.spec_id for spectrum in as_spectra(records)] == [str(TARGETID), "7666-57339-0121"]
+    with pytest.raises(SpectrumError, match="give arrays, a Spectrum"):
+        as_spectra({"flux": [1.0]})
 
 
 def test_examples():
