@@ -121,6 +121,7 @@ def spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
     if not isinstance(simulated, bool):
         raise ValueError(f"SIMULATE = {simulated!r}")
     sdss_v = "CATALOGID" in row
+    telescope = str(keys.get("TELESCOP", "")).strip() if sdss_v else "" if simulated else TELESCOPE
     ebv, notes = _ebv(row)
     if row.get("ZWARNING", 0) > 0:
         notes.append(f"{REDSHIFT_NOTE} with ZWARNING {row['ZWARNING']}")
@@ -135,7 +136,7 @@ def spectrum(keys: dict, pixels: dict, row: dict, path: Path) -> Spectrum:
         kind="simulated" if simulated else "sdss",
         spectral_class=row.get("CLASS", ""),
         run2d=row.get("RUN2D", ""),
-        telescope=str(keys.get("TELESCOP", "")).strip() if sdss_v else TELESCOPE,
+        telescope=telescope,
         notes=tuple(notes),
         pixel=pixel,
     )
