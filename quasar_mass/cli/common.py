@@ -26,6 +26,10 @@ NOTHING_WRITTEN = "nothing was written"
 Add = Callable[..., argparse.ArgumentParser]
 
 
+class UsageError(QuasarMassError):
+    """Options that do not go together, or not with what was named; exit status 2, as of argparse."""
+
+
 # --- the command and its verbs ----------------------------------------------------------------------------------------
 def command(script: str) -> str:
     """How a user types one of the two commands: ``python get_Chen_data.py`` or, installed, ``get-chen-data``."""
@@ -128,6 +132,22 @@ def fraction(text: str) -> float:
     return number
 
 
+def redshift(text: str) -> float:
+    """Convert an argument that is a redshift."""
+    number = float(text)  # argparse reports what is no number
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return number
+
+
+def ebv(text: str) -> float:
+    """Convert an argument that is E(B-V) in magnitudes."""
+    number = float(text)
+    if not 0.0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of magnitudes from 0 up, not {text!r}")
+    return number
+
+
 def mirror(text: str) -> str:
     """Convert an argument that is the scheme and host of a mirror, and nothing else."""
     match = re.fullmatch(r"(https?://[^/?#\s]+)/?", text)
@@ -152,7 +172,8 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     -------
     int
         Exit status: 0 on success; 1 after a failure, reported in one sentence on standard error; 130 after Ctrl-C, 143
-        after SIGTERM; 2 without a verb, after printing the verbs. (argparse itself exits with 2 on wrong usage.)
+        after SIGTERM; 2 for options that do not go together, and without a verb, after printing the verbs. (argparse
+        itself exits with 2 on wrong usage.)
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # letters that the terminal lacks
@@ -174,6 +195,8 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         with signals.handle_signals():
             options.function(options)
         sys.stdout.flush()
+    except UsageError as error:
+        return fail(str(error), 2)
     except QuasarMassError as error:
         return fail(str(error))
     except BrokenPipeError:

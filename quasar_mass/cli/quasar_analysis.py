@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
 from quasar_mass.cli.status import require_tables
+from quasar_mass.core.errors import FileError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
     from quasar_mass.network.easyai import EasyAI
     from quasar_mass.predict.predictor import Predictor
+    from quasar_mass.spectra.read import SpectrumRequest
 
 MAX_PRINTED, MAX_WIDTH, MAX_FILE_NAME = 50, 160, 40  # rows and characters of a table on a terminal
 PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
 MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
+GIVEN = ("redshift", "redshifts", "ebv")  # options that count more than what files say
+OF_FILES = "is for spectra in files; a survey's tables have redshifts and are corrected for extinction"
 NO_CALIBRATION = "this model file has no calibration; quasar_analysis.py calibrate --model FILE adds it"
 
 
@@ -77,18 +81,12 @@ def evaluate(options) -> None:
 
 def predict(options) -> None:
     """Predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey."""
-    from quasar_mass.predict import inputs
     from quasar_mass.tables import formats
 
     output = formats.check_output(options.output) if options.output else None
     _split_models(options)
-    if not options.files:
-        require_tables(options.survey)
-    files, whole_tables = inputs.gather(options.files, options.survey)
-    if not whole_tables:
-        inputs.check_exists(files)
+    files, whole_tables = _gathered(options)
     paths = _models(options)
-    _say_skipped(options.files)
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.compatibility import transfer_note
 
@@ -146,13 +144,7 @@ def calibrate(options) -> None:
 
 def explain(options) -> None:
     """Show which parts of a spectrum change its mass, and how masses follow line width and luminosity."""
-    from quasar_mass.predict import inputs
-
-    if not options.files:
-        require_tables(options.survey)
-    files, whole_tables = inputs.gather(options.files, options.survey)
-    if not whole_tables:
-        inputs.check_exists(files)
+    files, whole_tables = _gathered(options)
     (path,) = _models(options)
     if not options.quiet:
         print(f"explaining the masses of {path} ...", file=sys.stderr, flush=True)
@@ -178,21 +170,28 @@ def report(options) -> None:
 
 def virial(options) -> None:
     """Measure line widths, luminosities and virial masses of spec files by fitting lines, without a network."""
-    from quasar_mass.predict.inputs import expand
+    from quasar_mass.predict.mass_table import check_usable
     from quasar_mass.tables import formats
     from quasar_mass.virial import files as virial_files
 
     output = formats.check_output(options.output) if options.output else None
-    table = virial_files.measure_files(expand(options.files), quiet=options.quiet)
-    _say_skipped(options.files)
+    files, whole_tables = _gathered(options)
+    if whole_tables:
+        message = "holds spectra for the network, on its grid and without their errors; name the files of the spectra"
+        raise FileError(whole_tables[0], message)
+    table = virial_files.measure_files(files, quiet=options.quiet)
+    if len(table) == 1:
+        check_usable(table, files[0].file)
     without = int(table["LMBH"].isna().sum())
     if output:
         virial_files.write(table, output)
         print(f"{len(table):,} rows in {output}: masses from {len(table) - without:,} spectra, {without:,} without one")
-        return
-    names = ["FILE", "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
-    _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "files")
-    print("--output FILE also gives errors, equivalent widths and shifts")
+    else:
+        which = "FILE" if table["FILE"].is_unique else "EPOCH"  # a DESI file holds many
+        names = [which, "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
+        _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "spectra")
+        print("--output FILE also gives errors, equivalent widths and shifts")
+    check_usable(table, output or "the spectra")
 
 
 def export(options) -> None:
@@ -223,6 +222,27 @@ def _split_models(options) -> None:
         options.files += [name for name in others if not name.endswith(MODEL_ENDINGS)]
 
 
+def _gathered(options) -> "tuple[list[SpectrumRequest], list[Path]]":
+    """The spectra that were asked for, in files and in tables, after saying what was left out."""
+    from quasar_mass.predict import inputs
+
+    chosen = {name: getattr(options, name) for name in GIVEN if getattr(options, name) is not None}
+    if not options.files:
+        if chosen:
+            raise common.UsageError(f"--{next(iter(chosen))}", OF_FILES)
+        require_tables(options.survey)
+        return [], []
+    files, tables, notes = inputs.gather(options.files, options.survey, quiet=options.quiet, **chosen)
+    if chosen and tables:
+        raise common.UsageError(f"--{next(iter(chosen))}", f"{OF_FILES}; {tables[0]} has its own")
+    if not tables:
+        inputs.check_exists(files)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    _say_skipped(options.files)
+    return files, tables
+
+
 def _say_skipped(arguments: list[str]) -> None:
     from quasar_mass.predict.inputs import count_skipped
 
@@ -249,7 +269,7 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
     if len(table) > len(shown):
         print(f"... {len(table) - len(shown):,} more rows; --output FILE writes all")
     without = int(table["LMBH"].isna().sum())
-    if without:
+    if 0 < without < len(table):  # where none has one, `check_usable` says why
         print(f"{without:,} of {len(table):,} {what} have no mass: {count_reasons(table)}", file=sys.stderr)
 
 
@@ -281,11 +301,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     verb = add(predict, example="spec-7666-57339-0121.fits --output masses.fits")
     files = (
-        "spec files, folders, names plate-mjd-fiber of the survey, lists of them (.txt), tables with redshifts "
-        "(.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, file or "
-        "folder; without any, the survey's spectra"
+        "spectra (SDSS spec files, DESI coadd or spectra files), folders of them, names plate-mjd-fiber of the survey, "
+        "lists of these (.txt), tables with redshifts (.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, "
+        "fiberid, or FILE), or a spectra.parquet, file or folder; without any, the survey's spectra"
     )
     verb.add_argument("files", nargs="*", metavar="FILES", help=files)
+    _add_redshift_options(verb)
     _add_model_options(verb)
     verb.add_argument("--output", metavar="FILE", help=output)
     verb.add_argument("--per-object", action="store_true", help="one mass per object, from all of its spectra")
@@ -301,6 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     verb = add(explain, example="spec-7666-57339-0121.fits", interrupted=common.STARTS_AGAIN)
     files = "as for predict; without any, test spectra of the survey"
     verb.add_argument("files", nargs="*", metavar="FILES", help=files)
+    _add_redshift_options(verb)
     verb.add_argument("--model", metavar="FILE", nargs=1, help=one_model)
     number = "largest number of spectra to explain (default: 200)"
     verb.add_argument("--spectra", type=common.positive, default=200, metavar="N", help=number)
@@ -313,8 +335,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = "folder for the page and its figures (default: results/<survey>/report)"
     verb.add_argument("--output", metavar="DIR", help=folder)
 
-    verb = add(virial, example="spec-7666-57339-0121.fits --output virial.fits", survey=False)
-    verb.add_argument("files", nargs="+", metavar="FILES", help="spec files or folders; each at its own redshift")
+    verb = add(virial, example="spec-7666-57339-0121.fits --output virial.fits")
+    verb.add_argument("files", nargs="+", metavar="FILES", help="as for predict, without a spectra.parquet")
+    _add_redshift_options(verb)
     verb.add_argument("--output", metavar="FILE", help=output)
 
     verb = add(export, example="--output quasar_mass.onnx", survey=False)
@@ -327,6 +350,20 @@ def add_fresh(verb: argparse.ArgumentParser) -> None:
     """Add the option of calibrations: how many quasars are simulated."""
     number = "number of quasars simulated to learn how to pool the spectra of an object (default: 400)"
     verb.add_argument("--fresh", type=common.non_negative, default=400, metavar="N", help=number)
+
+
+def _add_redshift_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options that count more than what the files say."""
+    either = verb.add_mutually_exclusive_group()
+    one = "redshift of the spectra, instead of their own"
+    either.add_argument("--redshift", type=common.redshift, metavar="Z", help=one)
+    table = (
+        "table of redshifts, instead of the spectra's own (.fits, .csv, .ecsv, .vot, .parquet: Z and TARGETID, EPOCH, "
+        "or plate, mjd, fiberid, or CATALOGID, or FILE); for DESI otherwise the redrock file beside the spectra"
+    )
+    either.add_argument("--redshifts", metavar="FILE", help=table)
+    ebv = "E(B-V) of the spectra in magnitudes (Schlegel, Finkbeiner & Davis 1998), instead of their own"
+    verb.add_argument("--ebv", type=common.ebv, metavar="E", help=ebv)
 
 
 def _add_model_options(verb: argparse.ArgumentParser) -> None:

@@ -1,6 +1,9 @@
 """The errors of this package. Each message is one sentence about a problem that a user can solve."""
 
 import copyreg
+import re
+from collections import Counter
+from collections.abc import Iterable
 from os import PathLike
 
 MAX_CHARACTERS = 1000  # of a message: part of it may be quoted from a file
@@ -43,6 +46,18 @@ def _printable(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of another library's error, or else its type: short enough for a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def count_reasons(reasons: Iterable[str]) -> str:
+    """How often there is which reason, as short words: ``missing file: 2; no redshift: 1``.
+
+    Parameters
+    ----------
+    reasons : iterable of str
+        Of the column REASON; what stands before the first colon or semicolon counts.
+    """
+    counts = Counter(re.split("[:;]", reason)[0] for reason in reasons)
+    return "; ".join(f"{reason}: {number:,}" for reason, number in counts.most_common())
 
 
 class FileError(QuasarMassError):
@@ -104,6 +119,7 @@ class SpectrumError(QuasarMassError):
         "does not cover the window",
         "relative flux",
         "another kind of file",
+        "bad fiber",
     )
 
     def __init__(self, where: str | PathLike, message: str, *, reason: str) -> None:

@@ -7,21 +7,20 @@ on names that are longer than the system allows, such as a line of a binary file
 import mmap
 import os
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
 from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
-from quasar_mass.spectra import column_names, fits_headers, table
+from quasar_mass.spectra import column_names, fits_headers, table, table_files
+from quasar_mass.spectra.desi import without_tables
 from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
-
-if TYPE_CHECKING:
-    import pandas as pd
+from quasar_mass.spectra.redshifts import Redshifts, Z
+from quasar_mass.spectra.requests import resolve
 
 FINAL = "Best_ANN_final_stage.h5"
 SHIPPED_MODEL = shipped_model(FINAL)
@@ -38,8 +37,9 @@ NAMES = {
     "plate": ("plate",),
     "mjd": ("mjd",),
     "fiberid": ("fiberid", "fiber", "fiber_id"),
-    "z": ("z", "redshift", "z_qso"),
+    "z": Z,
     "file": ("file", "path"),
+    "target": ("targetid",),
 }
 
 
@@ -59,9 +59,33 @@ def model_files(names: Sequence[str | Path] | None) -> list[Path]:
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
+class Inputs(NamedTuple):
+    """The spectra that a user named.
+
+    Attributes
+    ----------
+    requests : list of SpectrumRequest
+        Spectra in files, in order.
+    tables : list of Path
+        Tables that hold spectra themselves, on the grid.
+    notes : list of str
+        What the user should know, such as how many targets of a file are no quasars.
+    """
+
+    requests: list[SpectrumRequest]
+    tables: list[Path]
+    notes: list[str]
+
+
 def gather(
-    arguments: Iterable[str | Path], survey: Survey, *, within: tuple[Path, ...] = ()
-) -> tuple[list[SpectrumRequest], list[Path]]:
+    arguments: Iterable[str | Path],
+    survey: Survey,
+    *,
+    redshift: float = np.nan,
+    redshifts: str | Path | None = None,
+    ebv: float | None = None,
+    quiet: bool = True,
+) -> Inputs:
     """Find the spectra that a user named.
 
     Parameters
@@ -69,25 +93,34 @@ def gather(
     arguments : iterable of str or path
         Each a spectrum file, such as a text of numbers; a folder, of which all FITS and .npz files are taken, sorted;
         the name ``plate-mjd-fiber`` of a spectrum of the survey; a text file (.txt, .lst) with one of these per line; a
-        table (.parquet, .csv, .ecsv, .fits) with the columns Z and EPOCH, or plate, mjd and fiberid, or FILE; or a
-        spectra.parquet of this project.
+        table (.parquet, .csv, .ecsv, .fits) with the columns Z and EPOCH, or plate, mjd and fiberid, or FILE (and
+        TARGETID for files of DESI); or a spectra.parquet of this project. Of a DESI file, all quasars are taken.
     survey : Survey
         Where spectra named by plate, MJD and fibre are.
-    within : tuple of Path
-        The lists that these arguments come from.
-
-    Returns
-    -------
-    list of SpectrumRequest
-        Spectrum files, in order.
-    list of Path
-        Tables that hold spectra themselves, on the grid.
+    redshift : float
+        Of all of them, instead of their own.
+    redshifts : path, optional
+        A table of redshifts, which count more than the spectra's own.
+    ebv : float, optional
+        E(B-V) of all of them, instead of their own.
+    quiet : bool
+        No progress bar.
 
     Raises
     ------
     FileError, TableError
         If a name is empty, a folder holds no spectra, or a table cannot be read or lacks a column.
     """
+    requests, tables = _named(arguments, survey, ())
+    given = Redshifts.read(redshifts) if redshifts is not None and requests else None
+    requests, notes = resolve(requests, redshift=redshift, redshifts=given, ebv=ebv, quiet=quiet)
+    return Inputs(requests, tables, notes)
+
+
+def _named(
+    arguments: Iterable[str | Path], survey: Survey, within: tuple[Path, ...]
+) -> tuple[list[SpectrumRequest], list[Path]]:
+    """Files and tables of spectra; `within` are the lists that the arguments come from."""
     requests, tables = [], []
     for argument in arguments:
         path = _path(argument)
@@ -109,7 +142,7 @@ def gather(
                 where = f"{path}, line {number}"
                 if Path(line).suffix.lower() in (*LISTS, *TABLES[:3]) and not os.path.exists(line):
                     raise FileError(where, f"{line} does not exist; correct the line or leave it out")
-                listed = gather([line], survey, within=(*within, path))
+                listed = _named([line], survey, (*within, path))
                 requests += [replace(request, listed=request.listed or where) for request in listed[0]]
                 tables += listed[1]
         elif path.suffix.lower() in TABLES and not _is_spectrum(path):
@@ -122,6 +155,8 @@ def gather(
 def expand(arguments: Iterable[str | Path]) -> list[Path]:
     """Files as given, and all spectrum files (.fits, .fit, also gzip'd, .npz) below each folder, sorted.
 
+    In DESI's folders, the other tables are left out, and single exposures where their coadd is there.
+
     Raises
     ------
     FileError
@@ -132,7 +167,7 @@ def expand(arguments: Iterable[str | Path]) -> list[Path]:
         if os.path.isdir(path):
             if not os.access(path, os.R_OK | os.X_OK):
                 raise FileError(path, "no permission to read this folder")
-            inside = [file for file in sorted(path.rglob("*")) if is_spectrum_file(file)]
+            inside = without_tables(file for file in sorted(path.rglob("*")) if is_spectrum_file(file))
             if not inside:
                 raise FileError(path, "holds no spectrum files (.fits, .fit, also with .gz, .npz); name another folder")
             files += inside
@@ -188,30 +223,16 @@ def _is_spectrum(path: Path) -> bool:
         return False
     if path.name.startswith("spec-") or not os.path.isfile(path):
         return True
-    from astropy.io import fits
-
     try:
-        _check_header(path)
-        # opened by Python: astropy leaves a file that it opened itself open where it fails
-        with _without_astropy_warnings(), open(path, "rb") as file, fits.open(file) as hdus:
-            names = {name.lower() for name in hdus[1].columns.names}
-    except (OSError, IndexError, AttributeError, ValueError, KeyError, TypeError, fits.VerifyError):
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            hdus = fits_headers.walk(content)
+    except (OSError, ValueError):
         return True
+    if len(hdus) < 2:
+        return True
+    names = {(hdus[1].text(f"TTYPE{n + 1}") or "").lower() for n in range(hdus[1].sizes.get("TFIELDS", 0))}
     spectrum = "loglam" in names or column_names.is_spectrum(sorted(names))
     return spectrum or not names & {alias for key in ("spec_id", "plate", "file") for alias in NAMES[key]}
-
-
-def _check_header(path: Path) -> None:
-    """Refuse a FITS file whose header claims absurd sizes, on which astropy would not end; ValueError."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        fits_headers.walk(content)
-
-
-def _without_astropy_warnings() -> warnings.catch_warnings:
-    """Drop astropy's warnings about damaged files: they end in an error of this module."""
-    from astropy.utils.exceptions import AstropyUserWarning
-
-    return warnings.catch_warnings(action="ignore", category=AstropyUserWarning)
 
 
 # --- tables that name spectra -----------------------------------------------------------------------------------------
@@ -219,7 +240,7 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     """The spectra that a table names."""
     import pandas as pd
 
-    table = _read(path)
+    table = table_files.read(path)
     columns = {}
     for key, aliases in NAMES.items():
         name = next((name for alias in aliases for name in table.columns if str(name).lower() == alias), None)
@@ -227,7 +248,7 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
             columns[key] = table[name]
     named = "file" in columns or "spec_id" in columns or {"plate", "mjd", "fiberid"} <= set(columns)
     if "z" not in columns or not named:
-        given = ", ".join(map(str, table.columns[:12]))[:200]
+        given = ", ".join(table.attrs["columns"][:12])[:200]
         raise TableError(
             path,
             "needs the columns Z and EPOCH (plate-mjd-fiber), or Z, plate, mjd and fiberid, or Z and FILE; "
@@ -235,11 +256,14 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
         )
     if table.empty:
         raise TableError(path, "has no rows; name another table")
-    redshift = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float)
+    redshift = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float, na_value=np.nan)
     redshift = np.where(np.isfinite(redshift), redshift, 0.0)  # 0: no redshift, and not the file's own instead
     names = [_text(value) for value in columns.get("object", [""] * len(table))]
+    targets = [None] * len(table)
+    if "target" in columns and "file" in columns:
+        targets = [int(value) if str(value).isdecimal() else None for value in columns["target"]]
     return [
-        SpectrumRequest(_file(columns, row, path, survey), float(redshift[row]), names[row])
+        SpectrumRequest(_file(columns, row, path, survey), float(redshift[row]), names[row], target=targets[row])
         for row in range(len(table))
     ]
 
@@ -277,46 +301,3 @@ def _text(value) -> str:
     if pd.isna(value):
         return ""
     return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value).strip()
-
-
-def _read(path: Path) -> "pd.DataFrame":
-    """A table of the format that its name says; FileError where it is none."""
-    import pandas as pd
-    from astropy.io.fits import VerifyError
-
-    from quasar_mass.tables import parquet
-
-    if not os.path.isfile(path):
-        raise FileError(path, "does not exist; correct the name of the table")
-    try:
-        if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, comment="#")
-        return _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_astropy(path)
-    except (*parquet.DAMAGED, LookupError, AttributeError, VerifyError) as error:
-        raise FileError(
-            path, f"is not a table as its name ({path.suffix}) says ({first_line(error)}); correct the file or its name"
-        ) from error
-
-
-def _read_parquet(path: Path) -> "pd.DataFrame":
-    import pyarrow.parquet as pq
-
-    from quasar_mass.tables import parquet
-
-    parquet.footer(path)  # refuses one that claims more than the file holds
-    table = pq.read_table(path, **parquet.READING)
-    table.validate(full=True)  # otherwise text that is not UTF-8 would fail later
-    return table.to_pandas(ignore_metadata=True)
-
-
-def _read_astropy(path: Path) -> "pd.DataFrame":
-    from astropy.table import Table
-
-    if path.suffix.lower() == ".ecsv":
-        with _without_astropy_warnings():
-            table = Table.read(path, format="ascii.ecsv")
-    else:
-        _check_header(path)
-        with _without_astropy_warnings(), open(path, "rb") as file:
-            table = Table.read(file, format="fits")
-    return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()

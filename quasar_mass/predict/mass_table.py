@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from quasar_mass.core import errors
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.files import printable, progress
 from quasar_mass.core.parallel import map_in_threads, ordered_map
@@ -16,6 +17,7 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
 from quasar_mass.spectra.read import SpectrumRequest
+from quasar_mass.spectra.requests import of_files
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
@@ -30,7 +32,7 @@ FEW_FILES = 20  # they are done before a progress bar could be read
 # column: (unit, description)
 COLUMNS = {
     "OBJECT": ("", "SDSS name; empty for a file that is not of a survey"),
-    "EPOCH": ("", "plate-mjd-fiber of the spectrum"),
+    "EPOCH": ("", "the spectrum: plate-mjd-fiber, or DESI's TARGETID"),
     "FILE": ("", "the file, where one was given"),
     "Z": ("", "redshift used"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
@@ -55,7 +57,7 @@ _OF_OBJECT = ("Z", "SPLIT", "SURVEY_KIND", "MODEL_KIND")  # taken from an object
 
 # --- masses of files, of a survey and of a table ---------------------------------------------------------------------
 def predict_files(
-    files: Iterable[Path | SpectrumRequest],
+    files: Sequence[Path | SpectrumRequest],
     model: EasyAI | Predictor,
     *,
     per_object: bool = False,
@@ -66,7 +68,8 @@ def predict_files(
 
     Parameters
     ----------
-    files : iterable of Path or SpectrumRequest
+    files : sequence of Path or SpectrumRequest
+        Of a DESI file, all quasars are taken.
     model : EasyAI or Predictor
         A plain network gives no intervals, and works in this process alone.
     per_object : bool
@@ -79,7 +82,7 @@ def predict_files(
     Returns
     -------
     DataFrame
-        One row per file, in order; where no mass can be given LMBH is NaN and REASON says why.
+        One row per spectrum, in order; where no mass can be given LMBH is NaN and REASON says why.
 
     Raises
     ------
@@ -87,7 +90,7 @@ def predict_files(
         As of `ordered_map`.
     """
     predictor = Predictor.of(model)
-    requests = [file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file)) for file in files]
+    requests = of_files(files, quiet=quiet)
     chunks = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
     folder = Path.cwd()  # processes elsewhere have a current folder of their own
     tasks = [(predictor, chunk, folder, per_object) for chunk in chunks]
@@ -166,6 +169,7 @@ def _from_files(predictor: Predictor, requests: Sequence[SpectrumRequest], folde
             reasons[n] += f" ({request.listed})"
     rows = batch.rows.assign(
         OBJECT=[request.name for request in requests],
+        EPOCH=[row or request.target_id for row, request in zip(batch.rows["EPOCH"], requests, strict=True)],
         FILE=[printable(request.file) for request in requests],
         REASON=reasons,
         MODEL_KIND=predictor.kind,
@@ -275,8 +279,7 @@ def check_usable(table: pd.DataFrame, where: str | Path) -> None:
 
 def count_reasons(table: pd.DataFrame) -> str:
     """How many rows without a mass have which reason, as words: ``missing file: 2; no redshift: 1``."""
-    counts = table.loc[table["LMBH"].isna(), "REASON"].str.split(":").str[0].value_counts()
-    return "; ".join(f"{reason}: {number:,}" for reason, number in counts.items())
+    return errors.count_reasons(table.loc[table["LMBH"].isna(), "REASON"])
 
 
 def write(predictions: pd.DataFrame, path: Path, about: dict) -> None:

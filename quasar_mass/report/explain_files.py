@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import FileError, TableError
+from quasar_mass.core.errors import FileError, TableError, count_reasons
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit, model_grid, model_kind
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.read import SpectrumRequest
-from quasar_mass.spectra.rest_frame import prepare, raise_if_all_failed
+from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.tables import survey_tables
 
 MAX_DRAWN = 5  # single spectra
@@ -52,7 +52,7 @@ def explain(
 
     Raises
     ------
-    ModelError, SpectrumError, TableError
+    FileError, ModelError, TableError
         If the model and the spectra do not fit, or no spectrum can be used.
     """
     model = EasyAI.load(model_path)
@@ -86,8 +86,12 @@ def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str],
     corrected = (model.about or {}).get("extinction_corrected", False)
     grid = model_grid(model)
     prepared = [prepare(file, grid, correct_extinction=corrected) for file in files]
-    raise_if_all_failed([spectrum.error for spectrum in prepared if spectrum.error], [file.file for file in files])
     usable = [spectrum for spectrum in prepared if not spectrum.error]
+    if not usable and len(prepared) == 1:
+        raise FileError(files[0].file, prepared[0].reason)
+    if not usable:
+        reasons = count_reasons(spectrum.reason for spectrum in prepared)
+        raise FileError("the spectra", f"not one of the first {len(prepared):,} can be used ({reasons}); name others")
     kinds = {spectrum.spectrum.kind for spectrum in usable}
     flux = np.stack([spectrum.rest_frame.flux for spectrum in usable])
     return [spectrum.spectrum.spec_id for spectrum in usable], flux, " and ".join(sorted(kinds))

@@ -9,7 +9,9 @@ import io
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from quasar_mass.core.errors import first_line
 from quasar_mass.spectra.fits_bytes import BLOCK, CARD, END, find_card, whole_blocks
@@ -100,6 +102,42 @@ def walk(content, *, strict: bool = False) -> list[Hdu]:
             raise ValueError(f"cut off: {len(content):,} bytes, and HDU {hdu.number} ends at {end:,}")
         hdus.append(hdu)
     return hdus
+
+
+def stream(file: BinaryIO) -> Iterator[Hdu]:
+    """Give the headers of a FITS file one after the other, without reading more than is asked for.
+
+    Parameters
+    ----------
+    file : file
+        Opened for reading, also through `gzip`; the caller may move its position in between.
+
+    Raises
+    ------
+    ValueError
+        As `walk`.
+    """
+    number = position = 0
+    while True:
+        file.seek(position)
+        content = file.read(BLOCK)
+        if not content and number:
+            return
+        if not number and content[:6] != b"SIMPLE":
+            raise ValueError("not FITS")
+        while find_card(content, END, 0, len(content)) < 0 and len(content) < MAX_HEADER_BYTES:
+            more = file.read(BLOCK)
+            if not more:
+                raise ValueError(f"cut off: in header {number}")
+            content += more
+        hdu = read_header(content, 0, number)
+        hdu = replace(hdu, data=position + hdu.data)
+        yield hdu
+        if size := hdu.data_bytes:
+            file.seek(hdu.data + size - 1)
+            if not file.read(1):
+                raise ValueError(f"cut off: in HDU {number}")
+        number, position = number + 1, hdu.data + whole_blocks(size)
 
 
 def read_header(content, start: int = 0, number: int = 0) -> Hdu | None:

@@ -5,13 +5,14 @@ import io
 import os
 import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from quasar_mass.core.errors import SpectrumError, first_line
-from quasar_mass.spectra import fits_headers, refused, sdss, sdss_fast, spspec, table
+from quasar_mass.spectra import desi, fits_headers, refused, sdss, sdss_fast, spspec, table
+from quasar_mass.spectra.redshifts import Redshifts
 from quasar_mass.spectra.spectrum import Spectrum
 
 # of the files that are taken from a folder, which often holds texts and tables of other things; others are named
@@ -38,6 +39,8 @@ class SpectrumRequest:
         NaN: the file's own.
     ebv : float, optional
         E(B-V) in magnitudes; None: the file's own.
+    notes : tuple of str
+        Doubts about that redshift; they become flags.
     name : str
         The object's; empty where it is not known.
     listed : str
@@ -50,6 +53,12 @@ class SpectrumRequest:
     listed: str = ""
     target: int | None = None
     ebv: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def target_id(self) -> str:
+        """`target` as text; empty where there is none."""
+        return "" if self.target is None else str(self.target)
 
 
 def is_spectrum_file(path: str | Path) -> bool:
@@ -59,25 +68,48 @@ def is_spectrum_file(path: str | Path) -> bool:
 
 def read_one(source: SpectrumRequest | str | Path) -> Spectrum:
     """Read the spectrum of a request, or of a file that holds one; errors as of `read`."""
-    return read(source.file if isinstance(source, SpectrumRequest) else source)
+    if not isinstance(source, SpectrumRequest):
+        source = SpectrumRequest(source)
+    spectrum = read(source.file, target=source.target)
+    if isinstance(spectrum, list):
+        message = f"holds {len(spectrum):,} quasars; say which one (target=)"
+        raise SpectrumError(source.file, message, reason="not the spectrum named")
+    return replace(spectrum, notes=(*spectrum.notes, *source.notes)) if source.notes else spectrum
 
 
-def read(path: str | Path) -> Spectrum:
-    """Read a spectrum.
+def read(
+    path: str | Path, *, redshifts: str | Path | None = None, target: int | None = None
+) -> Spectrum | list[Spectrum]:
+    """Read a spectrum, or the quasars of a DESI file.
 
     Parameters
     ----------
     path : path
-        An SDSS spec file, lite or full, of any reduction from SDSS-I to SDSS-V, or an spSpec file; also gzip'd.
+        An SDSS spec file, lite or full, of any reduction from SDSS-I to SDSS-V, an spSpec file, or a coadd or spectra
+        file of DESI; also gzip'd.
+    redshifts : path, optional
+        For a DESI file: the table with the redshifts of its targets (TARGETID and Z), instead of the ``redrock`` file
+        beside it.
+    target : int, optional
+        Of a DESI file: the one with this TARGETID.
 
     Returns
     -------
-    Spectrum
+    Spectrum, or list of Spectrum
+        A list for a file of several targets: those that are quasars by the table of redshifts, and whose fiber can be
+        used.
 
     Raises
     ------
     SpectrumError
         If the file is missing, truncated, not such a file, or its pixels contradict one another.
+    FileError, TableError
+        If the redshifts of a DESI file's targets are missing or cannot be read.
+
+    Examples
+    --------
+    >>> read("coadd-main-dark-23040.fits")  # doctest: +SKIP
+    [<Spectrum 39627...: 7,781 pixels of 3,600-9,824 Angstrom, redshift 1.6>, ...]
     """
     try:
         path = Path(path)
@@ -89,10 +121,14 @@ def read(path: str | Path) -> Spectrum:
             message = f"is a {'folder' if os.path.isdir(path) else 'pipe or a device'}; name a spectrum file"
         raise SpectrumError(path, message, reason="missing file")
     try:
+        if target is not None:
+            return desi.load(path).spectrum(target)
+        if os.path.getsize(path) >= _BUFFER and desi.is_desi(path):  # too large to be read whole
+            return _quasars(path, redshifts)
         content = _content(path)
         if content[:2] == _GZIP:
             content = _decompressed(content)
-        return _decode(content, path)
+        return _decode(content, path, redshifts)
     except PermissionError as error:
         raise SpectrumError(path, "no permission to read it", reason="unreadable file") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
@@ -100,7 +136,7 @@ def read(path: str | Path) -> Spectrum:
         raise SpectrumError(path, message, reason="unreadable file") from error
 
 
-def _decode(content: memoryview, path: Path) -> Spectrum:
+def _decode(content: memoryview, path: Path, redshifts: str | Path | None) -> Spectrum | list[Spectrum]:
     """Decode a file's bytes by the reader that recognises them; errors as the readers raise them."""
     if content[:6] != b"SIMPLE":
         return table.decode(bytes(content), path)
@@ -109,11 +145,30 @@ def _decode(content: memoryview, path: Path) -> Spectrum:
         return sdss.spectrum(*parts, path)
     whole = bytes(content)
     hdus = fits_headers.walk(whole)
+    if desi.recognises(hdus):
+        return _quasars(path, redshifts)
     for reader in _FITS_READERS:
         if reader.recognises(hdus):
             return reader.decode(whole, path)
     names = ", ".join(hdu.text("EXTNAME") or f"HDU {hdu.number}" for hdu in hdus[:12])
     raise ValueError(f"a FITS file with {names}, none of which holds a spectrum in a known format")
+
+
+def _quasars(path: Path, redshifts: str | Path | None) -> Spectrum | list[Spectrum]:
+    """The quasars of a DESI file; the only one of a file of one target."""
+    file = desi.load(path)
+    targets, _ = desi.quasars(path, None if redshifts is None else Redshifts.read(redshifts))
+    alone = len(targets) == 1 and (file.targets == targets[0].number).all()
+    spectra = []
+    for target in targets:
+        try:
+            spectrum = file.spectrum(target.number)
+        except SpectrumError:
+            if alone:
+                raise
+        else:
+            spectra.append(replace(spectrum, redshift=target.redshift, notes=target.notes))
+    return spectra[0] if alone else spectra
 
 
 def _content(path: Path) -> memoryview:

@@ -146,24 +146,6 @@ def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool)
     return spectrum if len(notes) == len(spectrum.notes) else replace(spectrum, notes=notes)
 
 
-def raise_if_all_failed(errors: list[SpectrumError], sources: list) -> None:
-    """Raise a SpectrumError if none of several spectra could be used; it says why the first could not.
-
-    Parameters
-    ----------
-    errors : list of SpectrumError
-    sources : list
-        Names of all spectra, also of those that could be used.
-    """
-    if not errors or len(errors) < len(sources):
-        return
-    reason, message = errors[0].reason, errors[0].message
-    if len(sources) == 1:
-        raise SpectrumError(sources[0], message, reason=reason) from errors[0]
-    where = f"{len(sources)} files"
-    raise SpectrumError(where, f"none can be used; {sources[0]}, the first of them, {message}", reason=reason)
-
-
 def median(values: np.ndarray) -> np.ndarray:
     """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
     ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2

@@ -6,17 +6,18 @@ import pandas as pd
 
 from quasar_mass.core.files import printable, progress
 from quasar_mass.spectra.read import SpectrumRequest
-from quasar_mass.spectra.rest_frame import Prepared, prepare, raise_if_all_failed, spectrum_flags
+from quasar_mass.spectra.requests import of_files
+from quasar_mass.spectra.rest_frame import Prepared, prepare, spectrum_flags
 from quasar_mass.tables import formats
 from quasar_mass.virial.measurement import COLUMNS, measure
 
-_BATCH = 480  # spectra in memory at a time
+_BATCH = 192  # spectra in memory at a time
 
 # column: (unit, description), before those of the measurement and after them
 FIRST = {
-    "EPOCH": ("", "plate-mjd-fiber of the spectrum"),
+    "EPOCH": ("", "the spectrum: plate-mjd-fiber, or DESI's TARGETID"),
     "FILE": ("", "the file"),
-    "Z": ("", "redshift used: the file's own"),
+    "Z": ("", "redshift used"),
 }
 LAST = {"SURVEY_KIND": ("", "sdss: observed; simulated: not")}
 FILE_COLUMNS = {**FIRST, **COLUMNS, **LAST}
@@ -28,38 +29,34 @@ def measure_files(files: list[Path | SpectrumRequest], *, quiet: bool = False) -
     Parameters
     ----------
     files : list of Path or SpectrumRequest
+        Of a DESI file, all quasars are measured.
     quiet : bool
         No progress bar.
 
     Returns
     -------
     DataFrame
-        One row per file, in order, with the columns of `FILE_COLUMNS`; REASON says why something is missing.
-
-    Raises
-    ------
-    SpectrumError
-        If none of the files can be read; says why the first cannot.
+        One row per spectrum, in order, with the columns of `FILE_COLUMNS`; REASON says why something is missing.
     """
-    files = [file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file)) for file in files]
-    rows, errors = [], []
-    with progress(None, total=len(files), what="spectra", unit="files", quiet=quiet or len(files) < 20) as bar:
-        for first in range(0, len(files), _BATCH):
-            batch = files[first : first + _BATCH]
-            prepared = [prepare(file) for file in batch]
-            errors += [outcome.error for outcome in prepared if outcome.error]
-            rows += _rows(batch, prepared)
+    requests = of_files(files, quiet=quiet)
+    rows = []
+    with progress(None, total=len(requests), what="spectra", unit="spectra", quiet=quiet or len(requests) < 20) as bar:
+        for first in range(0, len(requests), _BATCH):
+            batch = requests[first : first + _BATCH]
+            rows += _rows(batch, [prepare(request) for request in batch])
             bar.update(len(batch))
-    raise_if_all_failed(errors, [request.file for request in files])
     return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
 
-def _rows(files: list[SpectrumRequest], prepared: list[Prepared]) -> list[dict]:
-    """Measure the spectra of some files; files that could not be read get a row with the reason."""
+def _rows(requests: list[SpectrumRequest], prepared: list[Prepared]) -> list[dict]:
+    """Measure some spectra; those that could not be read get a row with the reason."""
     read = [outcome for outcome in prepared if outcome.spectrum]
     measured = measure([p.spectrum for p in read], [p.redshift for p in read], [p.ebv for p in read]).to_dict("records")
-    unread = {"EPOCH": "", "Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}
-    rows = [unread | {"FILE": printable(f.file), "REASON": p.reason} for f, p in zip(files, prepared, strict=True)]
+    unread = {"Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}
+    rows = [
+        unread | {"EPOCH": request.target_id, "FILE": printable(request.file), "REASON": outcome.reason}
+        for request, outcome in zip(requests, prepared, strict=True)
+    ]
     for row, outcome, values in zip([row for row in rows if not row["REASON"]], read, measured, strict=True):
         flags = "; ".join(filter(None, [values["FLAGS"], *spectrum_flags(outcome.spectrum)]))
         row |= values | {

@@ -116,10 +116,12 @@ class _Table:
         self.reasons: list[list[str]] = [[] if usable else ["no redshift"] for usable in binned.usable]
         for i in np.flatnonzero(binned.usable & np.isnan(solution.scale)):
             if solution.continuum_bins[i] >= MIN_CONTINUUM_BINS:
-                self.reasons[i].append(f"continuum S/N {solution.continuum_sn[i]:.1f} below {MIN_CONTINUUM_SN:g}")
+                measured = f"S/N {solution.continuum_sn[i]:.1f}, below {MIN_CONTINUUM_SN:g}"
+                self.reasons[i].append(f"faint continuum: {measured}")
             else:
                 few = "too few" if solution.continuum_bins[i] else "no"
-                self.reasons[i].append(f"{few} good pixels in the line-free windows of 1350-3500 Angstrom, rest frame")
+                windows = "the line-free windows of 1350-3500 Angstrom, rest frame"
+                self.reasons[i].append(f"no continuum: {few} good pixels in {windows}")
 
     def add_luminosities(self, distance: np.ndarray) -> None:
         """Fill in the luminosities of the power law; `distance` in Mpc."""

@@ -20,7 +20,7 @@ HOME = Path(__file__).resolve().parent.parent.parent
 MAIN = {"get_Chen_data.py": get_chen_data.main, "quasar_analysis.py": quasar_analysis.main}
 VERBS = {script: verbs for script, (*_, verbs) in zip(MAIN, __main__.COMMANDS.values(), strict=True)}
 EVERY = [(script, verb) for script, verbs in VERBS.items() for verb in verbs]
-WITHOUT_SURVEY = ("virial", "export")
+WITHOUT_SURVEY = ("export",)
 
 
 def shell(*arguments, python=()):

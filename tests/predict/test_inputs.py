@@ -18,7 +18,7 @@ FILE = SURVEY.spectrum(7666, 57339, 121)
 def test_files_folders_names_and_lists(tmp_path, make):
     file = make.spec(tmp_path / "folder" / "spec-4000-56000-0001.fits")
     (tmp_path / "list.txt").write_text(f"# two\n7666-57339-121\n\n{file}\n")
-    requests, tables = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
+    requests, tables, _ = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
     assert [request.file for request in requests] == [file, file, FILE, FILE, file]
     assert all(np.isnan(request.redshift) for request in requests)
     assert tables == []
@@ -37,7 +37,7 @@ def test_folders_list_every_kind_of_spectrum_file_and_count_the_rest(tmp_path, m
 
 
 def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path):
-    requests, _ = gather([tmp_path / "none.fits"], SURVEY)
+    requests, *_ = gather([tmp_path / "none.fits"], SURVEY)
     with pytest.raises(FileError, match="does not exist"):
         check_exists(requests)
     check_exists(requests * 2)  # of several each gets its reason in the table
@@ -46,7 +46,7 @@ def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path)
 def test_a_line_of_a_list_that_names_no_file_is_said(tmp_path, made):
     path = tmp_path / "list.txt"
     path.write_text("# spectra\nnone.fits\n")
-    requests, _ = gather([path], SURVEY)
+    requests, *_ = gather([path], SURVEY)
     with pytest.raises(FileError, match=r"list\.txt, line 2: none\.fits: does not exist"):
         check_exists(requests)
     table = predict_files(requests, Predictor.load(made[1][0]), quiet=True)
@@ -76,7 +76,7 @@ def test_tables_with_redshifts_of_every_format(tmp_path, ending, names):
         pd.DataFrame(table).to_parquet(path)
     else:
         Table(table).write(path, format={"csv": "ascii.csv", "ecsv": "ascii.ecsv", "fits": "fits"}[ending])
-    (request,), _ = gather([path], SURVEY)
+    (request,), *_ = gather([path], SURVEY)
     assert (request.file, request.redshift, request.name) == (FILE, 1.62, "J1")
 
 
@@ -98,5 +98,5 @@ def test_tables_that_lack_something_say_what(tmp_path, text, word):
 
 def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):
     (tmp_path / "list.csv").write_text("EPOCH,Z,OBJECT\n7666-57339-0121,1.6,\n7666-57339-0122,1.6,\n")
-    requests, _ = gather([tmp_path / "list.csv"], SURVEY)
+    requests, *_ = gather([tmp_path / "list.csv"], SURVEY)
     assert [request.name for request in requests] == ["", ""]

@@ -73,7 +73,7 @@ def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshi
     whole = mass_table.predict_survey(survey, predictor, quiet=True)
     listed = data.spectra.reset_index()[["OBJECT", "EPOCH", "Z"]]
     listed.to_parquet(tmp_path / "list.parquet")
-    files, _ = gather([tmp_path / "list.parquet"], survey)
+    files, *_ = gather([tmp_path / "list.parquet"], survey)
     table = mass_table.predict_files(files, predictor, quiet=True)
     np.testing.assert_allclose(table["LMBH"], whole["LMBH"], atol=1e-4)
     seen = ["SEEN_CIV", "SEEN_CIII", "SEEN_MgII"]
@@ -87,7 +87,7 @@ def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshi
     assert moved["LMBH"][0] != pytest.approx(table["LMBH"][0], abs=1e-6)
     by_object = mass_table.predict_files(files, predictor, per_object=True, quiet=True)
     assert by_object["N_EPOCHS"].sum() == len(files)
-    _, (spectra,) = gather([survey.spectra], survey)
+    _, (spectra,), _ = gather([survey.spectra], survey)
     np.testing.assert_allclose(mass_table.predict_table(spectra, predictor, quiet=True)["LMBH"], whole["LMBH"])
 
 

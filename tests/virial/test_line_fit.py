@@ -331,8 +331,8 @@ def test_bad_spectra_get_a_reason_and_leave_the_others_alone():
         (dead, 1.65, "no good pixels"),
         (none, 1.65, "no good pixels"),
         (beyond, 1.65, "no good pixels"),
-        (dark, 1.65, "continuum S/N"),
-        (noise, 1.65, "continuum S/N"),
+        (dark, 1.65, "faint continuum: S/N"),
+        (noise, 1.65, "faint continuum: S/N"),
         (absurd, 1.65, ""),
         (good, 1.65, None),
     ]
@@ -420,14 +420,30 @@ def test_the_command_writes_a_row_for_every_file(make, tmp_path, capsys, monkeyp
     assert table["EPOCH"].tolist() == ["4000-56000-0001", "", "4000-56000-0002"]
     assert table["LMBH"].isna().tolist() == [False, True, False]
     assert "unreadable file" in table["REASON"][1]
-    for arguments, words in (
-        ([broken], "it is neither FITS nor a text"),
-        ([broken, broken], "2 files: none can be used"),
-    ):
-        assert quasar_analysis.main(["virial", *map(str, arguments)]) == 1
-        printed = capsys.readouterr()
-        assert words in printed.err
-        assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert quasar_analysis.main(["virial", str(broken)]) == 1
+    printed = capsys.readouterr()
+    assert "it is neither FITS nor a text" in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+
+
+def test_where_nothing_can_be_measured_the_table_has_every_reason_and_the_screen_counts_them(make, tmp_path, capsys):
+    (tmp_path / "broken.fits").write_bytes(b"nothing")
+    far = make.spec(tmp_path / "spec-4000-56000-0001.fits", z=9.0)
+    arguments = [str(tmp_path / "broken.fits"), str(far), str(tmp_path / "none.fits"), str(tmp_path / "no.fits")]
+    output = tmp_path / "virial.csv"
+    assert quasar_analysis.main(["virial", *arguments, "--output", str(output)]) == 1
+    counted = "(missing file: 2; unreadable file: 1; no continuum: 1)"
+    assert f"not one of the 4 spectra got a mass {counted}" in capsys.readouterr().err
+    assert pd.read_csv(output)["REASON"].str.split(":").str[0].tolist() == [
+        "unreadable file",
+        "no continuum",
+        "missing file",
+        "missing file",
+    ]
+    assert quasar_analysis.main(["virial", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count(".fits") == 4
+    assert counted in printed.err
 
 
 # --- real spectra -------------------------------------------------------------------------------------------------
