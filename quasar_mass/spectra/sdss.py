@@ -20,8 +20,10 @@ TELESCOPE = "SDSS 2.5-M"  # of all spectra until SDSS-IV; SDSS-V names it in the
 def recognises(hdus: list[fits_headers.Hdu]) -> bool:
     """Whether these are the headers of a spec file: pixels in logarithmic wavelength, with SDSS's masks."""
     coadd = _find(hdus, ("COADD",), 1)
-    if len(hdus) < 3 or coadd is None or b"'LOGLAM" not in (header := coadd.header.upper()):
+    if coadd is None or b"'LOGLAM" not in (header := coadd.header.upper()):
         return False
+    if len(hdus) < 3:  # cut off between two HDUs, and no table that somebody made of the pixels
+        return any(hdus[0].text(key) is not None for key in ("PLATEID", "FIELDID", "TELESCOP"))
     return b"'AND_MASK" in header or coadd.text("EXTNAME") == "COADD"
 
 

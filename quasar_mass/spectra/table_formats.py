@@ -12,15 +12,15 @@ from quasar_mass.core.errors import first_line
 from quasar_mass.spectra import fits_headers
 from quasar_mass.spectra.column_names import plain, wavelength_name
 
-_ZIP, _XML = b"PK\x03\x04", re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:\?xml|\w*:?VOTABLE|!)", re.IGNORECASE)
-_ELSEWHERE = re.compile(rb"<(?:\w+:)?STREAM[^>]*\shref", re.IGNORECASE)  # astropy would fetch what it names
+_ZIP, _BOM, _XML = b"PK\x03\x04", b"\xef\xbb\xbf", re.compile(rb"<(?:\?xml|\w*:?VOTABLE|!)", re.IGNORECASE)
+_ELSEWHERE = re.compile(rb"<(?:\w+:)?STREAM[^<>]*\shref", re.IGNORECASE)  # astropy would fetch what it names
 _MAX_ARRAYS = 500_000_000  # bytes of a .npz, unpacked
 _USUAL = ("wavelength", "flux", "error")  # the columns of a text that does not name them
 _COMMENT = ("#", "%", "!")  # what a line of comment begins with
 _NOTHING = ("", "nan", "null", "none", "n/a", "na", "-", "--", "---")  # cells without a number
-_UNIT = r"\s*(?:\[([^\]]*)\]|\(((?:[^()]|\([^()]*\))*)\))?"  # in brackets behind a name: flux (erg/(s cm2 A))
-_WORD, _PHRASE = re.compile(r"([^\s,;|\[\]()]+)" + _UNIT), re.compile(r"(.*?)" + _UNIT)
-_SAID = re.compile(r"([A-Za-z][\w()-]*)\s*[=:]\s*([^\s,;]+)")  # redshift = 1.62
+_WORD = re.compile(r"([^\s,;|\[\]()]+)\s*(?:\[([^\]]*)\]|\(((?:[^()]|\([^()]*\))*)\))?")  # flux (erg/(s cm2 A))
+_MAX_LINE = 2000  # characters of a header or a comment: longer ones are neither, and would take long
+_SAID = re.compile(r"(?<![\w-])([A-Za-z][\w()-]*)\s*[=:]\s*([^\s,;]+)")  # redshift = 1.62
 # what astropy raises on damaged files; anything else is a bug and must show
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, MemoryError)
 _DAMAGED += (OverflowError, AssertionError, Warning, SyntaxError)
@@ -84,7 +84,7 @@ def read(content: bytes) -> Content:
     try:
         if content.startswith(_ZIP):
             return _npz(content)
-        if _XML.match(content):
+        if _XML.match(content[:_MAX_LINE].removeprefix(_BOM).lstrip()):
             return _votable(content)
         text = _text(content)
         return _ecsv(text) if text.startswith("# %ECSV") else _plain_text(text)
@@ -236,6 +236,7 @@ def _header(above: list[str], before: list[str], delimiter: str | None, n: int) 
     if above:
         names = _names(above[0], delimiter, n)
         units = _cells(above[1], delimiter) if len(above) > 1 else []
+        units += [""] * (delimiter is not None and len(units) == len(names) - 1)  # of a last column without a unit
         if len(units) == len(names):
             names = [(name, unit or below) for (name, unit), below in zip(names, units, strict=True)]
         return names
@@ -248,12 +249,18 @@ def _header(above: list[str], before: list[str], delimiter: str | None, n: int) 
 
 def _names(line: str, delimiter: str | None, n: int = 0) -> list[tuple[str, str]]:
     """The names in a line, each with the unit that stands in brackets behind it; `n` is how many there should be."""
-    cells = _cells(line, delimiter)
+    cells = _cells(line[:_MAX_LINE], delimiter)
     if delimiter and len(cells) == (n or len(cells)):
-        matches = [_PHRASE.fullmatch(cell) for cell in cells]
-    else:
-        matches = list(_WORD.finditer(line))
-    return [(match[1], (match[2] or match[3] or "").strip()) for match in matches]
+        return [_name_and_unit(cell) for cell in cells]
+    return [(word[1], (word[2] or word[3] or "").strip()) for word in _WORD.finditer(line[:_MAX_LINE])]
+
+
+def _name_and_unit(cell: str) -> tuple[str, str]:
+    opening = {"]": "[", ")": "("}.get(cell[-1:])
+    if opening is None or opening not in cell:
+        return cell, ""
+    name, _, unit = cell[:-1].partition(opening)
+    return name.strip(), unit.strip()
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:
@@ -291,7 +298,7 @@ def _plain_text(text: str) -> Content:
     found = layout(lines)
     if not found.n_columns:
         raise ValueError("it is neither FITS nor a text with a table of numbers" if text.strip() else "it is empty")
-    comments = [line for line in lines if line.lstrip().startswith(_COMMENT)]
+    comments = [line[:_MAX_LINE] for line in lines if line.lstrip().startswith(_COMMENT)]
     rows = [line for line in lines[found.first :] if line.strip() and not line.lstrip().startswith(_COMMENT)]
     table = pd.read_csv(
         io.StringIO("\n".join(rows)),

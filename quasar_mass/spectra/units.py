@@ -74,7 +74,7 @@ def _unit(text: str) -> "UnitBase | None":
     try:
         with warnings.catch_warnings(action="ignore", category=units.UnitsWarning):  # of several slashes
             return units.Unit(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, ArithmeticError):
         return None
 
 

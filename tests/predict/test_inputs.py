@@ -26,7 +26,7 @@ def test_files_folders_names_and_lists(tmp_path, make):
 
 def test_folders_list_every_kind_of_spectrum_file_and_count_the_rest(tmp_path, make):
     inside = tmp_path / "some" / "deep"
-    names = ["a.fits", "b.FIT", "c.fits.gz", "d.fit.gz"]
+    names = ["a.fits", "b.FIT", "c.fits.gz", "d.fit.gz", "d.npz"]
     for name in [*names, "notes.txt", "e.gz", "f.csv"]:
         make.spec(inside / "a.fits").with_name(name).write_bytes(b"content")
     assert expand([tmp_path]) == [inside / name for name in names]
@@ -34,6 +34,47 @@ def test_folders_list_every_kind_of_spectrum_file_and_count_the_rest(tmp_path, m
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="holds no spectrum files"):
         expand([tmp_path / "empty"])
+
+
+NUMBERS = "3600.0 5.0 0.1\n3601.0 5.1 0.1\n3602.0 4.9 0.1\n"
+ROWS = NUMBERS.replace(" ", ",")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", NUMBERS),
+        ("a.lst", "# a comment\n" + NUMBERS),
+        ("a.txt", "wave flux err\n" + NUMBERS),
+        ("a.txt", "# z = 1.6\n# wave flux err\n" + NUMBERS),
+        ("a.csv", ROWS),
+        ("a.csv", "wave,flux,err\n" + ROWS),
+        ("a.csv", "wave,flux,err,z\n" + ROWS.replace("0.1\n", "0.1,1.6\n")),
+        ("a.ecsv", "# %ECSV 1.0\n# ---\n# schema: astropy-2.0\nwave flux err\n" + NUMBERS),
+        ("a.vot", "<?xml?>"),
+        ("a.dat", NUMBERS),
+    ],
+)
+def test_a_text_or_table_of_pixels_is_a_spectrum_and_no_list_of_names(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    (request,), tables, _ = gather([tmp_path / name], SURVEY)
+    assert (request.file, tables) == (tmp_path / name, [])
+    (tmp_path / "list.txt").write_text(f"{tmp_path / name}\n7666-57339-0121\n")
+    requests, *_ = gather([tmp_path / "list.txt"], SURVEY)
+    assert [request.file for request in requests] == [tmp_path / name, FILE]
+
+
+def test_fits_tables_of_pixels_are_spectra_whatever_else_they_hold(tmp_path):
+    pixels = {"WAVE": np.arange(3600.0, 3605.0), "FLUX": np.ones(5), "IVAR": np.ones(5), "PLATE": np.full(5, 7666)}
+    Table(pixels).write(tmp_path / "spectrum.fits")
+    (request,), *_ = gather([tmp_path / "spectrum.fits"], SURVEY)
+    assert request.file == tmp_path / "spectrum.fits"
+
+
+def test_a_table_of_spectra_with_numbers_alone_stays_one(tmp_path):
+    (tmp_path / "t.csv").write_text("plate,mjd,fiberid,z\n7666,57339,121,1.62\n")
+    (request,), *_ = gather([tmp_path / "t.csv"], SURVEY)
+    assert (request.file, request.redshift) == (FILE, 1.62)
 
 
 def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path):
