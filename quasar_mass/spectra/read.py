@@ -102,10 +102,9 @@ def read(
     Raises
     ------
     SpectrumError
-        If the file is missing, truncated, not such a file, or its pixels contradict one another; or if a DESI file has
-        no redshifts.
+        If the file is missing, truncated, not such a file, or its pixels contradict one another.
     FileError, TableError
-        If `redshifts` cannot be read.
+        If the redshifts of a DESI file's targets are missing or cannot be read.
 
     Examples
     --------

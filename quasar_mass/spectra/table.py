@@ -14,6 +14,7 @@ from quasar_mass.spectra.table_formats import Column, Content
 
 WAVELENGTH_ASSUMED, FLUX_ASSUMED = "Angstrom", "1e-17 erg/s/cm2/A"
 _HEAD = 65_536  # bytes of a text in which its first pixel must stand
+_SDSS_NAME = re.compile(r"\d{4,5}-\d{5}-\d{4}")  # plate-mjd-fiber
 _CLASSES = ("QSO", "GALAXY", "STAR")
 _AIR, _VACUUM = re.compile(r"\bair\b|obs\.atmos", re.IGNORECASE), re.compile(r"vac", re.IGNORECASE)
 _IMAGE = "is a FITS image, without the errors of its pixels; write a table with the columns wavelength, flux and error"
@@ -102,7 +103,8 @@ def _spectrum(content: Content, path: Path) -> Spectrum:
     flux_unit, flux_stated = _flux_unit(columns["flux"], content)
     factors = units.flux_factors(flux_unit, wavelength)
     error_unit = _error_unit(columns[kind], kind, flux_unit)
-    error_factors = units.flux_factors(error_unit or flux_unit, wavelength)
+    same = error_unit is None or error_unit == flux_unit
+    error_factors = factors if same else units.flux_factors(error_unit, wavelength)
     stated = ((wavelength_stated, WAVELENGTH_ASSUMED), (flux_stated, FLUX_ASSUMED))
     assumed = ", ".join(name for known, name in stated if not known)
     notes = [content.assumed, f"unit{'s' * (', ' in assumed)} assumed: {assumed}" if assumed else ""]
@@ -219,6 +221,8 @@ def identity(content: Content) -> dict[str, object]:
         known["ebv"] = _number(ebv)
     if targetid is not None:
         known |= {"spec_id": str(targetid).strip(), "kind": "desi"}
+    elif _SDSS_NAME.fullmatch(name := str(content.keys.get("object", "")).strip()):
+        known |= {"spec_id": name, "kind": "sdss"}
     if str(spectral_class).strip() in _CLASSES:
         known["spectral_class"] = str(spectral_class).strip()
     return known

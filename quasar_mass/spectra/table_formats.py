@@ -235,7 +235,7 @@ def _header(above: list[str], before: list[str], delimiter: str | None, n: int) 
     """Names and units of columns: from the lines above the numbers, or else from the last comment that fits."""
     if above:
         names = _names(above[0], delimiter, n)
-        units = _cells(above[1], delimiter) if len(above) > 1 else []
+        units = [cell.strip("-=") for cell in _cells(above[1], delimiter)] if len(above) > 1 else []  # or a ruler
         units += [""] * (delimiter is not None and len(units) == len(names) - 1)  # of a last column without a unit
         if len(units) == len(names):
             names = [(name, unit or below) for (name, unit), below in zip(names, units, strict=True)]

@@ -1,6 +1,8 @@
 """One quasar in every format: the commands and Python give the same mass and interval as for its spec file."""
 
 import gzip
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -95,3 +97,15 @@ def test_python_takes_arrays_spectra_and_objects_of_specutils(quasar):
     assert table["LMBH"].tolist() == pytest.approx([expected.LMBH] * 2, abs=1e-4)
     assert virial.measure(one, **own)["LMBH"][0] == pytest.approx(virial.measure(spectrum)["LMBH"][0], abs=1e-4)
     assert model.predict(one).REASON.startswith("no redshift")
+
+
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("specutils")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    section = page.split("## Tables, objects and arrays")[1].split("\n## ")[0]
+    examples = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(examples) == 2
+    monkeypatch.chdir(tmp_path)
+    exec("".join(examples), {})
+    assert quasar_analysis.main(["predict", "mine.ecsv"]) == 0
+    assert re.search(r"mine mine.ecsv +1.620", capsys.readouterr().out)

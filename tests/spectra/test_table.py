@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sparcl_stand_in import desi_record
+from sparcl_stand_in import desi_record, sdss_record
 from spectrum_tables import FORMATS, write
 
 from quasar_mass.core.errors import SpectrumError
@@ -290,6 +290,9 @@ def test_the_tables_that_fetch_writes_of_sparcl_s_records_are_those_spectra(tmp_
     np.testing.assert_allclose(spectrum.flux[spectrum.good], expected.flux[spectrum.good], rtol=1e-6)
     np.testing.assert_allclose(spectrum.ivar, expected.ivar, rtol=1e-6)
     assert spectrum.notes == ()
+    (tmp_path / "boss.fits").write_bytes(as_table(sdss_record((7666, 57339, 121), "v5_13_0", "BOSS-DR16", 1)))
+    boss = read_spectrum(tmp_path / "boss.fits")
+    assert (boss.spec_id, boss.kind) == ("7666-57339-0121", "sdss")
 
 
 @pytest.mark.parametrize(
