@@ -96,7 +96,7 @@ def predict_files(
     tasks = [(predictor, chunk, folder, per_object) for chunk in chunks]
     needs = [*(path for path, _ in predictor.files), *(folder / request.file for request in requests[:1])]
     hidden = quiet or len(requests) < FEW_FILES
-    bar = progress(None, total=len(requests), what="spectra", unit="files", quiet=hidden)
+    bar = progress(None, total=len(requests), what="masses", unit="spectra", quiet=hidden)
     return _collect(_map(_from_files, tasks, jobs, needs, bar), predictor, per_object)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quasar_mass.core.errors import FileError, SpectrumError
+from quasar_mass.core.errors import FileError, SpectrumError, TableError
 from quasar_mass.spectra import fits_headers
 from quasar_mass.spectra.fits_bytes import BLOCK, whole_blocks
 from quasar_mass.spectra.redshifts import Redshifts
@@ -110,15 +110,18 @@ def quasars(path: Path, redshifts: Redshifts | None = None, *, given: bool = Fal
 
     Raises
     ------
-    FileError
-        If there is no table of redshifts.
+    SpectrumError
+        If there is no table of redshifts beside the file, or it cannot be read.
     ValueError, TableError
-        If a file is damaged or lacks something.
+        If the file is damaged, or `redshifts` has no TARGETID.
     """
     file = load(path)
     beside = redshift_file(path) if redshifts is None else None
     if beside:
-        redshifts = Redshifts.read(beside)
+        try:
+            redshifts = Redshifts.read(beside)
+        except (FileError, TableError) as error:
+            raise SpectrumError(path, f"its redshifts: {beside.name} {error.message}", reason="no redshift") from error
     numbers, first = np.unique(file.targets, return_index=True)
     first.sort()
     numbers, kinds = file.targets[first], file.kinds[first]
@@ -128,7 +131,7 @@ def quasars(path: Path, redshifts: Redshifts | None = None, *, given: bool = Fal
             f"has {len(numbers):,} targets and no redshifts ({missing} is not beside it); give a table with TARGETID "
             "and Z: --redshifts FILE, or redshifts= in Python"
         )
-        raise FileError(path, message)
+        raise SpectrumError(path, message, reason="no redshift")
     chosen, others = [], Counter()
     rows = None if redshifts is None else redshifts.of_targets(numbers, file.survey, file.program)
     for n, number in enumerate(numbers.tolist()):

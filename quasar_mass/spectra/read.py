@@ -102,9 +102,10 @@ def read(
     Raises
     ------
     SpectrumError
-        If the file is missing, truncated, not such a file, or its pixels contradict one another.
+        If the file is missing, truncated, not such a file, or its pixels contradict one another; or if a DESI file has
+        no redshifts.
     FileError, TableError
-        If the redshifts of a DESI file's targets are missing or cannot be read.
+        If `redshifts` cannot be read.
 
     Examples
     --------

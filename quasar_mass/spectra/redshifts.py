@@ -81,6 +81,9 @@ class Redshifts:
             raise TableError(path, message)
         import pandas as pd
 
+        if "targetid" in columns and not pd.api.types.is_numeric_dtype(columns["targetid"]):
+            texts = _text(columns["targetid"])
+            columns["targetid"] = pd.array([int(t) if re.fullmatch(r"-?\d+", t) else pd.NA for t in texts], "Int64")
         columns["z"] = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float, na_value=np.nan)
         return cls(path, pd.DataFrame(columns))
 

@@ -36,4 +36,7 @@ def _refusal(hdus: list[Hdu]) -> tuple[str, str] | None:
     if b"'LOGLAM" not in columns and all(f"'{name:<8}'".encode() in columns for name in ("Z", "CLASS", "RCHI2")):
         name = "name a spec file"
         return "another kind of file", f"holds redshifts and no spectra (an spZbest, spAll or similar file); {name}"
+    if all(f"'{name:<8}'".encode() in columns for name in ("TARGETID", "Z", "SPECTYPE")):
+        name = "name the coadd file beside it, or give this one as --redshifts"
+        return "another kind of file", f"holds redshifts and no spectra (DESI's redrock file or a catalogue); {name}"
     return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from quasar_mass.core.errors import FileError, SpectrumError
 from quasar_mass.core.files import progress
-from quasar_mass.spectra import desi
+from quasar_mass.spectra import desi, table_files
 from quasar_mass.spectra.read import SpectrumRequest, read_one
 from quasar_mass.spectra.redshifts import Redshifts, stem
 
@@ -47,8 +47,8 @@ def resolve(
 
     Raises
     ------
-    FileError, TableError
-        If the redshifts of a DESI file are missing, or cannot be read.
+    FileError, SpectrumError, TableError
+        If there are no quasars; if the only file, one of DESI, has no redshifts; if `redshifts` has no TARGETID.
     """
     requests: list[SpectrumRequest] = []
     targets, names, missing = Counter(), [], 0
@@ -58,8 +58,10 @@ def resolve(
         if request.target is None and _may_hold_many(request.file) and desi.is_desi(request.file):
             try:
                 chosen, others = desi.quasars(request.file, redshifts, given=not np.isnan(redshift))
-            except ValueError:  # it is damaged: its reader will say how
-                requests.append(request)
+            except (ValueError, SpectrumError) as error:
+                if len(files) == 1 and isinstance(error, SpectrumError):
+                    raise
+                requests.append(request)  # its reader will say so, and the others have their turn
                 continue
             names.append(request.file.name)
             targets += others
@@ -69,7 +71,7 @@ def resolve(
                 for target in chosen
             ]
         elif redshifts is not None:
-            found = redshifts.of_spectrum(_names(request))
+            found = redshifts.of_spectrum(_names(request, redshifts))
             missing += found is None
             requests.append(request if found is None else replace(request, redshift=found))
         else:
@@ -99,14 +101,16 @@ def _may_hold_many(path: Path) -> bool:
     return not path.name.lower().startswith("spec-")
 
 
-def _names(request: SpectrumRequest) -> Iterable[str]:
+def _names(request: SpectrumRequest, redshifts: Redshifts) -> Iterable[str]:
     """The names of a spectrum, those last that need its file."""
     yield from (request.file.name, stem(request.file))
     if request.target is not None:
         yield str(request.target)
     try:
         yield read_one(request).spec_id
-    except SpectrumError:  # its reader will say so
+        if "sdss_id" in redshifts.table:
+            yield from map(str, table_files.read(request.file, ["sdss_id"]).get("SDSS_ID", ()))
+    except (SpectrumError, FileError):  # the spectrum's reader will say so
         return
 
 
@@ -115,4 +119,5 @@ def _summary(names: list[str], targets: Counter) -> str:
     quasars, total = targets.pop("quasars"), targets.total()
     where = names[0] if len(names) == 1 else f"{len(names):,} files"
     others = ", ".join(f"{number:,} {what}" for what, number in targets.most_common())
-    return f"{where}: {quasars:,} quasars of {total + quasars:,} targets{f'; left out: {others}' if others else ''}"
+    left_out = f"; left out: {others}" if others else ""
+    return f"{where}: {quasars:,} quasar{'s' * (quasars != 1)} of {total + quasars:,} targets{left_out}"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 from desi_files import Target, write_redrock, write_spectra
+from formats import CATALOGID, FIELD, MJD, SDSS_ID, sdss_v
 
 from quasar_mass.cli import quasar_analysis
 from quasar_mass.core.survey import Survey
@@ -53,6 +54,15 @@ def test_names_of_sdss_v_are_found_by_catalogid_with_all_its_digits(tmp_path):
     assert [given[name] for name in names] == [1.75, 1.76]
     rows = "FIELD,MJD,CATALOGID,Z\n112360,60001,27021598150202075,1.5\n112360,60000,27021598150202075,1.6\n"
     assert found(tmp_path, rows)[names[0]] == 1.6
+
+
+def test_sdss_id_is_looked_up_in_the_file(tmp_path):
+    wavelength = 10 ** (1e-4 * np.arange(35600, 40100))
+    path = tmp_path / "spectra" / f"spec-{FIELD}-{MJD}-{CATALOGID}.fits"
+    path.parent.mkdir()
+    sdss_v(path, wavelength, np.ones(4500), np.ones(4500))
+    assert found(tmp_path, f"SDSS_ID,Z\n1,1.0\n{SDSS_ID},1.77\n")[path.name] == 1.77
+    assert found(tmp_path, f"SDSS_ID,Z\n{SDSS_ID + 1},1.77\n")["notes"] != []
 
 
 def test_a_spectrum_whose_redshift_the_table_lacks_has_none(tmp_path, make):

@@ -13,6 +13,7 @@ from quasar_mass.core.errors import FileError, SpectrumError, TableError
 from quasar_mass.spectra import desi
 from quasar_mass.spectra.read import SpectrumRequest, read, read_one
 from quasar_mass.spectra.requests import resolve
+from quasar_mass.spectra.rest_frame import prepare
 
 FIRST = 39633345008634465  # float64 has no room for its last digit
 
@@ -174,12 +175,21 @@ def test_targets_are_counted_by_what_they_are(tmp_path):
 
 def test_files_without_redshifts_say_what_to_give(tmp_path):
     path = write_spectra(tmp_path / "coadd-main-dark-26065.fits", targets(2))
-    with pytest.raises(FileError, match=r"redrock-main-dark-26065\.fits is not beside it.* --redshifts FILE"):
+    with pytest.raises(SpectrumError, match=r"redrock-main-dark-26065\.fits is not beside it.* --redshifts FILE"):
         read(path)
+    with pytest.raises(SpectrumError, match="is not beside it"):
+        resolve([path])
+    (request,) = resolve([path, path])[0][:1]  # of several files, the others have their turn
+    assert prepare(request).reason.startswith("no redshift: has 2 targets and no redshifts")
     requests, _ = resolve([path], redshift=1.62, ebv=0.1)
     assert [(request.redshift, request.ebv) for request in requests] == [(1.62, 0.1)] * 2
     write_redrock(tmp_path / "zbest-main-dark-26065.fits", targets(2, redshift=1.5), name="ZBEST")  # the older name
     assert [spectrum.redshift for spectrum in read(path)] == [1.5, 1.5]
+    (tmp_path / "redrock-main-dark-26065.fits").write_bytes(b"damaged")
+    with pytest.raises(SpectrumError, match=r"its redshifts: redrock-main-dark-26065\.fits is not a table"):
+        read(path)
+    with pytest.raises(SpectrumError, match="holds redshifts and no spectra"):
+        read(write_redrock(tmp_path / "redrock-main-dark-26065.fits", targets(2)))
 
 
 @pytest.mark.parametrize("ending", ["fits", "csv", "ecsv", "vot", "parquet"])
@@ -197,6 +207,9 @@ def test_redshifts_come_from_a_table_of_any_format(tmp_path, ending):
         (str(FIRST), 1.52, ("ZWARN 8",)),
         (str(FIRST + 2), 1.71, ()),
     ]
+    texts = columns | {"TARGETID": [f"{FIRST + 2}", "", f"{FIRST}"]}  # as some tables have it
+    pd.DataFrame(texts).to_parquet(tmp_path / "texts.parquet")
+    assert [spectrum.redshift for spectrum in read(path, redshifts=tmp_path / "texts.parquet")] == [1.52, 1.71]
 
 
 def test_a_catalogue_of_quasars_counts_more_than_redrock_s_class(tmp_path):
@@ -228,6 +241,13 @@ def test_tables_that_lack_something_say_what(tmp_path, text, words):
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(TableError, match=words):
         read(path, redshifts=tmp_path / "table.csv")
+
+
+def test_a_file_without_quasars_says_what_is_in_it(tmp_path):
+    path = written(tmp_path, targets(2, spectype="STAR"))
+    with pytest.raises(FileError, match=r"no quasars \(.*: 0 quasars of 2 targets; left out: 2 STAR\)"):
+        resolve([path])
+    assert read(path) == []
 
 
 def test_other_tables_and_doubled_spectra_of_a_folder_are_left_out(tmp_path):
