@@ -1,7 +1,6 @@
 """DESI's coadd and spectra files: many targets in one file, three arms of the spectrograph each."""
 
 import gzip
-import io
 import mmap
 import os
 import threading
@@ -14,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from quasar_mass.core.errors import FileError, SpectrumError, TableError
-from quasar_mass.spectra import fits_headers
-from quasar_mass.spectra.fits_bytes import BLOCK, whole_blocks
+from quasar_mass.spectra import fits_bytes, fits_headers
+from quasar_mass.spectra.fits_bytes import CARD, whole_blocks
 from quasar_mass.spectra.redshifts import Redshifts
 from quasar_mass.spectra.spectrum import Spectrum
 
@@ -30,6 +29,8 @@ TARGET, SKY = "TGT", "SKY"  # OBJTYPE
 _TABLES = ("redrock-", "rrdetails-", "zbest-", "zmtl-", "emline-", "qso_mgii-", "qso_qn-", "hpixexp-", "tile-qa-")
 _REDSHIFTS = ("redrock-", "zbest-")  # beginnings of the names of the files beside the spectra that have their redshifts
 _TYPES = {-32: ">f4", -64: ">f8", 8: "u1", 16: ">i2", 32: ">i4", 64: ">i8"}  # of BITPIX
+# The primary header of a file that astropy is to open one HDU of.
+_EMPTY = [fits_bytes.card("SIMPLE", True), fits_bytes.card("BITPIX", 8), fits_bytes.card("NAXIS", 0)]
 
 _local = threading.local()  # the file that this thread has open
 
@@ -251,8 +252,9 @@ def _load(path: Path) -> DesiFile:
             hdus[name], arrays[name] = hdu, _content(plain, whole, hdu)
     if "FIBERMAP" not in hdus:
         raise ValueError("no HDU FIBERMAP")
-    fibermap = _table(hdus["FIBERMAP"], arrays["FIBERMAP"])
-    n_rows = len(fibermap)
+    with fits_headers.opened(_alone(hdus["FIBERMAP"], arrays["FIBERMAP"])) as opened:
+        fibers = _fibers(opened[1].data)
+    n_rows = len(fibers[0])
     bands = [name.removesuffix("_WAVELENGTH") for name in hdus if name.endswith("_WAVELENGTH")]
     together = [band for band in bands if len(band) > 1]  # BRZ: arms that have been combined
     wavelengths, parts = {}, {}
@@ -272,7 +274,7 @@ def _load(path: Path) -> DesiFile:
         good = -int(float(zero or 0)) if mask is not None and mask.dtype.kind == "i" else 0
         arms.append(_Arm(np.searchsorted(grid, wavelengths[band]), flux, ivar, mask, good))
     facts = (primary.text(key) or "" for key in ("SURVEY", "PROGRAM", "TELESCOP"))
-    return DesiFile(path, *_fibers(fibermap), grid, arms, *facts)
+    return DesiFile(path, *fibers, grid, arms, *facts)
 
 
 def _plain(file):
@@ -305,26 +307,19 @@ def _image(hdus: dict, arrays: dict, name: str) -> np.ndarray | None:
         return None
     hdu = hdus[name]
     if hdu.text("ZIMAGE") == "T":
-        return _opened(hdu, arrays[name]).data != 0
+        with fits_headers.opened(_alone(hdu, arrays[name])) as opened:
+            return opened[1].data != 0
     axes = [hdu.sizes.get(f"NAXIS{axis}", 0) for axis in range(hdu.sizes.get("NAXIS", 0), 0, -1)]
+    if hdu.sizes.get("BITPIX") not in _TYPES:
+        raise ValueError(f"no BITPIX in {name}")
     return np.frombuffer(arrays[name], _TYPES[hdu.sizes["BITPIX"]]).reshape(axes)
 
 
-def _table(hdu: fits_headers.Hdu, content) -> np.ndarray:
-    table = _opened(hdu, content).data
-    if table is None or "TARGETID" not in table.names:
-        raise ValueError(f"no column TARGETID in {_name(hdu)}")
-    return table
-
-
-def _opened(hdu: fits_headers.Hdu, content):
-    """An HDU, alone in memory, as astropy sees it."""
-    from astropy.io import fits
-
-    header = hdu.header + b"END".ljust(80)
-    parts = [fits.PrimaryHDU().header.tostring().encode(), header.ljust(whole_blocks(len(header))), bytes(content)]
-    whole = b"".join(parts)
-    return fits.open(io.BytesIO(whole.ljust(-(-len(whole) // BLOCK) * BLOCK, b"\0")))[1]
+def _alone(hdu: fits_headers.Hdu, content) -> bytes:
+    """The bytes of a file that has nothing but this HDU."""
+    header = hdu.header + b"END".ljust(CARD)
+    header = header.ljust(whole_blocks(len(header)))
+    return fits_bytes.header(_EMPTY) + header + fits_bytes.fill(bytes(content))
 
 
 def _missing(wavelengths: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -341,15 +336,18 @@ def _missing(wavelengths: dict[str, np.ndarray]) -> list[np.ndarray]:
     return missing
 
 
-def _fibers(fibermap: np.ndarray) -> tuple[np.ndarray, ...]:
+def _fibers(fibermap) -> tuple[np.ndarray, ...]:
     """TARGETID, OBJTYPE, FIBERSTATUS and E(B-V) of each row."""
-    n = len(fibermap)
-    names = set(fibermap.names)
-    kinds = np.full(n, TARGET)
+    names = fibermap.names
+    if "TARGETID" not in names:
+        raise ValueError("no column TARGETID in FIBERMAP")
+    targets = np.array(fibermap["TARGETID"], np.int64)
+    kinds, status, ebv = np.full(len(targets), TARGET), np.zeros(len(targets), np.int64), np.full(len(targets), np.nan)
     if "OBJTYPE" in names:
         kinds = np.char.strip(np.asarray(fibermap["OBJTYPE"]).astype(str))
     key = next((name for name in ("COADD_FIBERSTATUS", "FIBERSTATUS") if name in names), None)
-    status = np.asarray(fibermap[key]).astype(np.int64) if key else np.zeros(n, np.int64)
-    ebv = np.asarray(fibermap["EBV"]).astype(np.float64) if "EBV" in names else np.full(n, np.nan)
-    # 0 stands for targets without photometry
-    return np.asarray(fibermap["TARGETID"]).astype(np.int64), kinds, status, np.where(ebv > 0, ebv, np.nan)
+    if key:
+        status = np.array(fibermap[key], np.int64)
+    if "EBV" in names:
+        ebv = np.array(fibermap["EBV"], np.float64)
+    return targets, kinds, status, np.where(ebv > 0, ebv, np.nan)  # 0 stands for targets without photometry
