@@ -275,7 +275,9 @@ def to_rest_frame(
     where = f"spectrum {spectrum.spec_id}" if spectrum.spec_id else "the spectrum"
     if not (np.isfinite(redshift) and redshift > 0):
         message = "has no redshift; give" if np.isnan(redshift) else f"has the redshift {redshift:g}; give a positive"
-        raise SpectrumError(where, f"{message} one (redshift=, or column Z of a table)", reason="no redshift")
+        raise SpectrumError(
+            where, f"{message} one (redshift=, --redshift, or column Z of a table)", reason="no redshift"
+        )
     spectrum = spectrum.on_log_grid()
     shift = np.log10(1.0 + redshift)
     _check_coverage(spectrum, redshift, shift, where)

@@ -16,6 +16,7 @@ _ZIP, _BOM, _XML = b"PK\x03\x04", b"\xef\xbb\xbf", re.compile(rb"<(?:\?xml|\w*:?
 _ELSEWHERE = re.compile(rb"<(?:\w+:)?STREAM[^<>]*\shref", re.IGNORECASE)  # astropy would fetch what it names
 _MAX_ARRAYS = 500_000_000  # bytes of a .npz, unpacked
 _USUAL = ("wavelength", "flux", "error")  # the columns of a text that does not name them
+_DELIMITERS = ",;\t"
 _COMMENT = ("#", "%", "!")  # what a line of comment begins with
 _NOTHING = ("", "nan", "null", "none", "n/a", "na", "-", "--", "---")  # cells without a number
 _WORD = re.compile(r"([^\s,;|\[\]()]+)\s*(?:\[([^\]]*)\]|\(((?:[^()]|\([^()]*\))*)\))?")  # flux (erg/(s cm2 A))
@@ -94,30 +95,21 @@ def read(content: bytes) -> Content:
 
 def read_fits(content: bytes, number: int) -> Content:
     """Read the columns and the header of a table in a FITS file; ValueError if it is damaged."""
-    from astropy.io import fits  # not at the top: few files need it, and it takes half a second
-    from astropy.utils.exceptions import AstropyUserWarning
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            warnings.filterwarnings("error", message="File may have been truncated")
-            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
-                table, header = hdus[number], hdus[number].header
-                columns = [
-                    Column(
-                        column.name,
-                        np.asarray(table.data[column.name]),
-                        str(column.unit or ""),
-                        " ".join(str(header.get(f"{key}{n}", "")) for key in ("TUCD", "TCOMM")).strip(),
-                    )
-                    for n, column in enumerate(table.columns, 1)
-                ]
-                keys: dict[str, object] = {}
-                for card in [*header.cards, *hdus[0].header.cards]:
-                    keys.setdefault(plain(card.keyword), card.value)
-                return Content(columns, keys)
-    except (*_DAMAGED, fits.VerifyError) as error:
-        raise ValueError(first_line(error)) from error
+    with fits_headers.opened(content) as hdus:
+        table, header = hdus[number], hdus[number].header
+        columns = [
+            Column(
+                column.name,
+                np.asarray(table.data[column.name]),
+                str(column.unit or ""),
+                f"{header.get(f'TUCD{n}', '')} {header.get(f'TCOMM{n}', '')}".strip(),
+            )
+            for n, column in enumerate(table.columns, 1)
+        ]
+        keys: dict[str, object] = {}
+        for card in [*header.cards, *hdus[0].header.cards]:
+            keys.setdefault(plain(card.keyword), card.value)
+        return Content(columns, keys)
 
 
 def fits_tables(hdus: list[fits_headers.Hdu]) -> dict[int, list[str]]:
@@ -136,6 +128,10 @@ def _npz(content: bytes) -> Content:
             raise ValueError(f"it unpacks to more than {_MAX_ARRAYS:,} bytes, more than any spectrum has")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             values = {name: arrays[name] for name in arrays.files}
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError("it holds pickled objects, which are not opened; save plain arrays") from error
+        raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(first_line(error)) from error
     columns = [Column(name, array) for name, array in values.items() if isinstance(array, np.ndarray) and array.ndim]
@@ -178,7 +174,7 @@ def _ecsv(text: str) -> Content:
     except YAMLError as error:
         raise ValueError(first_line(error)) from error
     columns = [
-        Column(name, _filled(table[name]), str(table[name].unit or ""), str(table[name].description or ""))
+        Column(name, _filled(table[name]), str(table[name].unit or ""), str(table[name].info.description or ""))
         for name in table.colnames
     ]
     keys = {plain(name): value for name, value in table.meta.items()}
@@ -187,7 +183,8 @@ def _ecsv(text: str) -> Content:
 
 def _filled(values) -> np.ndarray:
     """A column of astropy's as an array, with NaN where it is masked."""
-    values = values.value if hasattr(values, "unit") and hasattr(values, "to_value") else values
+    if hasattr(values, "to_value"):  # a quantity
+        values = (values.filled(np.nan) if hasattr(values, "filled") else values).value
     if np.ma.isMaskedArray(values) and values.dtype.kind in "iufb" and np.ma.is_masked(values):
         return np.ma.filled(values.astype(np.float64), np.nan)
     return np.asarray(values)
@@ -220,14 +217,14 @@ def layout(lines: list[str]) -> Layout:
     for n, line in enumerate(lines):
         if not line.strip() or line.lstrip().startswith(_COMMENT):
             continue
-        delimiter = next((sign for sign in ",;\t" if sign in line), None)
+        delimiter = next((sign for sign in _DELIMITERS if sign in line), None)
         cells = _cells(line, delimiter)
         if _are_numbers(cells):
             return Layout(_header(above, lines[:n], delimiter, len(cells)), delimiter, len(cells), n)
         above.append(line)
         if len(above) > 3:  # a header has a line of names, of units, and a ruler
             break
-    delimiter = next((sign for sign in ",;\t" if above and sign in above[0]), None)
+    delimiter = next((sign for sign in _DELIMITERS if above and sign in above[0]), None)
     return Layout(_names(above[0], delimiter) if above else [], delimiter, 0, len(lines))
 
 
@@ -249,9 +246,10 @@ def _header(above: list[str], before: list[str], delimiter: str | None, n: int) 
 
 def _names(line: str, delimiter: str | None, n: int = 0) -> list[tuple[str, str]]:
     """The names in a line, each with the unit that stands in brackets behind it; `n` is how many there should be."""
-    cells = _cells(line[:_MAX_LINE], delimiter)
-    if delimiter and len(cells) == (n or len(cells)):
-        return [_name_and_unit(cell) for cell in cells]
+    for sign in (delimiter, *_DELIMITERS):  # the header of columns of blanks may have commas
+        cells = _cells(line[:_MAX_LINE], sign) if sign else []
+        if cells and len(cells) == (n or len(cells) * (sign == delimiter)):
+            return [_name_and_unit(cell) for cell in cells]
     return [(word[1], (word[2] or word[3] or "").strip()) for word in _WORD.finditer(line[:_MAX_LINE])]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import QTable, Table
+from astropy.utils.masked import Masked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparcl_stand_in import desi_record, sdss_record
@@ -72,6 +73,17 @@ def test_every_format_is_read_in_the_units_that_it_states(tmp_path, ending):
     agrees(spectrum, 1e-11)
     assert spectrum.notes == ()
     assert np.isnan([spectrum.redshift, spectrum.ebv]).all()
+
+
+def test_tables_of_quantities_are_read(tmp_path):
+    flux = units.Quantity(FLUX * 10, "1e-18 erg / (s cm2 AA)")
+    columns = {"wavelength": WAVELENGTH / 10 * units.nm, "flux": flux, "err": ERROR * 10 * flux.unit}
+    QTable(columns).write(tmp_path / "quantities.ecsv")
+    agrees(read_spectrum(tmp_path / "quantities.ecsv"))
+    QTable(columns | {"flux": Masked(flux, mask=np.arange(N) == 7)}).write(tmp_path / "masked.ecsv")
+    agrees(read_spectrum(tmp_path / "masked.ecsv"))
+    QTable(columns).write(tmp_path / "quantities.fits")
+    agrees(read_spectrum(tmp_path / "quantities.fits"))
 
 
 @pytest.mark.parametrize("ending", ["csv", "ecsv", "fits", "vot", "npz"])
@@ -225,6 +237,24 @@ def test_a_text_without_names_has_wavelength_flux_and_error(tmp_path, comment):
     assert spectrum.notes == (NO_NAMES, ASSUMED)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "# Wavelength, Flux, Inverse Variance",
+        "# wave(A) flux(1e-17erg/s/cm2/A) ivar",
+        "Wavelength [Angstrom]; Flux Density [1e-17 erg/(s cm2 A)]; Inverse Variance",
+        "# written by hand, on a Friday\n# lambda\tf_lambda\tinvvar\n# the end",
+        '"wave" "flux" "ivar"',
+        "wave flux ivar\n---- ---- ----",
+    ],
+)
+def test_headers_of_columns_of_blanks_are_read_as_people_write_them(tmp_path, header):
+    rows = zip(*map(np.ndarray.tolist, (WAVELENGTH, FLUX, IVAR)), strict=True)
+    path = tmp_path / "s.txt"
+    path.write_text(header + "\n" + "\n".join(f"{w!r} {f!r} {i!r}" for w, f, i in rows))
+    agrees(read_spectrum(path))
+
+
 @given(
     order=st.permutations(["wavelength", "flux", "ivar", "sky", "z"]),
     rows=st.permutations(range(N)),
@@ -359,7 +389,7 @@ def test_images_texts_and_arrays_that_are_no_spectra_are_refused(tmp_path):
     fits.PrimaryHDU(FLUX).writeto(tmp_path / "image.fits")
     assert "without the errors of its pixels" in refusal(tmp_path / "image.fits")
     np.savez(tmp_path / "pickled.npz", wave=WAVELENGTH, flux=FLUX, err=np.array([None, 1.0], dtype=object))
-    assert "allow_pickle=False" in refusal(tmp_path / "pickled.npz")
+    assert "holds pickled objects" in refusal(tmp_path / "pickled.npz")
     np.savez(tmp_path / "lengths.npz", wave=WAVELENGTH, flux=FLUX, err=ERROR[1:])
     assert "different lengths: wave 60, flux 60, err 59" in refusal(tmp_path / "lengths.npz")
     np.savetxt(tmp_path / "two.txt", np.column_stack([WAVELENGTH, FLUX]))
