@@ -78,9 +78,9 @@ def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshi
     np.testing.assert_allclose(table["LMBH"], whole["LMBH"], atol=1e-4)
     seen = ["SEEN_CIV", "SEEN_CIII", "SEEN_MgII"]
     np.testing.assert_allclose(table[seen], whole[seen], rtol=1e-6)
-    assert (whole[seen] < 0.8).any(axis=None)  # the tiny survey has gaps
+    assert (whole["SEEN_CIV"] < 0.5).any()  # the tiny survey has gaps
     for given in (table, whole):
-        assert (given["FLAGS"].str.contains("gap at C IV") == (whole["SEEN_CIV"] < 0.8)).all()
+        assert (given["FLAGS"].str.contains("gap at C IV") == (whole["SEEN_CIV"] < 0.5)).all()
     assert table["OBJECT"].tolist() == whole["OBJECT"].tolist()
     moved = mass_table.predict_files([SpectrumRequest(files[0].file, files[0].redshift + 0.01)], predictor, quiet=True)
     assert moved["Z"][0] == pytest.approx(files[0].redshift + 0.01)
