@@ -80,7 +80,7 @@ def evaluate(options) -> None:
 
 
 def predict(options) -> None:
-    """Predict masses, with intervals and flags, of spec files, of tables of spectra, or of a survey."""
+    """Predict masses, with intervals and flags, of spectra in files of any kind, or of a survey."""
     from quasar_mass.tables import formats
 
     output = formats.check_output(options.output) if options.output else None
@@ -169,7 +169,7 @@ def report(options) -> None:
 
 
 def virial(options) -> None:
-    """Measure line widths, luminosities and virial masses of spec files by fitting lines, without a network."""
+    """Measure line widths, luminosities and virial masses of spectra by fitting lines, without a network."""
     from quasar_mass.predict.mass_table import check_usable
     from quasar_mass.tables import formats
     from quasar_mass.virial import files as virial_files
@@ -301,9 +301,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     verb = add(predict, example="spec-7666-57339-0121.fits --output masses.fits")
     files = (
-        "spectra (SDSS spec files, DESI coadd or spectra files), folders of them, names plate-mjd-fiber of the survey, "
-        "lists of these (.txt), tables with redshifts (.parquet, .fits, .ecsv, .csv: Z and EPOCH, or plate, mjd, "
-        "fiberid, or FILE), or a spectra.parquet, file or folder; without any, the survey's spectra"
+        "spectra (SDSS spec files, DESI coadd or spectra files, tables of one spectrum), folders of them, names "
+        "plate-mjd-fiber of the survey, lists of these (.txt), tables with redshifts (.parquet, .fits, .ecsv, .csv: Z "
+        "and EPOCH, or plate, mjd, fiberid, or FILE), or a spectra.parquet, file or folder; without any, the survey's "
+        "spectra"
     )
     verb.add_argument("files", nargs="*", metavar="FILES", help=files)
     _add_redshift_options(verb)

@@ -75,6 +75,8 @@ def recognises(hdus: Iterable[fits_headers.Hdu]) -> bool:
 
 def is_desi(path: Path) -> bool:
     """Whether a file holds DESI's spectra; False for one that cannot be read."""
+    if not os.path.isfile(path):  # a pipe would never end
+        return False
     try:
         with open(path, "rb") as file:
             return recognises(fits_headers.stream(_plain(file)))

@@ -94,16 +94,24 @@ def test_an_arm_without_data_is_a_gap_and_not_an_end(tmp_path, how):
 
 
 def test_arms_that_were_combined_before_are_taken_as_they_are(tmp_path):
-    spectrum = read(written(tmp_path, targets(1), together=True, noise=0))
-    assert len(spectrum.wavelength) == 7781
-    np.testing.assert_allclose(spectrum.flux, 3.0)
-    np.testing.assert_allclose(spectrum.ivar, 4.0)
+    path = written(tmp_path, targets(1), together=True, noise=0)
+    single = write_spectra(tmp_path / "single.fits", targets(1))
+    both = tmp_path / "coadd-main-dark-1.fits"  # which has the same light twice
+    write_redrock(tmp_path / "redrock-main-dark-1.fits", targets(1))
+    with fits.open(path) as hdus, fits.open(single) as others:
+        fits.HDUList([*hdus, *others[3:]]).writeto(both)
+    for spectrum in (read(path), read(both)):
+        assert len(spectrum.wavelength) == 7781
+        np.testing.assert_allclose(spectrum.flux, 3.0)
+        np.testing.assert_allclose(spectrum.ivar, 4.0)
 
 
 def test_hdus_are_found_by_name_and_columns_may_be_missing(tmp_path):
     path = written(tmp_path, targets(2), order=lambda hdus: hdus[::-1], drop=("OBJTYPE", "EBV", "COADD_FIBERSTATUS"))
     first, _ = read(path)
     assert np.isnan(first.ebv)
+    assert np.isnan(read(written(tmp_path, targets(1, ebv=0.0))).ebv)  # a target without photometry
+    first, _ = read(written(tmp_path, targets(2), drop=("OBJTYPE", "EBV", "COADD_FIBERSTATUS")))
     assert first.good.all()
     assert np.median(first.flux) == pytest.approx(3.0, abs=0.1)
 
@@ -163,6 +171,7 @@ def test_targets_are_counted_by_what_they_are(tmp_path):
     assert note == f"{path.name}: 3 quasars of 7 targets; left out: 2 GALAXY, 1 STAR, 1 sky"
     assert [request.target for request in requests] == [FIRST, FIRST + 1, FIRST + 2]
     assert read_one(requests[1]).notes == ("ZWARN 4",)
+    assert read_one(resolve([path], redshift=1.6)[0][1]).notes == ()  # it doubts a redshift that is not used
     with pytest.raises(SpectrumError, match="FIBERSTATUS 1024") as caught:
         read_one(requests[2])
     assert caught.value.reason == "bad fiber"
