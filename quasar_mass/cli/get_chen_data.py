@@ -147,7 +147,7 @@ def simulate(options) -> None:
 def _check(options, run) -> None:
     """Print a comparison of a survey with real data; simulate and build it first if that has not been done."""
     from quasar_mass.report import figures
-    from quasar_mass.simulation.check import comparison
+    from quasar_mass.simulation.check import comparison, fit_errors
 
     real = comparison.real_folder()  # first: without it, a survey would be simulated in vain
     survey = options.survey
@@ -156,7 +156,7 @@ def _check(options, run) -> None:
     if not survey.quasars.exists():
         _build(survey, jobs=options.jobs, quiet=options.quiet)
     result = comparison.compare(survey, real, quiet=options.quiet)
-    print(result)
+    print(f"{result}\n\n{fit_errors.text()}")
     if not result.pairs:
         low, high = comparison.SHOWN_REDSHIFTS
         print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")

@@ -25,21 +25,23 @@ WINDOWS = (
     (2925.0, 3500.0),
 )
 
-# Balmer continuum, optically thick at the edge (Grandi 1982, ApJ 255, 25), at 15,000 K
+# Balmer continuum, optically thick at the edge (Grandi 1982, ApJ 255, 25), at 15,000 K. Below 3500 A it resembles a
+# change of slope. Left free, it followed whatever the template lacks, the more closely the less noise there was, so its
+# ratio to the power law at 3000 A is fixed; chosen here.
 BALMER_TEMPERATURE, BALMER_TAU = 15_000.0, 1.0
+BALMER_RATIO = 0.08
 
 IRON_WIDTHS = np.array([1200.0, 1800.0, 2700.0, 4000.0, 6000.0, 9000.0, 13_500.0])  # km/s, of the table
 
-# Parameters: ln level at PIVOT, slope, ln iron equivalent width / (100 A), ln Balmer continuum over power law at
-# 3000 A, ln iron width / (1000 km/s), and the growth of the slope per e-fold of wavelength, with which the power law
-# follows a reddened quasar. The priors, chosen here, are wide where the data decide and narrow where they cannot: below
-# 3500 A the Balmer continuum resembles a change of slope, and without a prior it took half of the flux.
-LEVEL, SLOPE, IRON, BALMER, WIDTH, CURVATURE = range(6)
+# Parameters: ln level at PIVOT, slope, ln iron equivalent width / (100 A), ln iron width / (1000 km/s), and the growth
+# of the slope per e-fold of wavelength, with which the power law follows a reddened quasar. The priors, chosen here,
+# are wide where the data decide.
+LEVEL, SLOPE, IRON, WIDTH, CURVATURE = range(5)
 PRIORS = Priors(
-    mean=np.array([0.0, -1.5, np.log(0.4), np.log(0.1), np.log(4.0), 0.0]),
-    sd=np.array([np.inf, 0.7, 1.0, 0.3, 0.4, 0.4]),
-    low=np.array([-7.0, -5.0, np.log(1e-3), np.log(1e-3), np.log(1.2), -3.0]),
-    high=np.array([7.0, 3.0, np.log(5.0), np.log(0.25), np.log(13.4), 3.0]),
+    mean=np.array([0.0, -1.5, np.log(0.4), np.log(4.0), 0.0]),
+    sd=np.array([np.inf, 0.7, 1.0, 0.4, 0.4]),
+    low=np.array([-7.0, -5.0, np.log(1e-3), np.log(1.2), -3.0]),
+    high=np.array([7.0, 3.0, np.log(5.0), np.log(13.4), 3.0]),
 )
 
 
@@ -67,7 +69,7 @@ def model(parameters: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Parameters
     ----------
-    parameters : ndarray, shape (k, 6)
+    parameters : ndarray, shape (k, 5)
     bins : ndarray of int, shape (m,)
         Indices of the bins.
 
@@ -75,10 +77,10 @@ def model(parameters: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndar
     -------
     parts : ndarray, shape (3, k, m)
         Power law, iron, Balmer continuum.
-    derivatives : ndarray, shape (k, 6, m)
+    derivatives : ndarray, shape (k, 5, m)
     """
     lever = np.log(10.0) * bin_centres()[bins] - np.log(PIVOT)
-    level, slope, strength, ratio, width, curvature = (parameters[:, j, None] for j in range(6))
+    level, slope, strength, width, curvature = (parameters[:, j, None] for j in range(5))
     power_law = np.exp(level + (slope + curvature * lever) * lever)
     at_2450, at_3000 = np.log(2450.0 / PIVOT), np.log(3000.0 / PIVOT)
     table = iron_table().take(bins, axis=1)
@@ -89,13 +91,12 @@ def model(parameters: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndar
     narrow, wide = table[lower], table[lower + 1]
     unit = 100.0 * np.exp(strength + level + (slope + curvature * at_2450) * at_2450)
     iron_flux = unit * ((1.0 - weight) * narrow + weight * wide)
-    balmer_flux = np.exp(ratio + level + (slope + curvature * at_3000) * at_3000) * balmer()[bins]
+    balmer_flux = BALMER_RATIO * np.exp(level + (slope + curvature * at_3000) * at_3000) * balmer()[bins]
     derivatives = np.stack(
         [
             power_law + iron_flux + balmer_flux,
             power_law * lever + iron_flux * at_2450 + balmer_flux * at_3000,
             iron_flux,
-            balmer_flux,
             unit * (wide - narrow) / step,
             power_law * lever**2 + iron_flux * at_2450**2 + balmer_flux * at_3000**2,
         ],
@@ -113,7 +114,7 @@ def window_bins() -> np.ndarray:
 
 
 def fit(flux: np.ndarray, ivar: np.ndarray, start: np.ndarray, priors: Priors = PRIORS, iterations: int = 20) -> Fit:
-    """Fit the continuum to flux on the bins of `window_bins`; shapes (n, m), start (n, 6)."""
+    """Fit the continuum to flux on the bins of `window_bins`; shapes (n, m), start (n, 5)."""
     bins = window_bins()
 
     def function(parameters, rows):

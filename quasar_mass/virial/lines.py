@@ -33,7 +33,7 @@ _SHAPE = np.array(
         [np.log(0.4), 1.5, -7.0, 4.0],
         [0.0, 1.0, -6.0, 6.0],
         [np.log(1.7), 0.7, np.log(0.35), np.log(8.5)],
-        [np.log(0.17), 0.9, np.log(1e-3), np.log(2.0)],
+        [np.log(0.17), 1.3, np.log(1e-3), np.log(2.0)],
         [0.0, 0.4, -2.0, 2.0],
         [np.log(2.6), 0.3, np.log(1.4), np.log(6.0)],
         [np.log(0.08), 1.2, np.log(1e-3), np.log(3.0)],
@@ -41,9 +41,10 @@ _SHAPE = np.array(
         [np.log(0.45), 0.3, np.log(0.15), np.log(0.9)],
     ]
 )
-# The same for a weaker line nearby: ln of the peak over the core's, velocity, ln sigma.
+# The same for a weaker line nearby: ln of the peak over the core's, velocity, ln sigma. He II is wide here, since it
+# stands for the unidentified emission at 1600 Angstrom as well (Laor et al. 1994, ApJ 420, 110).
 _NEARBY = np.array(
-    [[np.log(0.08), 1.0, np.log(1e-3), np.log(2.0)], [-0.3, 0.5, -3.0, 3.0], [np.log(2.5), 0.4, 0.0, np.log(6.0)]]
+    [[np.log(0.15), 1.0, np.log(1e-3), np.log(2.0)], [-0.3, 0.5, -3.0, 3.0], [np.log(4.0), 0.5, 0.0, np.log(8.0)]]
 )
 # Level and tilt of the continuum in the window, and of iron, as relative corrections to the fit of the whole spectrum.
 _LOCAL = np.array([[0.0, 0.03, -0.3, 0.3], [0.0, 0.03, -0.3, 0.3]])

@@ -25,7 +25,10 @@ SHIFTS = {"MgII": (-3000.0, 3000.0), "CIV": (-5000.0, 3000.0)}  # km/s: beyond, 
 ABSORBED = 0.10  # fraction of the core's bins clipped as absorption above which a line is flagged
 EXTRAPOLATED = 1.03  # a luminosity further than this factor from the fitted bins is flagged
 
-LUMINOSITIES = (1350.0, 3000.0)  # Angstrom
+# Angstrom, and an error in dex beyond that of the fit; at 3000 A it is that of the Balmer continuum, whose ratio is
+# fixed. These and the next one are measured on 800 simulated quasars.
+LUMINOSITIES = {1350.0: 0.005, 3000.0: 0.018}
+EXTRAPOLATION_ERROR = 0.35  # dex per dex of wavelength beyond the fitted bins, where dust bends the power law
 
 # column: (unit, description)
 COLUMNS = {
@@ -132,18 +135,19 @@ class _Table:
         wavelength = 10.0 ** bin_centres()
         window = np.zeros(len(wavelength), bool)
         window[continuum.window_bins()] = True
-        for at in LUMINOSITIES:
+        for at, model_error in LUMINOSITIES.items():
             level, error = continuum.log_power_law(solution.continuum.parameters, solution.continuum.covariance, at)
             known = np.isfinite(level) & np.isfinite(error)
+            fitted = [wavelength[window & (self.binned.ivar[i] > 0)][[0, -1]] for i in rows]
+            beyond = np.array([np.log10(max(first / at, at / last, 1.0)) for first, last in fitted])
+            error = np.sqrt(error**2 + model_error**2 + (EXTRAPOLATION_ERROR * beyond) ** 2)
             level = level + np.log10(solution.scale[rows]) + unit + np.log10(at)
             self.values[f"LOG_L{at:.0f}"][rows] = np.where(known, level, np.nan)
             self.values[f"LOG_L{at:.0f}_ERR"][rows] = np.where(known, error, np.nan)
             for i in rows[~known]:
                 self.reasons[i].append(f"no fit of the continuum at {at:.0f} Angstrom")
-            for i in rows:
-                covered = wavelength[window & (self.binned.ivar[i] > 0)]
-                if not covered[0] / EXTRAPOLATED <= at <= covered[-1] * EXTRAPOLATED:
-                    self.flags[i].append(f"L{at:.0f} extrapolated")
+            for i in rows[beyond > np.log10(EXTRAPOLATED)]:
+                self.flags[i].append(f"L{at:.0f} extrapolated")
 
     def add_line(self, line: lines.Complex) -> None:
         """Fill in the measurements of a line, after the luminosities."""
