@@ -26,28 +26,28 @@ ABSORBED = 0.10  # fraction of the core's bins clipped as absorption above which
 EXTRAPOLATED = 1.03  # a luminosity further than this factor from the fitted bins is flagged
 
 # Angstrom, and an error in dex beyond that of the fit; at 3000 A it is that of the Balmer continuum, whose ratio is
-# fixed. These and the next one are measured on 800 simulated quasars.
+# fixed. These and the next one are measured on simulated quasars, as in line_fit.
 LUMINOSITIES = {1350.0: 0.005, 3000.0: 0.018}
 EXTRAPOLATION_ERROR = 0.35  # dex per dex of wavelength beyond the fitted bins, where dust bends the power law
 
 # column: (unit, description)
 COLUMNS = {
     "LOG_L1350": ("dex(erg / s)", "log10 of lambda L_lambda of the power law at 1350 Angstrom, rest frame"),
-    "LOG_L1350_ERR": ("dex", "its measurement error"),
+    "LOG_L1350_ERR": ("dex", "its error: noise, and what the templates cannot follow"),
     "LOG_L3000": ("dex(erg / s)", "log10 of lambda L_lambda of the power law at 3000 Angstrom, rest frame"),
-    "LOG_L3000_ERR": ("dex", "its measurement error"),
+    "LOG_L3000_ERR": ("dex", "its error: noise, and what the templates cannot follow"),
     "FWHM_MgII": ("km / s", "full width at half maximum of the whole broad Mg II blend"),
-    "FWHM_MgII_ERR": ("km / s", "its measurement error"),
+    "FWHM_MgII_ERR": ("km / s", "its error: noise, and what the templates cannot follow"),
     "FWHM_CIV": ("km / s", "full width at half maximum of the whole broad C IV line"),
-    "FWHM_CIV_ERR": ("km / s", "its measurement error"),
+    "FWHM_CIV_ERR": ("km / s", "its error: noise, and what the templates cannot follow"),
     "EW_MgII": ("Angstrom", "rest equivalent width of broad Mg II"),
     "EW_CIV": ("Angstrom", "rest equivalent width of broad C IV"),
     "SHIFT_MgII": ("km / s", "midpoint of Mg II at half maximum from the redshift; negative: to the blue"),
     "SHIFT_CIV": ("km / s", "midpoint of C IV at half maximum from the redshift; negative: to the blue"),
     "LMBH_MgII": ("dex(Msun)", "virial log10(M_BH / M_Sun) from Mg II and L3000"),
-    "LMBH_MgII_ERR": ("dex", "its measurement error alone"),
+    "LMBH_MgII_ERR": ("dex", "its error from those of width and luminosity"),
     "LMBH_CIV": ("dex(Msun)", "virial log10(M_BH / M_Sun) from C IV and L1350"),
-    "LMBH_CIV_ERR": ("dex", "its measurement error alone"),
+    "LMBH_CIV_ERR": ("dex", "its error from those of width and luminosity"),
     "LMBH": ("dex(Msun)", "the one from Mg II, or else the one from C IV"),
     "LABEL_LINE": ("", "the line of LMBH"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
