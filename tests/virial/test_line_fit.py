@@ -151,7 +151,7 @@ def test_widths_and_luminosities_are_the_true_ones_whatever_the_profile(at_eight
 
 def test_error_bars_are_the_scatter(at_eight):
     # about each kind's own median: what a profile's far wings do to the continuum is bias, and bounded above. The
-    # errors also allow for absorption, narrow lines and other iron, which these spectra lack (test_errors.py has them)
+    # errors also allow for absorption, narrow lines and other iron, which only test_fit_errors.py has
     for name in ("FWHM_MgII", "FWHM_CIV", "LOG_L1350", "LOG_L3000"):
         pulls = [(table[name] - truth[name]) / table[name + "_ERR"] for truth, table in at_eight.values()]
         print([round(float(p.median()), 2) for p in pulls])
