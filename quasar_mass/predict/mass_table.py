@@ -16,6 +16,7 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
+from quasar_mass.spectra import spikes
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.requests import of_files
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
@@ -36,6 +37,7 @@ COLUMNS = {
     "FILE": ("", "the file, where one was given"),
     "Z": ("", "redshift used"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
+    **spikes.COLUMN,
     **{key: ("", f"fraction of the line {name} that is seen") for key, (name, _) in SEEN_LINES.items()},
     "LMBH": ("dex(Msun)", "predicted log10(M_BH / M_Sun): the single-epoch mass one would measure"),
     "LMBH_LOW": ("dex(Msun)", "lower end of the interval of the mass one would measure"),

@@ -39,8 +39,8 @@ from quasar_mass.uncertainty.training_domain import (
 FLAG_NO_CALIBRATION = "training range unknown"
 MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
 _MASS = ("LMBH", "LMBH_LOW", "LMBH_HIGH")
-ROW = ("Z", "SN", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
-ALWAYS = ("Z", "SN", *SEEN_LINES, *_MASS, "FLAGS", "REASON")  # columns that every result has
+ROW = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
+ALWAYS = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "FLAGS", "REASON")  # columns that every result has
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,10 +207,11 @@ class Predictor:
         Returns
         -------
         Series, or DataFrame with a row for each of several spectra
-            Z; SN, the median signal-to-noise ratio per pixel; SEEN_CIV, SEEN_CIII and SEEN_MgII, the fraction of each
-            line that gaps have left; LMBH, log10(M_BH / M_Sun), the single-epoch mass that one
-            would measure; LMBH_LOW and LMBH_HIGH, its interval; FLAGS, reasons to doubt it; REASON, why there is no
-            mass, and LMBH is then NaN. An ensemble adds LMBH_ENS_STD, `total` TOTAL_LOW and TOTAL_HIGH.
+            Z; SN, the median signal-to-noise ratio per pixel; N_SPIKES, the number of pixels removed as spikes;
+            SEEN_CIV, SEEN_CIII and SEEN_MgII, the fraction of each line that gaps have left; LMBH,
+            log10(M_BH / M_Sun), the single-epoch mass that one would measure; LMBH_LOW and LMBH_HIGH, its interval;
+            FLAGS, reasons to doubt it; REASON, why there is no mass, and LMBH is then NaN. An ensemble adds
+            LMBH_ENS_STD, `total` TOTAL_LOW and TOTAL_HIGH.
 
         Raises
         ------
@@ -256,16 +257,16 @@ class Predictor:
         for n, source in enumerate(spectra):
             prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
             spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
-            sn, seen, reason, own = np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
+            sn, n_spikes, seen, reason, own = np.nan, np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
             if not prepared.error:
                 rest = prepared.rest_frame
-                sn, seen, flux[n] = rest.signal_to_noise, rest.lines_seen, rest.flux
+                sn, n_spikes, seen, flux[n] = rest.signal_to_noise, rest.n_spikes, rest.lines_seen, rest.flux
                 reason = bad_pixels(rest.n_bad / rest.n_pixels)
                 own = spectrum_flags(prepared.spectrum) + prepared.flags
                 own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
-            rows.append((spec_id, prepared.redshift, sn, *seen, reason, kind))
+            rows.append((spec_id, prepared.redshift, sn, n_spikes, *seen, reason, kind))
             flags.append(own)
-        table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", *SEEN_LINES, "REASON", "SURVEY_KIND"])
+        table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", "N_SPIKES", *SEEN_LINES, "REASON", "SURVEY_KIND"])
         return self.from_rest_frame(table, flux, flags)
 
     def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:

@@ -12,6 +12,7 @@ from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
 from quasar_mass.spectra.read import SpectrumRequest, read_one
 from quasar_mass.spectra.seen_lines import line_flags, seen_fractions
 from quasar_mass.spectra.spectrum import EBV_NOTE, PIXEL, REDSHIFT_NOTE, Spectrum
+from quasar_mass.spectra.spikes import remove_spikes
 
 MANY_BAD = 0.10  # fraction of replaced pixels above which a spectrum is flagged; chosen here
 FLAG_NO_EXTINCTION = "no extinction known"
@@ -36,7 +37,9 @@ class RestFrame:
     flux : ndarray of float32, shape (grid.size,)
         Luminosity density in the tables' unit (see `to_rest_frame`).
     n_bad : int
-        Pixels of the spectrum inside the window that were replaced by interpolation.
+        Pixels of the spectrum inside the window that were replaced by interpolation, spikes included.
+    n_spikes : int
+        Pixels inside the window removed as spikes.
     n_pixels : int
         Pixels of the spectrum inside the window.
     signal_to_noise : float
@@ -47,6 +50,7 @@ class RestFrame:
 
     flux: np.ndarray
     n_bad: int
+    n_spikes: int
     n_pixels: int
     signal_to_noise: float
     lines_seen: list[float]
@@ -242,7 +246,8 @@ def to_rest_frame(
 
     Bad pixels are replaced by linear interpolation between their good neighbours (at the very ends of a spectrum: by
     the nearest good one), and the whole is interpolated linearly onto the grid. Both are done at once, since a chain of
-    linear pieces through the good pixels is the same function either way.
+    linear pieces through the good pixels is the same function either way. Before that, spikes are replaced
+    (`remove_spikes`); they are bad pixels, too.
 
     Parameters
     ----------
@@ -278,8 +283,9 @@ def to_rest_frame(
         raise SpectrumError(
             where, f"{message} one (redshift=, --redshift, or column Z of a table)", reason="no redshift"
         )
-    spectrum = spectrum.on_log_grid()
     shift = np.log10(1.0 + redshift)
+    spectrum, spikes = remove_spikes(spectrum, tuple(10.0 ** (edge + shift) for edge in WINDOW))
+    spectrum = spectrum.on_log_grid()
     _check_coverage(spectrum, redshift, shift, where)
     good = spectrum.good
     low, high = (WINDOW[0] + shift) / PIXEL, (WINDOW[1] + shift) / PIXEL
@@ -308,9 +314,11 @@ def to_rest_frame(
     flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.weight[inside][good_inside])
     # pixels missing from the window count as bad
     n_pixels = int(np.floor(high) - np.ceil(low)) + 1
+    n_spikes = int(((spikes >= low) & (spikes <= high)).sum())
     return RestFrame(
         flux=flux,
-        n_bad=n_pixels - int(good_inside.sum()),
+        n_bad=n_pixels - int(good_inside.sum()) + n_spikes,
+        n_spikes=n_spikes,
         n_pixels=n_pixels,
         signal_to_noise=float(median(flux_over_error)),
         lines_seen=seen_fractions(PIXEL * pixel - shift),

@@ -15,6 +15,10 @@ PIXEL = 1e-4  # dex
 ON_GRID = 3e-7  # dex
 WAVELENGTHS = (1e3, 1e5)  # Angstrom: what a spectrum may hold
 
+# An inverse variance is no data where it exceeds the spectrum's median by this factor (in SDSS's spectra, the largest
+# one is six times the median), or where the typical flux would have this signal-to-noise ratio.
+MAX_IVAR, MAX_SN = 1e6, 1e6
+
 MIN_COVERED = 0.5  # fraction of a new pixel that good old pixels must cover for it to be good; chosen here
 MAX_STRETCH = 1.5  # a distance to the next pixel longer than this times that on the other side is a gap; chosen here
 
@@ -30,7 +34,7 @@ class Spectrum:
     """An observed spectrum.
 
     Lists, arrays and astropy quantities are taken. Pixels whose flux or inverse variance is not finite, or whose
-    inverse variance is not positive, get inverse variance 0.
+    inverse variance is not positive or is absurd (`MAX_IVAR`), get inverse variance 0.
 
     Parameters
     ----------
@@ -102,6 +106,7 @@ class Spectrum:
             check_ebv(self.ebv)
         elif self.mask is None:
             self._set(mask=np.zeros(len(self.pixel), bool))
+        self._set(ivar=_without_absurd(self.ivar, self.flux))
 
     def __repr__(self) -> str:
         low, high = self.wavelength[[0, -1]]
@@ -139,6 +144,18 @@ class Spectrum:
         On the global grid, flux times its root is the signal-to-noise ratio per 1e-4 dex, whatever the pixels were.
         """
         return self.ivar if self.information is None else self.information
+
+
+def _without_absurd(ivar: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """Inverse variances, 0 where they are too large to be data."""
+    some = slice(None, None, max(1, len(ivar) // 100))  # medians of all pixels would take long
+    known = ivar[some] > 0
+    if not known.any():
+        return ivar
+    limit, level = MAX_IVAR * np.median(ivar[some][known]), np.median(np.abs(flux[some][known]))
+    if level > 0:
+        limit = min(limit, (MAX_SN / level) ** 2)
+    return ivar if ivar.max() <= limit else np.where(ivar > limit, 0.0, ivar)
 
 
 def grid_wavelength(pixel: np.ndarray) -> np.ndarray:

@@ -13,14 +13,10 @@ from quasar_mass.core.survey import WINDOW
 from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.rest_frame import transmission
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
+from quasar_mass.spectra.spikes import remove_spikes
 
 BIN = 2  # pixels: 138 km/s, well below the narrowest broad line (1200 km/s), and half the work
 FIRST, SIZE = 31_040, 2208  # rest pixel (log10 wavelength / 1e-4) of the first bin, and bins: 1271-3514 Angstrom
-
-
-# A spike (cosmic ray, or residual of a sky line) exceeds the median of the bins around it (1500 km/s) by so many
-# standard deviations and by this fraction of the median. The top of a line of 1200 km/s does so by a third.
-SPIKE_BINS, SPIKE_SIGMAS, SPIKE_EXCESS = 11, 6.0, 0.6
 
 
 def bin_centres() -> np.ndarray:
@@ -39,8 +35,8 @@ class BinnedSpectra:
         0 where there is no data.
     offset : ndarray, shape (n,)
         Fraction of a pixel by which the true rest wavelengths are shorter than those of the bins.
-    n_bad, n_pixels : ndarray, shape (n,)
-        Pixels within `survey.WINDOW` that cannot be used, and all of them.
+    n_bad, n_spikes, n_pixels : ndarray of int, shape (n,)
+        Pixels within `survey.WINDOW` that cannot be used; those of them that were removed as spikes; and all.
     signal_to_noise : ndarray, shape (n,)
         Median of flux / error per good pixel within `survey.WINDOW`, NaN where there is none.
     usable : ndarray of bool, shape (n,)
@@ -51,6 +47,7 @@ class BinnedSpectra:
     ivar: np.ndarray
     offset: np.ndarray
     n_bad: np.ndarray
+    n_spikes: np.ndarray
     n_pixels: np.ndarray
     signal_to_noise: np.ndarray
     usable: np.ndarray
@@ -74,19 +71,23 @@ def bin_spectra(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
     shift = np.log10(1.0 + np.where(usable, redshift, 1.0)) / PIXEL
     whole = np.rint(shift).astype(np.int64)
     flux, ivar = np.zeros((2, n, SIZE))
-    n_bad, n_pixels = np.zeros((2, n), dtype=np.int64)
+    n_bad, n_spikes, n_pixels = np.zeros((3, n), dtype=np.int64)
     signal_to_noise = np.full(n, np.nan)
     for i, spectrum in enumerate(spectra):
         if not usable[i]:
             continue
+        ends = 10.0 ** (PIXEL * (whole[i] + np.array([FIRST, FIRST + BIN * SIZE])))
+        spectrum, spikes = remove_spikes(spectrum, tuple(ends))
         spectrum = spectrum.on_log_grid()
         rest_pixel = spectrum.pixel - whole[i]
         near = (rest_pixel >= FIRST) & (rest_pixel < FIRST + BIN * SIZE)
         rest_pixel, pixel, good = rest_pixel[near], spectrum.pixel[near], spectrum.good[near]
         values, weights = spectrum.flux[near], spectrum.weight[near]
+        good &= ~np.isin(pixel, spikes)
         log_wavelength = PIXEL * rest_pixel
         inside = (log_wavelength >= WINDOW[0]) & (log_wavelength <= WINDOW[1])
         n_pixels[i], n_bad[i] = inside.sum(), (inside & ~good).sum()
+        n_spikes[i] = np.isin(spikes, pixel[inside]).sum()
         usable_inside = inside & good
         if usable_inside.any():
             signal_to_noise[i] = np.median(values[usable_inside] * np.sqrt(weights[usable_inside]))
@@ -99,8 +100,7 @@ def bin_spectra(spectra: Sequence[Spectrum], redshift: np.ndarray, ebv: np.ndarr
         total = np.bincount(index, weights, SIZE)
         ivar[i] = total
         flux[i] = np.bincount(index, values * weights, SIZE) / np.where(total > 0, total, 1.0)
-        ivar[i, spikes(flux[i], ivar[i])] = 0.0
-    return BinnedSpectra(flux, ivar, shift - whole, n_bad, n_pixels, signal_to_noise, usable)
+    return BinnedSpectra(flux, ivar, shift - whole, n_bad, n_spikes, n_pixels, signal_to_noise, usable)
 
 
 def coarse(binned: BinnedSpectra) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,30 +121,3 @@ def coarse(binned: BinnedSpectra) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = bin_centres()[:group].mean()
     log_wavelength = first + redshift_check.STEP * np.arange(total.shape[1])
     return log_wavelength, (flux * ivar).sum(axis=2) / np.where(total > 0, total, 1.0), total
-
-
-def spikes(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Find the bins of one spectrum that exceed all around them.
-
-    They are removed before anything is fitted, since a spike on a line would attract the line's core.
-
-    Parameters
-    ----------
-    flux, ivar : ndarray, shape (m,)
-
-    Returns
-    -------
-    ndarray of int
-        Indices.
-    """
-    half = SPIKE_BINS // 2
-    padded = np.pad(np.where(ivar > 0, flux, np.nan), half + 1, constant_values=np.nan)
-    error = np.divide(1.0, np.sqrt(ivar), out=np.full_like(flux, np.inf), where=ivar > 0)
-    sides = 0.5 * (padded[: -2 * half - 2] + padded[2 * half + 2 :])
-    # a quick test without medians, which keeps all candidates
-    candidates = np.flatnonzero((ivar > 0) & ~(flux - sides <= 0.5 * SPIKE_SIGMAS * error))
-    if not candidates.size:
-        return candidates
-    around = np.nanmedian(padded[candidates[:, None] + np.arange(1, SPIKE_BINS + 1)], axis=1)
-    excess = flux[candidates] - around
-    return candidates[(excess > SPIKE_SIGMAS * error[candidates]) & (excess > SPIKE_EXCESS * np.abs(around))]

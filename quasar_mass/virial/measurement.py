@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
-from quasar_mass.spectra import redshift_check
+from quasar_mass.spectra import redshift_check, spikes
 from quasar_mass.spectra.objects import as_spectra
 from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
 from quasar_mass.spectra.spectrum import PIXEL
@@ -51,6 +51,7 @@ COLUMNS = {
     "LMBH": ("dex(Msun)", "the one from Mg II, or else the one from C IV"),
     "LABEL_LINE": ("", "the line of LMBH"),
     "SN": ("", "median signal-to-noise per good pixel, rest frame 1445-3388 Angstrom"),
+    **spikes.COLUMN,
     "FLAGS": ("", "reasons for caution"),
     "REASON": ("", "why something could not be measured"),
 }
@@ -111,7 +112,7 @@ class _Table:
         self.binned, self.solution, self.redshift = binned, solution, redshift
         n = len(redshift)
         self.values = {name: np.full(n, np.nan) for name, (unit, _) in COLUMNS.items() if unit}
-        self.values["SN"] = binned.signal_to_noise
+        self.values |= {"SN": binned.signal_to_noise, "N_SPIKES": binned.n_spikes}
         known = np.isfinite(ebv)
         self.flags = [quality_flags(binned.n_bad[i], binned.n_pixels[i], extinction_known=known[i]) for i in range(n)]
         for i, flags in enumerate(redshift_check.flags(*redshift_check.line_offset(*coarse(binned)))):

@@ -20,7 +20,19 @@ from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY, FLAG_NO_EXTINCTION
 from quasar_mass.spectra.spectrum import Spectrum
 
-COLUMNS = ["Z", "SN", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS", "REASON"]
+COLUMNS = [
+    "Z",
+    "SN",
+    "N_SPIKES",
+    "SEEN_CIV",
+    "SEEN_CIII",
+    "SEEN_MgII",
+    "LMBH",
+    "LMBH_LOW",
+    "LMBH_HIGH",
+    "FLAGS",
+    "REASON",
+]
 
 
 @pytest.fixture(scope="module")

@@ -146,3 +146,23 @@ def test_arrays_that_cannot_be_a_spectrum_are_one_sentence(change, words):
     assert caught.value.reason == "invalid values"
     assert str(caught.value).startswith("the spectrum: ")
     assert "expected" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-17])
+@pytest.mark.parametrize("grid", [True, False])
+def test_absurd_inverse_variances_are_no_data(unit, grid):
+    wavelength = 10 ** (3.6 + 1e-4 * np.arange(3000)) if grid else np.linspace(4000, 8000, 3000)
+    ivar = np.geomspace(1.0, 1e4, 3000)  # real ones differ by less
+    flux, absurd = np.full(3000, 3.0), np.zeros(3000, bool)
+    for pixels in (slice(50, 60), slice(None, None, 7), slice(None)):
+        absurd[pixels] = True
+        spectrum = Spectrum(wavelength, unit * flux, np.where(absurd, 1e30, ivar) / unit**2)
+        np.testing.assert_array_equal(spectrum.ivar, np.where(absurd, 0.0, ivar / unit**2))
+        assert (spectrum.good == ~absurd).all()
+
+
+def test_a_file_s_absurd_inverse_variances_are_no_data(make, tmp_path):
+    ivar = np.full(make.n_pixels, 4.0)
+    ivar[[100, 2000]] = 1e30
+    spectrum = read_spectrum(make.spec(tmp_path / "spec.fits", ivar=ivar))
+    assert np.flatnonzero(~spectrum.good).tolist() == [100, 2000]

@@ -12,7 +12,7 @@ from quasar_mass.spectra import iron
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import luminosity_distance, transmission
 from quasar_mass.spectra.spectrum import Spectrum
-from quasar_mass.virial import bins, files, lines
+from quasar_mass.virial import files, lines
 
 C = 299_792.458
 MPC = 3.0856775814913673e24
@@ -276,18 +276,6 @@ def test_a_spike_on_a_line_does_not_pass_for_its_core():
     for name in ("FWHM_MgII", "FWHM_CIV"):
         assert np.log10(hit[name] / clean[name]) == pytest.approx(0, abs=0.05)
         assert "absorbed" not in hit["FLAGS"]
-
-
-def test_spikes_are_told_from_the_top_of_a_narrow_line():
-    x = np.arange(200.0)
-    flux = 1 + 5 * np.exp(-0.5 * ((x - 100) / 3.9) ** 2)  # 1270 km/s wide, in bins of 138
-    ivar = np.full(200, 50.0**2)
-    assert bins.spikes(flux, ivar).size == 0
-    flux[[40, 41, 97]] *= 3
-    flux[150] = 1e9
-    ivar[150] = 0
-    assert bins.spikes(flux, ivar).tolist() == [40, 41, 97]
-    assert bins.spikes(flux, 1e-6 * ivar).size == 0  # within the noise
 
 
 def test_shifts_refer_to_the_redshift_to_a_fraction_of_a_pixel():
