@@ -263,6 +263,7 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
     from quasar_mass.predict.mass_table import count_reasons
 
     shown = table.head(MAX_PRINTED).assign(REASON=lambda rows: rows["REASON"].str.split(":").str[0])
+    shown = shown.drop(columns="N_SPIKES", errors="ignore")  # files have it; here it would cost the flags' room
     if "FILE" in shown:
         shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
     print(_fitted(shown).to_string(index=False, **PRINTING))
