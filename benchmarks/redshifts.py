@@ -46,7 +46,7 @@ def wrong(spectra, error: float) -> np.ndarray:
 
 def fit(spectra, error: float) -> pd.DataFrame:
     """The classical fit at redshifts that are wrong."""
-    return virial.measure(spectra, wrong(spectra, error), [spectrum.ebv for spectrum in spectra])
+    return virial.measure(spectra, redshift=wrong(spectra, error))
 
 
 def only(spectrum, window: tuple[float, float]):

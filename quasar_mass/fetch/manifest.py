@@ -194,8 +194,11 @@ def _checked(values: dict) -> Row:
     """A row that a fetch may have written; ValueError or TypeError if it is not, since its numbers name a file."""
     row = Row(**values)
     for name in NAMES:
-        if type(getattr(row, name)) is not (int if name in _NUMBERS else str):
-            raise TypeError(f"{name} {getattr(row, name)!r:.40}")
+        value = getattr(row, name)
+        if type(value) is not (int if name in _NUMBERS else str):
+            raise TypeError(f"{name} {value!r:.40}")
+        if name in _NUMBERS and not 0 <= value < 1 << 63:  # the table's are int64
+            raise ValueError(f"{name} {value!s:.40}")
     if not is_spectrum_id(*row.spec_id) or row.state not in STATES:
         raise ValueError(f"spectrum {row.spec_id}, state {row.state!r}")
     return row

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from quasar_mass.core.errors import ModelError, SpectrumError
+from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
@@ -19,7 +19,7 @@ from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind
 from quasar_mass.predict.inputs import default_model
 from quasar_mass.spectra import redshift_check
-from quasar_mass.spectra.objects import as_spectra
+from quasar_mass.spectra.objects import as_spectra, for_each
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
@@ -226,9 +226,9 @@ class Predictor:
         several = isinstance(spectra, list)
         spectra = spectra if several else [spectra]
         if ebv is not None:
-            ebv = _for_each(ebv, len(spectra), "ebv")
+            ebv = for_each(ebv, len(spectra), "ebv")
             check_ebv(ebv)
-        redshift = _for_each(np.nan if redshift is None else redshift, len(spectra), "redshift")
+        redshift = for_each(np.nan if redshift is None else redshift, len(spectra), "redshift")
         options = {"confidence": confidence, "line": line}
         predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
         table = predictor.from_spectra(spectra, redshift, ebv).rows
@@ -411,16 +411,6 @@ class Predictor:
             self._add_interval(table, low, high)
         table["LMBH_MEAN"], table["LMBH_SD"] = groups.mean(), groups.std()
         return table.rename_axis("OBJECT")
-
-
-def _for_each(values: ArrayLike, number: int, name: str) -> list:
-    """A list with a value for each spectrum, from one for all or one for each."""
-    try:
-        return np.broadcast_to(np.asarray(values, float), number).tolist()
-    except (TypeError, ValueError) as error:
-        several = f" for all, or one for each of {number:,} spectra" if number > 1 else ""
-        message = f"{name} must be one number{several}"
-        raise SpectrumError("the spectrum", message, reason="invalid values") from error
 
 
 def bad_pixels(fraction: float) -> str:

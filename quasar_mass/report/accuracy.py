@@ -118,5 +118,5 @@ def fit_masses(survey: Survey, rows: pd.DataFrame) -> np.ndarray:
         chunk = rows.iloc[start : start + CHUNK]
         spectra = [read(survey.spectrum(*map(int, name.split("-")))) for name in chunk["EPOCH"]]
         ebv = [spectrum.ebv for spectrum in spectra]
-        masses.append(virial.measure(spectra, chunk["Z"].to_numpy(), ebv)["LMBH"].to_numpy(float))
+        masses.append(virial.measure(spectra, redshift=chunk["Z"].to_numpy(), ebv=ebv)["LMBH"].to_numpy(float))
     return np.concatenate(masses)

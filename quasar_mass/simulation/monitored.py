@@ -92,7 +92,7 @@ def _observe(seed: int, target: population.Target, grid: Grid) -> Monitored | No
     signal_to_noise = np.array([spectrum.signal_to_noise for spectrum in regridded])
     truth = labels.true_masses(quasar)
     measured = spectra[int(np.argmax(signal_to_noise))]
-    masses = labels.trusted_masses(virial.measure([measured], target.z, measured.ebv))[0]
+    masses = labels.trusted_masses(virial.measure([measured], redshift=target.z, ebv=measured.ebv))[0]
     published = labels.publish(np.random.default_rng([seed, target.index, 5, 2]), quasar, masses, redshift=target.z)
     line = next((name for name in LABEL_LINES if published.masses[name] > 0.0), "MgII")
     return Monitored(

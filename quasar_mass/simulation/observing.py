@@ -228,7 +228,7 @@ def label_all(seed: int, observed: Sequence[tuple[Record, tuple[recording.Observ
         spectrum_of(observations[record.measured], record.target, record.target.epochs[record.measured])
         for record, observations in observed
     ]
-    table = virial.measure(spectra, [record.target.z for record in records], [spectrum.ebv for spectrum in spectra])
+    table = virial.measure(spectra, redshift=[record.target.z for record in records])
     return [
         labels.publish(
             np.random.default_rng([seed, record.target.index, _LABEL, 2]),

@@ -6,6 +6,7 @@ None of these packages is needed or imported: an object brings its own.
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from quasar_mass.core.errors import SpectrumError, first_line
 from quasar_mass.spectra import sparcl_record, units
@@ -54,6 +55,15 @@ def as_spectra(value: object) -> Spectrum | list[Spectrum]:
         taken = as_spectra(one)
         spectra += taken if isinstance(taken, list) else [taken]
     return spectra
+
+
+def for_each(values: ArrayLike, number: int, name: str) -> list[float]:
+    """A list with a value for each spectrum, from one for all or one for each; SpectrumError for anything else."""
+    try:
+        return np.broadcast_to(np.asarray(values, float), number).tolist()
+    except (TypeError, ValueError) as error:
+        several = f" for all, or one for each of {number:,} spectra" if number > 1 else ""
+        raise SpectrumError(_WHERE, f"{name} must be one number{several}", reason="invalid values") from error
 
 
 def _of_specutils(value) -> Spectrum | list[Spectrum]:

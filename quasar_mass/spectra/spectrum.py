@@ -33,8 +33,8 @@ _WHERE = "the spectrum"  # what errors about a spectrum without a name are about
 class Spectrum:
     """An observed spectrum.
 
-    Lists, arrays and astropy quantities are taken. Pixels whose flux or inverse variance is not finite, or whose
-    inverse variance is not positive or is absurd (`MAX_IVAR`), get inverse variance 0.
+    Lists, arrays and astropy quantities are taken, also fluxes by frequency. Pixels whose flux or inverse variance is
+    not finite, or whose inverse variance is not positive or is absurd (`MAX_IVAR`), get inverse variance 0.
 
     Parameters
     ----------
@@ -239,8 +239,8 @@ def rebin(
 def _checked(wavelength: ArrayLike, flux: ArrayLike, ivar: ArrayLike, mask: ArrayLike | None) -> dict:
     """A user's arrays as `Spectrum` keeps them."""
     wavelength = _array(wavelength, "wavelength", "AA")
-    flux = _array(flux, "flux", FLUX_UNIT)
-    ivar = _array(ivar, "ivar", IVAR_UNIT)
+    flux = _array(flux, "flux", FLUX_UNIT, wavelength)
+    ivar = _array(ivar, "ivar", IVAR_UNIT, wavelength)
     mask = np.zeros(len(flux), bool) if mask is None else np.asarray(mask).astype(bool)
     for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):
         if values.shape != wavelength.shape:
@@ -252,18 +252,31 @@ def _checked(wavelength: ArrayLike, flux: ArrayLike, ivar: ArrayLike, mask: Arra
     return {"wavelength": wavelength, "flux": flux, "ivar": ivar, "mask": mask, "pixel": pixel if on_grid else None}
 
 
-def _array(values: ArrayLike, name: str, unit: str) -> np.ndarray:
-    """Numbers in one dimension; masked ones become NaN, and quantities are converted."""
+def _array(values: ArrayLike, name: str, unit: str, wavelength: np.ndarray | None = None) -> np.ndarray:
+    """Numbers in one dimension; masked ones become NaN, and quantities are converted, also from those by frequency."""
     if values is None:
         raise _invalid(f"{name} is missing; give wavelength, flux and ivar, the inverse variance of the flux")
     try:
-        values = values.to_value(unit) if hasattr(values, "to_value") else values
+        values = _converted(values, name, unit, wavelength) if hasattr(values, "to_value") else values
         array = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
     except (ValueError, TypeError) as error:
         raise _invalid(f"{name} cannot be read as numbers in {unit} ({error})") from error
     if array.ndim != 1 or len(array) < 2:
         raise _invalid(f"{name} has the shape {array.shape}; give one-dimensional arrays of at least two numbers")
     return array
+
+
+def _converted(values, name: str, unit: str, wavelength: np.ndarray | None) -> np.ndarray:
+    """The numbers of a quantity in a unit; those of fluxes by frequency need the wavelengths in Angstrom."""
+    from astropy import units
+
+    if wavelength is None:
+        return values.to_value(unit, units.spectral())
+    own = values.unit if name == "flux" else values.unit**-0.5
+    if not own.is_equivalent("Jy") or np.shape(values) != wavelength.shape:
+        return values.to_value(unit)
+    factors = own.to(FLUX_UNIT, np.ones(len(wavelength)), units.spectral_density(wavelength * units.AA))
+    return values.value * factors if name == "flux" else values.value * factors**-2
 
 
 def _number(value: float, name: str) -> float:

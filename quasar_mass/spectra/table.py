@@ -61,7 +61,10 @@ def decode(content: bytes, path: Path) -> Spectrum:
     """
     if content[:6] != b"SIMPLE":
         return spectrum(table_formats.read(content), path)
-    tables = table_formats.fits_tables(fits_headers.walk(content))
+    hdus = fits_headers.walk(content)
+    if content[hdus[-1].data + fits_headers.whole_blocks(hdus[-1].data_bytes) :].strip(b"\0"):
+        raise ValueError(f"damaged: behind HDU {hdus[-1].number} is something that is no HDU")
+    tables = table_formats.fits_tables(hdus)
     spectra = [number for number, names in tables.items() if is_spectrum(names)]
     if not tables or len(spectra) > 1:
         message = f"holds {len(spectra)} spectra, in its HDUs {spectra}; write each into a file of its own"
@@ -145,7 +148,8 @@ def _numbers(column: Column) -> np.ndarray:
         raise ValueError(f"holds {len(values):,} spectra, one in each row; write each into a file of its own")
     if values.dtype.kind not in "iufb":
         raise ValueError(f"has text in the column {column.name}; give numbers")
-    return values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a NaN may be of a kind that signals
+        return values.astype(np.float64)
 
 
 def _wavelength(column: Column, values: np.ndarray, content: Content) -> tuple[np.ndarray, bool]:

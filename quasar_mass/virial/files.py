@@ -51,13 +51,14 @@ def measure_files(files: list[Path | SpectrumRequest], *, quiet: bool = False) -
 def _rows(requests: list[SpectrumRequest], prepared: list[Prepared]) -> list[dict]:
     """Measure some spectra; those that could not be read get a row with the reason."""
     read = [outcome for outcome in prepared if outcome.spectrum]
-    measured = measure([p.spectrum for p in read], [p.redshift for p in read], [p.ebv for p in read]).to_dict("records")
+    measured = measure([p.spectrum for p in read], redshift=[p.redshift for p in read], ebv=[p.ebv for p in read])
+    records = measured.to_dict("records")
     unread = {"Z": float("nan"), "FLAGS": "", "SURVEY_KIND": ""}
     rows = [
         unread | {"EPOCH": request.target_id, "FILE": printable(request.file), "REASON": outcome.reason}
         for request, outcome in zip(requests, prepared, strict=True)
     ]
-    for row, outcome, values in zip([row for row in rows if not row["REASON"]], read, measured, strict=True):
+    for row, outcome, values in zip([row for row in rows if not row["REASON"]], read, records, strict=True):
         flags = "; ".join(filter(None, [values["FLAGS"], *spectrum_flags(outcome.spectrum)]))
         row |= values | {
             "EPOCH": outcome.spectrum.spec_id,

@@ -6,9 +6,9 @@ from numpy.typing import ArrayLike
 
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
 from quasar_mass.spectra import redshift_check, spikes
-from quasar_mass.spectra.objects import as_spectra
+from quasar_mass.spectra.objects import as_spectra, for_each
 from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
-from quasar_mass.spectra.spectrum import PIXEL
+from quasar_mass.spectra.spectrum import PIXEL, Spectrum, check_ebv
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra, coarse
 from quasar_mass.virial.line_fit import LINES, MIN_CONTINUUM_BINS, MIN_CONTINUUM_SN, Solution, solve
@@ -57,13 +57,22 @@ COLUMNS = {
 }
 
 
-def measure(spectra: object, redshift: ArrayLike | None = None, ebv: ArrayLike | None = None) -> pd.DataFrame:
+def measure(
+    spectra: object,
+    flux: ArrayLike | None = None,
+    ivar: ArrayLike | None = None,
+    *,
+    redshift: ArrayLike | None = None,
+    ebv: ArrayLike | None = None,
+) -> pd.DataFrame:
     """Measure continuum luminosities, widths of Mg II and C IV, and single-epoch virial masses.
 
     Parameters
     ----------
-    spectra : Spectrum, object of specutils, or sequence of n of these
-        Observed frame; see `as_spectra`.
+    spectra : Spectrum, object of specutils, sequence of n of these, or array_like of shape (m,)
+        Observed frame; see `as_spectra`. With `flux` and `ivar`, the wavelengths of one spectrum; see `Spectrum`.
+    flux, ivar : array_like, shape (m,), optional
+        1e-17 erg / s / cm2 / Angstrom, not corrected for Galactic extinction, and its inverse variance.
     redshift : array_like, shape (n,) or scalar, optional
         Systemic redshift, instead of the spectra's own.
     ebv : array_like, shape (n,) or scalar, optional
@@ -78,17 +87,16 @@ def measure(spectra: object, redshift: ArrayLike | None = None, ebv: ArrayLike |
     Raises
     ------
     SpectrumError
-        If `spectra` are something else.
-    ValueError
-        If the lengths do not agree.
+        If `spectra` are something else, or the lengths do not agree.
     """
-    spectra = as_spectra(spectra)
+    spectra = as_spectra(spectra if flux is None and ivar is None else Spectrum(spectra, flux, ivar))
     spectra = spectra if isinstance(spectra, list) else [spectra]
     n = len(spectra)
     redshift = [spectrum.redshift for spectrum in spectra] if redshift is None else redshift
     ebv = [spectrum.ebv for spectrum in spectra] if ebv is None else ebv
-    redshift = np.broadcast_to(np.asarray(redshift, dtype=np.float64), (n,))
-    ebv = np.broadcast_to(np.asarray(ebv, dtype=np.float64), (n,))  # None becomes NaN
+    redshift = np.array(for_each(redshift, n, "redshift"))
+    ebv = np.array(for_each(ebv, n, "ebv"))  # None becomes NaN
+    check_ebv(ebv)
     usable = np.isfinite(redshift) & (redshift > 0)
     distance = luminosity_distance(np.where(usable, redshift, 1.0)) if n else np.zeros(0)
     rows = []

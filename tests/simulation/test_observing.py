@@ -63,7 +63,7 @@ def test_masses_are_measured_on_the_epoch_that_the_record_names(target):
     assert 0 < sum(record.measured != record.primary for record, _ in observed) < 10
     for (record, observations), label in zip(observed, observing.label_all(SEED, observed), strict=True):
         spectrum = observing.spectrum_of(observations[record.measured], target, target.epochs[record.measured])
-        masses = labels.trusted_masses(virial.measure([spectrum], target.z, spectrum.ebv))[0]
+        masses = labels.trusted_masses(virial.measure([spectrum], redshift=target.z))[0]
         assert all(label.masses[line] in (0.0, round(mass, 2)) for line, mass in masses.items())
 
 

@@ -161,8 +161,24 @@ def test_the_classical_fit_takes_objects_and_their_own_redshifts(simulated):
         for spectrum in spectra
     ]
     redshift, ebv = [spectrum.redshift for spectrum in spectra], [spectrum.ebv for spectrum in spectra]
-    expected = virial.measure(spectra, redshift, ebv)
+    expected = virial.measure(spectra, redshift=redshift, ebv=ebv)
     assert expected["LMBH"].notna().any()
-    for table in (virial.measure(spectra), virial.measure(given, redshift, ebv)):
+    for table in (virial.measure(spectra), virial.measure(given, redshift=redshift, ebv=ebv)):
         np.testing.assert_allclose(table["LMBH"], expected["LMBH"], atol=1e-6)
     assert virial.measure(given[0])["REASON"].tolist() == ["no redshift"]
+
+
+def test_the_classical_fit_takes_arrays(simulated):
+    spectrum = read_spectrum(simulated[0])
+    own = {"redshift": spectrum.redshift, "ebv": spectrum.ebv}
+    table = virial.measure(spectrum.wavelength, spectrum.flux, np.where(spectrum.mask, 0.0, spectrum.ivar), **own)
+    assert table["LMBH"].tolist() == pytest.approx(virial.measure(spectrum)["LMBH"].tolist(), abs=1e-6)
+    with pytest.raises(SpectrumError, match="ivar is missing; give wavelength, flux and ivar"):
+        virial.measure(spectrum.wavelength, spectrum.flux, **own)
+
+
+@pytest.mark.parametrize("name", ["redshift", "ebv"])
+def test_numbers_for_each_spectrum_are_as_many_as_spectra(simulated, name):
+    spectra = [read_spectrum(path) for path in simulated[:2]]
+    with pytest.raises(SpectrumError, match=f"{name} must be one number for all, or one for each of 2 spectra"):
+        virial.measure(spectra, **{name: [0.5, 0.5, 0.5]})

@@ -104,6 +104,19 @@ def test_quantities_are_converted_and_other_units_are_refused():
         Spectrum(wavelength, flux * units.m, np.ones(50))
 
 
+def test_quantities_by_frequency_are_converted():
+    wavelength = np.linspace(4000, 9000, 50)
+    jansky = 1e-17 * wavelength**2 / 2.99792458e18 / 1e-23  # of 1e-17 erg / s / cm2 / Angstrom
+    frequency = 2.99792458e18 / wavelength * units.Hz
+    made = Spectrum(frequency, 3e3 * jansky * units.mJy, (2e3 * jansky * units.mJy) ** -2)
+    np.testing.assert_allclose(made.wavelength, wavelength)
+    np.testing.assert_allclose(made.flux, 3.0)
+    np.testing.assert_allclose(made.ivar, 0.25)
+    for wrong in ({"flux": made.flux * units.K}, {"ivar": made.flux * units.mJy}):
+        with pytest.raises(SpectrumError, match="cannot be read as numbers in 1e"):
+            Spectrum(**{"wavelength": wavelength, "flux": made.flux, "ivar": made.ivar} | wrong)
+
+
 def test_other_wavelengths_put_into_a_spectrum_leave_no_old_pixels_behind():
     made = spectrum(10 ** (1e-4 * PIXEL))
     assert made.pixel.tolist() == PIXEL.tolist()

@@ -21,7 +21,7 @@ def noisy(spectra, signal_to_noise):
 
 
 def measured(spectra):
-    return virial.measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra])
+    return virial.measure(spectra)
 
 
 def test_measurements_scatter_around_the_truth_by_their_errors(noiseless):

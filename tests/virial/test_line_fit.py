@@ -103,7 +103,7 @@ def quasar(seed, kind="double", sn=8.0, redshift=1.65, mgii=4000.0, civ=4500.0, 
 
 
 def measured(spectra, ebv=0.0):
-    return virial.measure(spectra, [spectrum.redshift for spectrum in spectra], ebv)
+    return virial.measure(spectra, ebv=ebv)
 
 
 def sample(kind, sn, n, seed=0):
@@ -208,7 +208,9 @@ def test_galactic_extinction_is_corrected_where_it_is_known():
     spectrum, _ = quasar(6, sn=20.0)
     through = transmission(PIXEL, 0.3)
     dimmed = dataclasses.replace(spectrum, flux=spectrum.flux * through, ivar=spectrum.ivar / through**2)
-    clean, right, wrong = virial.measure([spectrum, dimmed, dimmed], 1.65, [0.0, 0.3, None]).to_dict("records")
+    clean, right, wrong = virial.measure([spectrum, dimmed, dimmed], redshift=1.65, ebv=[0.0, 0.3, None]).to_dict(
+        "records"
+    )
     assert right["LOG_L1350"] == pytest.approx(clean["LOG_L1350"], abs=1e-9)
     assert right["LMBH_CIV"] == pytest.approx(clean["LMBH_CIV"], abs=1e-9)
     assert wrong["LOG_L1350"] < clean["LOG_L1350"] - 0.3
@@ -282,7 +284,7 @@ def test_shifts_refer_to_the_redshift_to_a_fraction_of_a_pixel():
     spectrum, _ = quasar(16, sn=40.0)
     steps = np.linspace(-0.5, 0.5, 5)  # pixels of 69 km/s
     redshift = 10 ** (1e-4 * steps) * (1 + spectrum.redshift) - 1
-    table = virial.measure([spectrum] * 5, redshift, 0.0)
+    table = virial.measure([spectrum] * 5, redshift=redshift, ebv=0.0)
     for line in ("MgII", "CIV"):
         shift = table[f"SHIFT_{line}"] + 69.03 * steps
         assert shift.max() - shift.min() < 30  # without the fraction, 69
@@ -294,10 +296,10 @@ def test_shifts_refer_to_the_redshift_to_a_fraction_of_a_pixel():
 def test_a_wrong_redshift_is_flagged_and_so_is_mg_ii_far_from_it():
     made = [quasar(seed, redshift=1.65)[0] for seed in range(20)]
     for error, words in ((10_000, "lines shifted by -"), (-10_000, "lines shifted by +")):
-        table = virial.measure(made, (1 + 1.65) * np.exp(error / C) - 1, 0.0)
+        table = virial.measure(made, redshift=(1 + 1.65) * np.exp(error / C) - 1, ebv=0.0)
         assert table["FLAGS"].str.contains(words, regex=False).mean() >= 0.9
     assert not measured(made)["FLAGS"].str.contains("shifted").any()
-    table = virial.measure(made, (1 + 1.65) * np.exp(3700 / C) - 1, 0.0)
+    table = virial.measure(made, redshift=(1 + 1.65) * np.exp(3700 / C) - 1, ebv=0.0)
     moved = table["SHIFT_MgII"] < -3000
     assert moved.any()
     assert table["FLAGS"].str.contains("Mg II shifted").tolist() == moved.tolist()
@@ -326,9 +328,9 @@ def test_bad_spectra_get_a_reason_and_leave_the_others_alone():
         (good, 1.65, None),
     ]
     spectra, redshift, reasons = zip(*cases, strict=True)
-    table = virial.measure(spectra, redshift, 0.0)
+    table = virial.measure(spectra, redshift=redshift, ebv=0.0)
     assert list(table) == list(virial.COLUMNS)
-    alone = virial.measure([good], 1.65, 0.0)
+    alone = virial.measure([good], redshift=1.65, ebv=0.0)
     for i, reason in enumerate(reasons):
         row = table.loc[i]
         if reason is None:
@@ -441,7 +443,7 @@ def test_where_nothing_can_be_measured_the_table_has_every_reason_and_the_screen
 def test_real_spectra_get_plausible_numbers_or_a_reason(real_data):
     spectra = [read_spectrum(path) for path in sorted((real_data / "sdss").glob("*/*.fits"))]
     redshift = np.array([spectrum.redshift for spectrum in spectra])
-    table = virial.measure(spectra, redshift, [spectrum.ebv for spectrum in spectra])
+    table = virial.measure(spectra, redshift=redshift)
     for line, label in (("MgII", "Mg II"), ("CIV", "C IV")):
         missing = table[f"LMBH_{line}"].isna()
         explained = table["REASON"].str.contains(f"{label}|no good pixels|continuum|no redshift")

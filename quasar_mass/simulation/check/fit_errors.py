@@ -73,7 +73,7 @@ def with_noise(spectrum: Spectrum, signal_to_noise: float, rng: np.random.Genera
 
 def pulls(spectra: Sequence[Spectrum], truth: pd.DataFrame) -> pd.DataFrame:
     """Fit spectra and give (measured - true) / quoted error of `QUANTITIES`; NaN where nothing was measured."""
-    table = virial.measure(spectra, [s.redshift for s in spectra], [s.ebv for s in spectra])
+    table = virial.measure(spectra)
     return pd.DataFrame({name: (table[name] - truth[name]) / table[f"{name}_ERR"] for name in QUANTITIES})
 
 
