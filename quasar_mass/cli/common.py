@@ -134,7 +134,7 @@ def fraction(text: str) -> float:
 
 def redshift(text: str) -> float:
     """Convert an argument that is a redshift."""
-    number = float(text)  # argparse reports what is no number
+    number = _number(text)
     if not 0.0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
     return number
@@ -142,10 +142,18 @@ def redshift(text: str) -> float:
 
 def ebv(text: str) -> float:
     """Convert an argument that is E(B-V) in magnitudes."""
-    number = float(text)
+    number = _number(text)
     if not 0.0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number of magnitudes from 0 up, not {text!r}")
     return number
+
+
+def _number(text: str) -> float:
+    """The number that a text is; NaN, which is in no range, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def mirror(text: str) -> str:

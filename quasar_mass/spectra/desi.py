@@ -233,6 +233,8 @@ def load(path: Path) -> DesiFile:
     ------
     ValueError
         If it is damaged or lacks something.
+    SpectrumError
+        If it is another kind of file.
     """
     status = os.stat(path)
     key = (str(path), status.st_size, status.st_mtime_ns)
@@ -253,7 +255,8 @@ def _load(path: Path) -> DesiFile:
                 continue
             hdus[name], arrays[name] = hdu, _content(plain, whole, hdu)
     if "FIBERMAP" not in hdus:
-        raise ValueError("no HDU FIBERMAP")
+        message = "is no file of DESI's targets; leave out which of them is meant (target=, TARGETID)"
+        raise SpectrumError(path, message, reason="not the spectrum named")
     with fits_headers.opened(_alone(hdus["FIBERMAP"], arrays["FIBERMAP"])) as opened:
         fibers = _fibers(opened[1].data)
     n_rows = len(fibers[0])

@@ -85,7 +85,9 @@ def resolve(
         number = f"{missing:,} of {len(requests):,} spectra are" if len(requests) > 1 else "the spectrum is"
         notes.append(f"{number} not in {redshifts.path}; their own redshifts are used")
     if names and not requests:
-        raise FileError(names[0] if len(names) == 1 else f"{len(names):,} files", f"no quasars ({notes[0]})")
+        where, summary = notes[0].split(": ", 1)
+        table = "the table" if redshifts is None else redshifts.path
+        raise FileError(where, f"{summary}; name other files, or other redshifts than those of {table} (--redshifts)")
     return requests, notes
 
 

@@ -37,7 +37,10 @@ def is_text_spectrum(path: Path) -> bool:
     lines = head.decode("latin-1").splitlines()
     layout = table_formats.layout(lines[:-1] if len(head) == _HEAD else lines)
     names = [name for name, _ in layout.header]
-    return is_spectrum(names) if names else layout.n_columns > 0
+    if not names:
+        return layout.n_columns > 0
+    # one that lacks something is for its reader to refuse
+    return is_spectrum(names) or (layout.n_columns > 0 and _has_wavelengths(names))
 
 
 def decode(content: bytes, path: Path) -> Spectrum:

@@ -47,7 +47,12 @@ def read(path: Path, names: Collection[str] | None = None) -> "pd.DataFrame":
 
     path = Path(path)
     if not os.path.isfile(path):
-        raise FileError(path, "does not exist; correct the name of the table")
+        what = (
+            "is a folder; name a table in it"
+            if os.path.isdir(path)
+            else "does not exist; correct the name of the table"
+        )
+        raise FileError(path, what)
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
     if suffix is None:
         raise FileError(path, f"is no table; its name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

@@ -326,3 +326,12 @@ def test_killed_again_and_again_it_ends_the_same_and_fetches_nothing_verified_tw
         assert sum(count - 1 for count in archive.whole.values()) <= kills * 8
     assert process.returncode == 0
     assert_all_there(survey, spec_ids, content)
+
+
+@pytest.mark.parametrize("number", [1 << 64, -1])
+def test_numbers_that_no_file_has_are_a_damaged_journal(survey, number):
+    _, journal = manifest.paths(survey)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.write_text(f'{{"plate":4000,"mjd":56000,"fiberid":1,"bytes":{number}}}\n')
+    with pytest.raises(FileError, match="line 1: is damaged, or was not written by a fetch"):
+        manifest.read(survey)

@@ -50,7 +50,7 @@ def agrees(spectrum, truth: dict) -> None:
     assert (np.diff(spectrum.wavelength) > 0).all()
     np.testing.assert_array_equal(spectrum.flux, columns["flux"])
     possible = columns["ivar"] <= 1e10  # others are no data
-    np.testing.assert_array_equal(spectrum.ivar, np.where(possible, columns["ivar"], 0.0))
+    np.testing.assert_allclose(spectrum.ivar, np.where(possible, columns["ivar"], 0.0), rtol=1e-12)
     np.testing.assert_array_equal(spectrum.mask, columns["and_mask"] & (1 << 23) != 0)
     assert np.isfinite(spectrum.flux[spectrum.ivar > 0]).all()
     names = (("PLATEID", "PLATE"), ("MJD", "MJD"), ("FIBERID", "FIBERID"))

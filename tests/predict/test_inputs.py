@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from quasar_mass.core.errors import FileError, ModelError, TableError
+from quasar_mass.core.errors import FileError, ModelError, SpectrumError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict.inputs import check_exists, count_skipped, default_model, expand, gather, model_files
 from quasar_mass.predict.mass_table import predict_files
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.read import read_one
 
 SURVEY = Survey("somewhere")
 FILE = SURVEY.spectrum(7666, 57339, 121)
@@ -62,6 +63,17 @@ def test_a_text_or_table_of_pixels_is_a_spectrum_and_no_list_of_names(tmp_path, 
     (tmp_path / "list.txt").write_text(f"{tmp_path / name}\n7666-57339-0121\n")
     requests, *_ = gather([tmp_path / "list.txt"], SURVEY)
     assert [request.file for request in requests] == [tmp_path / name, FILE]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [("wavelength,counts,error", "has no flux column"), ("rest_wavelength,flux,error", "rest frame")],
+)
+def test_a_text_of_pixels_that_lacks_a_column_says_which(tmp_path, names, words):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{names}\n4000,1,1\n4001,1,1\n")
+    with pytest.raises(SpectrumError, match=words):
+        read_one(*gather([path], Survey(tmp_path)).requests)
 
 
 def test_fits_tables_of_pixels_are_spectra_whatever_else_they_hold(tmp_path):

@@ -1,5 +1,7 @@
 """Redshifts and E(B-V) that a user gives: --redshift, --redshifts, --ebv, for files of every kind."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,7 +113,7 @@ def run(*arguments) -> int:
 )
 def test_wrong_values_and_both_options_are_wrong_usage(capsys, verb, options):
     assert run(verb, "spec.fits", *options) == 2
-    assert f"argument {options[-2]}: " in capsys.readouterr().err
+    assert re.search(f"argument {options[-2]}: (must be a|not allowed with)", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("option", [("--redshift", "1.6"), ("--redshifts", "table.fits"), ("--ebv", "0.1")])

@@ -252,9 +252,19 @@ def test_tables_that_lack_something_say_what(tmp_path, text, words):
         read(path, redshifts=tmp_path / "table.csv")
 
 
+def test_a_target_of_another_kind_of_file_is_refused(simulated):
+    with pytest.raises(SpectrumError, match="is no file of DESI's targets; leave out"):
+        read(simulated[0], target=FIRST)
+
+
+def test_a_folder_is_no_table_of_redshifts(tmp_path):
+    with pytest.raises(FileError, match="is a folder; name a table in it"):
+        read(written(tmp_path, targets(2)), redshifts=tmp_path)
+
+
 def test_a_file_without_quasars_says_what_is_in_it(tmp_path):
     path = written(tmp_path, targets(2, spectype="STAR"))
-    with pytest.raises(FileError, match=r"no quasars \(.*: 0 quasars of 2 targets; left out: 2 STAR\)"):
+    with pytest.raises(FileError, match=r"fits: 0 quasars of 2 targets; left out: 2 STAR; name other files"):
         resolve([path])
     assert read(path) == []
 

@@ -86,6 +86,16 @@ def test_tables_of_quantities_are_read(tmp_path):
     agrees(read_spectrum(tmp_path / "quantities.fits"))
 
 
+def test_a_fits_table_with_something_else_behind_it_is_damaged(tmp_path):
+    path = write(tmp_path, "fits", {"wavelength": WAVELENGTH, "flux": FLUX, "ivar": IVAR})
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(2880))
+    agrees(read_spectrum(path))
+    path.write_bytes(content + b"x" * 2880)
+    with pytest.raises(SpectrumError, match="damaged: behind HDU 1"):
+        read_spectrum(path)
+
+
 @pytest.mark.parametrize("ending", ["csv", "ecsv", "fits", "vot", "npz"])
 def test_packed_files_are_read_by_their_content(tmp_path, ending):
     columns = {"wavelength": WAVELENGTH, "flux": FLUX, "error": ERROR}
