@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from archive_server import LITE, Archive, at_random, many_spectra
 
+from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Survey, format_spec_id
 from quasar_mass.fetch import manifest, plan, urls
 from quasar_mass.fetch.client import Client, RetryPolicy
