@@ -106,7 +106,9 @@ def predict(options) -> None:
         about = {"model": ", ".join(path.name for path in paths), "modkind": predictor.kind, "survkind": kinds}
         mass_table.write(table, output, about | {"confid": predictor.confidence, "line": predictor.line})
         what = "objects" if options.per_object else "spectra"
-        print(f"{len(table):,} rows in {output}: masses of {len(table) - without:,} {what}, {without:,} without one")
+        counts = f" ({mass_table.count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
+        masses = f"masses of {len(table) - without:,} {what}, {without:,} without one"
+        print(f"{len(table):,} rows in {output}: {masses}{counts}")
     else:
         what = "objects" if options.per_object else "spectra"
         _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), what)
@@ -170,7 +172,7 @@ def report(options) -> None:
 
 def virial(options) -> None:
     """Measure line widths, luminosities and virial masses of spectra by fitting lines, without a network."""
-    from quasar_mass.predict.mass_table import check_usable
+    from quasar_mass.predict.mass_table import check_usable, count_reasons
     from quasar_mass.tables import formats
     from quasar_mass.virial import files as virial_files
 
@@ -185,7 +187,9 @@ def virial(options) -> None:
     without = int(table["LMBH"].isna().sum())
     if output:
         virial_files.write(table, output)
-        print(f"{len(table):,} rows in {output}: masses from {len(table) - without:,} spectra, {without:,} without one")
+        counts = f" ({count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
+        masses = f"masses from {len(table) - without:,} spectra, {without:,} without one"
+        print(f"{len(table):,} rows in {output}: {masses}{counts}")
     else:
         which = "FILE" if table["FILE"].is_unique else "EPOCH"  # a DESI file holds many
         names = [which, "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]

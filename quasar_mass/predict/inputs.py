@@ -261,7 +261,7 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     names = [_text(value) for value in columns.get("object", [""] * len(table))]
     targets = [None] * len(table)
     if "target" in columns and "file" in columns:
-        targets = [int(value) if str(value).isdecimal() else None for value in columns["target"]]
+        targets = [int(value) if re.fullmatch(r"-?\d+", str(value)) else None for value in columns["target"]]
     return [
         SpectrumRequest(_file(columns, row, path, survey), float(redshift[row]), names[row], target=targets[row])
         for row in range(len(table))

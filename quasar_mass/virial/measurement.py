@@ -125,7 +125,8 @@ class _Table:
         self.flags = [quality_flags(binned.n_bad[i], binned.n_pixels[i], extinction_known=known[i]) for i in range(n)]
         for i, flags in enumerate(redshift_check.flags(*redshift_check.line_offset(*coarse(binned)))):
             self.flags[i] += flags
-        self.reasons: list[list[str]] = [[] if usable else ["no redshift"] for usable in binned.usable]
+        advice = "no redshift: give a positive one (redshift=, --redshift, or column Z of a table)"
+        self.reasons: list[list[str]] = [[] if usable else [advice] for usable in binned.usable]
         for i in np.flatnonzero(binned.usable & np.isnan(solution.scale)):
             if solution.continuum_bins[i] >= MIN_CONTINUUM_BINS:
                 measured = f"S/N {solution.continuum_sn[i]:.1f}, below {MIN_CONTINUUM_SN:g}"

@@ -80,12 +80,15 @@ def test_given_values_count_more_than_those_of_lists_and_files(tmp_path, make):
 
 
 def test_a_list_may_name_targets_of_desi(tmp_path):
-    targets = [Target(FIRST + number) for number in range(3)]
+    numbers = [FIRST + 2, -FIRST]  # sky fibers have negative ones
+    targets = [Target(number) for number in (FIRST, *numbers)]
     write_redrock(tmp_path / "redrock-main-dark-1.fits", targets)
     path = write_spectra(tmp_path / "coadd-main-dark-1.fits", targets)
-    Table({"FILE": [str(path)] * 2, "TARGETID": [FIRST + 2, FIRST], "Z": [1.5, 1.7]}).write(tmp_path / "list.fits")
-    requests, *_ = gather([tmp_path / "list.fits"], SURVEY)
-    assert [(request.target, request.redshift) for request in requests] == [(FIRST + 2, 1.5), (FIRST, 1.7)]
+    table = Table({"FILE": [str(path)] * 2, "TARGETID": numbers, "Z": [1.5, 1.7]})
+    for ending in ("fits", "csv"):
+        table.write(tmp_path / f"list.{ending}")
+        requests, *_ = gather([tmp_path / f"list.{ending}"], SURVEY)
+        assert [(request.target, request.redshift) for request in requests] == [(FIRST + 2, 1.5), (-FIRST, 1.7)]
 
 
 # --- from a shell -----------------------------------------------------------------------------------------------------
@@ -146,3 +149,13 @@ def test_predict_and_virial_take_the_same_files_with_the_same_redshifts(tmp_path
         capsys.readouterr()
     assert run("virial", tmp_path / "in", "--redshifts", tmp_path / "none.csv") == 1
     assert "none.csv: does not exist" in capsys.readouterr().err
+
+
+def test_a_written_table_s_reasons_are_counted_on_the_screen(tmp_path, capsys, made):
+    (tmp_path / "empty.fits").write_bytes(b"")
+    (tmp_path / "text.fits").write_text("text")
+    used = next(made[0].folder.rglob("spec-*.fits"))
+    names = [used, tmp_path / "empty.fits", tmp_path / "text.fits"]
+    for verb in ("predict", "virial"):
+        assert run(verb, *names, "--redshift", "1.7", "--output", tmp_path / "out.csv", "--quiet") == 0
+        assert "1 spectra, 2 without one (unreadable file: 2)" in capsys.readouterr().out
