@@ -24,7 +24,8 @@ def recognises(hdus: list[fits_headers.Hdu]) -> bool:
         return False
     if len(hdus) < 3:  # cut off between two HDUs, and no table that somebody made of the pixels
         return any(hdus[0].text(key) is not None for key in ("PLATEID", "FIELDID", "TELESCOP"))
-    return b"'AND_MASK" in header or coadd.text("EXTNAME") == "COADD"
+    named = coadd.text("EXTNAME") == "COADD" or any(hdus[0].text(key) is not None for key in ("PLATEID", "FIELDID"))
+    return named or b"'AND_MASK" in header
 
 
 def decode(content: bytes, path: Path) -> Spectrum:

@@ -246,3 +246,10 @@ def test_invalid_values_are_refused(make, tmp_path, column, value):
     values = np.full(make.n_pixels, 4.0)
     values[100] = value
     assert refused(make.spec(tmp_path / "spec.fits", **{column: values})).reason == "invalid values"
+
+
+def test_a_spec_file_without_its_masks_is_no_table_of_somebody_s(make, tmp_path):
+    path = make.spec(tmp_path / "spec.fits", extnames=False)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"'and_mask'", b"'any_mask'"))
+    assert "no column and_mask" in refused(path).message
