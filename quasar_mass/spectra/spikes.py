@@ -15,13 +15,14 @@ from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 # All numbers here were chosen on simulated spectra, with spikes, doublets and narrow lines put into them.
 
 # --- candidates: what deviates from its surroundings by this many standard deviations ---------------------------------
-REACH, QUICK_SIGMAS = 6, 3.4  # from the mean of the two pixels this far away: a test without medians
+REACH, QUICK_SIGMAS = 6, 3.7  # from the mean of the two pixels this far away: a test without medians
 AROUND, RANK, SIGMAS = 8, 0.36, 4.2  # from this rank (from below, or above) of the pixels up to this far away
 SEPARATION = 7  # pixels: candidates this close to a stronger one that is no spike belong to it
 
 # --- the run of pixels around a candidate -----------------------------------------------------------------------------
 HALF, CORE = 12, 5  # pixels to either side: of what the smooth curve is fitted to, and of what may belong to the run
 RUN_SIGMAS, WING_SIGMAS = 2.5, 1.5  # of pixels in the run, and of one more at either end
+RUN_FRACTION = 0.4  # of the candidate's height: of pixels in the run, unless it is tall
 MAX_RUN, MAX_TALL_RUN, TALL = 7, 10, 20.0  # longest run; that of one whose peak exceeds this many standard deviations
 MODEL_ERROR = 0.01  # of the flux: what a smooth curve may miss
 
@@ -30,7 +31,7 @@ MIN_CHI2, MIN_SINGLE = 27.0, 4.8  # chi-squared of a run, and standard deviation
 MIN_AROUND = 8  # pixels to which the smooth curve is fitted
 TOLERANCE = 0.5  # above 1, of their reduced chi-squared, before it counts as noise that the errors do not tell of
 MIN_STEP = 0.5  # of its height, by which it stands out from the two pixels on either side
-EXCESS, EXCESS_FRACTION, EXCESS_FROM = 1.0, 0.04, 250.0  # see `_threshold`
+EXCESS, EXCESS_FRACTION, EXCESS_FROM = 0.0, 0.04, 250.0  # see `_threshold`
 # Emission lines up to 400 km/s are doubted if they are taller than this fraction of the flux: they must fit better, by
 # this chi-squared, or less if the run's own is above this
 DOUBT_HEIGHT, DOUBT, DOUBT_CHI2 = 0.7, 12.0, 125.0
@@ -57,7 +58,7 @@ def _features(sigma: float, widths: tuple[float, ...]) -> np.ndarray:
 
 
 # What the instrument can show at its sharpest; and emission lines from 300 km/s on, as SDSS's pixels show them
-_SHARPEST = _features(1.0, (0, 2, 3.5, 5, 6.5))
+_SHARPEST = _features(1.0, (0, 2, 3.5, 5, 6.5, 8.5, 10.5))
 _NARROW = np.concatenate([_features(sigma, (0,)) for sigma in (2.1, 2.6)])  # up to 400 km/s
 _EMISSION = np.concatenate([_NARROW, *(_features(sigma, (0,)) for sigma in (3.1, 3.8))])
 _SHAPES = [(features, features**2) for features in (_SHARPEST, _EMISSION)]
@@ -171,7 +172,8 @@ def _run(flux: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
     """First and last but one pixel of the run around the middle, None where it has no end."""
     curve = _fit(flux, weight * (np.abs(_OFFSET) > CORE))[0] @ _CURVE
     height = (flux - curve) * np.sqrt(weight)
-    inside = ((height > RUN_SIGMAS) | (weight == 0)).tolist()
+    least = RUN_SIGMAS if height[HALF] > TALL else max(RUN_SIGMAS, RUN_FRACTION * height[HALF])
+    inside = ((height > least) | (weight == 0)).tolist()
     if not inside[HALF]:
         return None
     start, stop = HALF, HALF + 1
