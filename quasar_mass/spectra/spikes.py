@@ -21,8 +21,9 @@ SEPARATION = 7  # pixels: candidates this close to a stronger one that is no spi
 
 # --- the run of pixels around a candidate -----------------------------------------------------------------------------
 HALF, CORE = 12, 5  # pixels to either side: of what the smooth curve is fitted to, and of what may belong to the run
-RUN_SIGMAS, WING_SIGMAS = 2.5, 1.5  # of pixels in the run, and of one more at either end
-RUN_FRACTION = 0.4  # of the candidate's height: of pixels in the run, unless it is tall
+# Pixels belong to it that reach this fraction of the candidate's height, but at least and at most so many standard
+# deviations; and one more at either end with this many
+RUN_FRACTION, RUN_SIGMAS, RUN_ENOUGH, WING_SIGMAS = 0.4, 2.5, 8.0, 1.5
 MAX_RUN, MAX_TALL_RUN, TALL = 7, 10, 20.0  # longest run; that of one whose peak exceeds this many standard deviations
 MODEL_ERROR = 0.01  # of the flux: what a smooth curve may miss
 
@@ -111,17 +112,18 @@ def _replaced(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray) -> list[tupl
     np.multiply(ivar, good, out=weight[_FAR:-_FAR])
     bad = np.flatnonzero(weight == 0)
     padded[bad] = np.interp(bad, usable, padded[usable])
-    found, refused = [], []
+    found, refused, removed = [], [], []
     for at, sign in _candidates(padded, weight):
         if weight[at] == 0 or any(abs(at - other) <= SEPARATION for other in refused):
             continue
         run = _spike(padded, weight, at, sign)
-        if run is None:
+        if run is not None:
+            pixels, smooth = run
+            padded[pixels], weight[pixels] = smooth, 0.0
+            found.append((pixels - _FAR, smooth))
+            removed.append(at)
+        elif not any(abs(at - other) <= 2 * HALF for other in removed):  # what may deviate for that spike alone
             refused.append(at)
-            continue
-        pixels, smooth = run
-        padded[pixels], weight[pixels] = smooth, 0.0
-        found.append((pixels - _FAR, smooth))
     return found
 
 
@@ -172,7 +174,7 @@ def _run(flux: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
     """First and last but one pixel of the run around the middle, None where it has no end."""
     curve = _fit(flux, weight * (np.abs(_OFFSET) > CORE))[0] @ _CURVE
     height = (flux - curve) * np.sqrt(weight)
-    least = RUN_SIGMAS if height[HALF] > TALL else max(RUN_SIGMAS, RUN_FRACTION * height[HALF])
+    least = min(max(RUN_FRACTION * height[HALF], RUN_SIGMAS), RUN_ENOUGH)
     inside = ((height > least) | (weight == 0)).tolist()
     if not inside[HALF]:
         return None
