@@ -153,9 +153,9 @@ def _without_absurd(ivar: np.ndarray, flux: np.ndarray) -> np.ndarray:
     middle = np.count_nonzero(known) // 2
     if not known.any():
         return ivar
-    limit, level = MAX_IVAR * np.sort(ivar[some][known])[middle], np.sort(np.abs(flux[some][known]))[middle]
-    if level > 0:
-        limit = min(limit, (MAX_SN / level) ** 2)
+    usual, level = np.sort(ivar[some][known])[middle], np.sort(np.abs(flux[some][known]))[middle]
+    with np.errstate(all="ignore"):  # without any flux, there is no signal-to-noise ratio
+        limit = min(MAX_IVAR * usual, np.square(MAX_SN / level))
     return ivar if ivar.max() <= limit else np.where(ivar > limit, 0.0, ivar)
 
 

@@ -64,7 +64,6 @@ _NARROW = np.concatenate([_features(sigma, (0,)) for sigma in (2.1, 2.6)])  # up
 _EMISSION = np.concatenate([_NARROW, *(_features(sigma, (0,)) for sigma in (3.1, 3.8))])
 _SHAPES = [(features, features**2) for features in (_SHARPEST, _EMISSION)]
 
-
 # column of the tables: (unit, description)
 COLUMN = {"N_SPIKES": ("", "pixels removed as spikes, rest frame 1445-3388 Angstrom")}
 
@@ -90,7 +89,8 @@ def remove_spikes(spectrum: Spectrum, between: tuple[float, float] = (0.0, np.in
     part = slice(max(first - HALF, 0), last + HALF)
     ivar = spectrum.ivar[part]
     good = (ivar > 0) & ~spectrum.mask[part]
-    replaced = _replaced(spectrum.flux[part], ivar, good)
+    with np.errstate(all="ignore"):  # absurd numbers; they are refused elsewhere
+        replaced = _replaced(spectrum.flux[part], ivar, good)
     if not replaced:
         return spectrum, np.zeros(0, np.int64)
     index, smooth = (np.concatenate(arrays) for arrays in zip(*replaced, strict=True))

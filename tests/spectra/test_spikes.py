@@ -174,3 +174,12 @@ def test_network_and_fit_lose_the_same_pixels_and_count_them(wavelength):
 def test_spikes_outside_the_window_are_not_counted():
     beyond = int(np.searchsorted(SDSS, 10 ** WINDOW[1] * (1 + Z))) + 20
     assert to_rest_frame(disturbed(noisy(10.0, 5), beyond, 2, 30.0), Z, Grid()).n_spikes == 0
+
+
+@pytest.mark.parametrize("values", [[1e300, -1e300, 1e160, 0.0], [1e38, 1.0], [0.0], [1e-300, 5e-324]])
+def test_absurd_numbers_raise_nothing(values):
+    random = np.random.default_rng(1)
+    ivar = random.choice([0.0, 1e-300, 1.0, 1e5], SIZE)
+    remove_spikes(Spectrum(SDSS, random.choice(values, SIZE), ivar))
+    remove_spikes(Spectrum(SDSS[:30], np.ones(30), np.ones(30)))
+    remove_spikes(Spectrum([4000.0, 4001.0], [1.0, 2.0], [1.0, 1.0]))
