@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "pandas", "pyarrow", "astropy", "tensorflow", "keras", "requests", "urllib3")
 # this script, what the benchmarks share, the one that takes an hour (`make bench-training`), and a table of the docs
-APART = ("run.py", "contest.py", "training.py", "redshifts.py")
+APART = ("run.py", "contest.py", "training.py", "gaps.py", "redshifts.py", "spikes.py")
 
 
 def processor() -> str:
