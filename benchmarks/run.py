@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "pandas", "pyarrow", "astropy", "tensorflow", "keras", "requests", "urllib3")
-# this script, what the benchmarks share, the one that takes an hour (`make bench-training`), and a table of the docs
+# this script, what the benchmarks share, the one that takes an hour (`make bench-training`), and tables of the docs
 APART = ("run.py", "contest.py", "training.py", "gaps.py", "redshifts.py", "spikes.py")
 
 
