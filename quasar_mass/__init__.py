@@ -15,7 +15,7 @@ Importing the package imports neither TensorFlow nor pandas: each name is loaded
 
 import importlib
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _MODULE_OF = {
     "EasyAI": "quasar_mass.network.easyai",
