@@ -29,16 +29,35 @@ def handle_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_interrupt() -> Iterator[None]:
-    """Let Ctrl-C wait while the block starts processes, and keep it from these for good.
+    """Let Ctrl-C and SIGTERM wait while the block starts processes, and keep Ctrl-C from these for good.
 
-    A terminal sends Ctrl-C to all processes. This process ends the others in order; if they received it themselves,
-    they would print tracebacks.
+    A process whose start is interrupted prints a traceback. A terminal sends Ctrl-C to all processes: this one ends the
+    others in order; if they received it themselves, they would print tracebacks too.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    with _deferred(signal.SIGINT), _deferred(signal.SIGTERM):
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            yield
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _deferred(number: int) -> Iterator[None]:
+    """Handle a signal after the block."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    came: list[int] = []
+    before = signal.signal(number, lambda *_: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(number, before)
+        if came and callable(before):
+            before(number, None)
+        elif came and before == signal.SIG_DFL:
+            signal.raise_signal(number)
