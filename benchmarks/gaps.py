@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import contest  # noqa: F401 - makes the package known
 import numpy as np
 import pandas as pd
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_PRINTED, MAX_WIDTH, MAX_FILE_NAME = 50, 160, 40  # rows and characters of a table on a terminal
 PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
+ONLY_IN_FILES = ("N_SPIKES", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII")  # on a terminal they would cost the flags' room
 MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
 GIVEN = ("redshift", "redshifts", "ebv")  # options that count more than what files say
 OF_FILES = "is for spectra in files; a survey's tables have redshifts and are corrected for extinction"
@@ -267,7 +268,9 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
     from quasar_mass.predict.mass_table import count_reasons
 
     shown = table.head(MAX_PRINTED).assign(REASON=lambda rows: rows["REASON"].str.split(":").str[0])
-    shown = shown.drop(columns="N_SPIKES", errors="ignore")  # files have it; here it would cost the flags' room
+    shown = shown.drop(columns=[name for name in ONLY_IN_FILES if name in shown])
+    if "OBJECT" in shown and (shown["OBJECT"] == "").all():
+        shown = shown.drop(columns="OBJECT")
     if "FILE" in shown:
         shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
     print(_fitted(shown).to_string(index=False, **PRINTING))

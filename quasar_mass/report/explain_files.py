@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quasar_mass.core.errors import FileError, TableError, count_reasons
+from quasar_mass.core.errors import FileError, ModelError, TableError, count_reasons
 from quasar_mass.core.survey import Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit, model_grid, model_kind
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.tables import survey_tables
+from quasar_mass.uncertainty.spectrum_measures import bin_width
 
 MAX_DRAWN = 5  # single spectra
 MIN_SPECTRA = 20  # for a typical shape of their own
@@ -39,7 +41,7 @@ def explain(
     tables : list of Path
         Tables of spectra, of which the first is taken if there are no files; of the survey's own, the test objects.
     survey : Survey
-        Its spectra tell the typical shape if those to explain are few.
+        Whose test objects are explained if nothing else is named.
     model_path : Path
     folder : Path
         Gets the figures.
@@ -55,14 +57,14 @@ def explain(
     FileError, ModelError, TableError
         If the model and the spectra do not fit, or no spectrum can be used.
     """
-    model = EasyAI.load(model_path)
-    grid = model_grid(model)
+    predictor = Predictor.load(model_path)
+    model, grid, note = predictor.ensemble.first, predictor.grid, ""
     if files:
-        names, flux, kind = _from_files(files[:number], model)
+        names, flux, kind, note = _from_files(files[:number], model)
     else:
         names, flux, kind = _from_table(tables[0], survey, model, number)
     enough = len(flux) >= MIN_SPECTRA
-    shape = attribution.typical_shape(flux if enough else _of_survey(survey, model, flux))
+    shape = attribution.typical_shape(flux if enough else _of_training(predictor, model_path))
     attributions = attribution.integrated_gradients(model, flux, shape, quiet=quiet)
     bins, parts = attribution.grouped(attributions.parts, grid)
     if enough:
@@ -72,29 +74,31 @@ def explain(
     for name, one_flux, one_parts, mass, baseline in zip(
         names[:MAX_DRAWN], flux, parts, attributions.mass, attributions.baseline_mass, strict=False
     ):
-        title = f"{name}: log mass {mass:.2f}; of a typical quasar as bright {baseline:.2f}"
+        title = f"{name}: log mass {mass:.2f}; typical quasar of this luminosity: {baseline:.2f}"
         figure = quality.attribution(grid.wavelength, one_flux, bins, one_parts, title, kind)
         figures.save_all(figure, folder, f"spectrum-{name}")
     response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)
-    title = f"{len(flux):,} spectra ({kind}); model trained on {model_kind(model)} spectra"
+    title = f"{len(flux):,} {'spectrum' if len(flux) == 1 else 'spectra'} ({kind}){note}; "
+    title += f"model trained on {model_kind(model)} spectra"
     return f"{attribution.summary(title, fractions, response)}\n\nfigures in {folder} ({kind})"
 
 
-def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str], np.ndarray, str]:
-    """Names, fluxes and kind of the spectra that can be used."""
+def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str], np.ndarray, str, str]:
+    """Names, fluxes and kind of the spectra that can be used, and in words how many cannot."""
     corrected = (model.about or {}).get("extinction_corrected", False)
     grid = model_grid(model)
     prepared = [prepare(file, grid, correct_extinction=corrected) for file in files]
     usable = [spectrum for spectrum in prepared if not spectrum.error]
     if not usable and len(prepared) == 1:
         raise FileError(files[0].file, prepared[0].reason)
+    reasons = count_reasons(spectrum.reason for spectrum in prepared if spectrum.error)
     if not usable:
-        reasons = count_reasons(spectrum.reason for spectrum in prepared)
         raise FileError("the spectra", f"not one of the first {len(prepared):,} can be used ({reasons}); name others")
     kinds = {spectrum.spectrum.kind for spectrum in usable}
     flux = np.stack([spectrum.rest_frame.flux for spectrum in usable])
-    return [spectrum.spectrum.spec_id for spectrum in usable], flux, " and ".join(sorted(kinds))
+    note = f", {len(prepared) - len(usable):,} left out ({reasons})" if reasons else ""
+    return [spectrum.spectrum.spec_id for spectrum in usable], flux, " and ".join(sorted(kinds)), note
 
 
 def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple[list[str], np.ndarray, str]:
@@ -115,11 +119,12 @@ def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple
     return [names[row] for row in rows], flux[rows], about["kind"]
 
 
-def _of_survey(survey: Survey, model: EasyAI, flux: np.ndarray) -> np.ndarray:
-    """Spectra of the survey, if they are on the model's grid; else `flux`."""
-    try:
-        if survey_tables.read_about(survey.spectra)["grid"]["step"] == model_grid(model).step:
-            return next(iter(survey_tables.iterate_spectra(survey.spectra)))[1]
-    except (FileError, TableError, StopIteration):
-        pass
-    return flux
+def _of_training(predictor: Predictor, path: Path) -> np.ndarray:
+    """A spectrum of the mean shape of the training set, which the calibration knows in bins; shape (1, grid.size)."""
+    if predictor.calibration is None:
+        message = f"has no calibration, and fewer than {MIN_SPECTRA} spectra have no typical shape of their own"
+        raise ModelError(path, f"{message}; name more spectra, or add one: quasar_analysis.py calibrate --model FILE")
+    shape, grid = predictor.calibration.domain.shape_mean, predictor.grid
+    group = bin_width(grid)
+    centres = grid.log_wavelength[: len(shape) * group].reshape(len(shape), group).mean(axis=1)
+    return np.interp(grid.log_wavelength, centres, shape)[np.newaxis]

@@ -190,7 +190,8 @@ class _Model:
         left, right = (chi_squared[np.clip(best + step, 0, 2 * TRIALS), columns] for step in (-1, 1))
         bend = left - 2.0 * lowest + right
         part = np.divide(0.5 * (left - right), bend, out=np.zeros_like(bend), where=bend > 0)
-        return self.velocity[best] + KM_S_PER_DEX * STEP * np.clip(part, -0.5, 0.5), significance
+        velocity = self.velocity[best] + KM_S_PER_DEX * STEP * np.clip(part, -0.5, 0.5)
+        return np.clip(velocity, self.velocity[0], self.velocity[-1]), significance
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,16 +1,20 @@
 """The shipped model on data it was not trained with: the composite of real quasars, and real spectra."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import quasar_mass as qm
 from quasar_mass import virial
 from quasar_mass.core.constants import C_KM_S, LUMINOSITY_UNIT
+from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.architecture import recipe
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.inputs import SHIPPED_MODEL, expand
-from quasar_mass.report import comparison
+from quasar_mass.report import comparison, explain_files
 from quasar_mass.spectra.read import read as read_spectrum
 from quasar_mass.spectra.rest_frame import luminosity_distance, transmission
 from quasar_mass.spectra.spectrum import PIXEL
@@ -145,3 +149,14 @@ def test_real_profiles_of_other_redshifts_get_masses_like_those_of_the_line_fit(
     assert abs(residual.mean()) < 0.15
     assert explained > 0.6
     assert 0.65 < slope < 1.2
+
+
+def test_few_spectra_are_explained_against_the_training_set():
+    predictor = qm.load()
+    (shape,) = explain_files._of_training(predictor, SHIPPED_MODEL)
+    wavelength = predictor.grid.wavelength
+    level = {at: np.median(shape[np.abs(wavelength - at) < 10.0]) for at in (1549.0, 1700.0, 2799.0, 2690.0)}
+    assert level[1549.0] > 1.2 * level[1700.0]
+    assert level[2799.0] > 1.1 * level[2690.0]
+    with pytest.raises(ModelError, match="calibrate"):
+        explain_files._of_training(replace(predictor, calibration=None), SHIPPED_MODEL)
