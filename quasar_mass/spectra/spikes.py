@@ -32,12 +32,9 @@ MIN_CHI2, MIN_SINGLE = 27.0, 4.8  # chi-squared of a run, and standard deviation
 MIN_AROUND = 8  # pixels to which the smooth curve is fitted
 TOLERANCE = 0.5  # above 1, of their reduced chi-squared, before it counts as noise that the errors do not tell of
 MIN_STEP = 0.5  # of its height, by which it stands out from the two pixels on either side
-EXCESS, EXCESS_FRACTION, EXCESS_FROM = 0.0, 0.04, 250.0  # see `_threshold`
-# Emission lines up to 400 km/s are doubted if they are taller than this fraction of the flux: they must fit better, by
-# this chi-squared, or less if the run's own is above this
-DOUBT_HEIGHT, DOUBT, DOUBT_CHI2 = 0.7, 12.0, 125.0
-COMPANY, COMPANY_EXCESS, COMPANY_FRACTION = 0.35, 9.0, 0.06
-NEGATIVE_SIGMAS = 4.0  # of the run's mean flux below zero
+# How much worse than a spike the best real feature must fit, in chi-squared: this, or this fraction of the run's own
+# above the third number
+EXCESS, EXCESS_FRACTION, EXCESS_FROM = 0.0, 0.04, 250.0
 
 _OFFSET = np.arange(-HALF, HALF + 1.0)
 _RIDGE = 1e-6 * np.eye(3)  # for surroundings without any pixel
@@ -60,8 +57,7 @@ def _features(sigma: float, widths: tuple[float, ...]) -> np.ndarray:
 
 # What the instrument can show at its sharpest; and emission lines from 300 km/s on, as SDSS's pixels show them
 _SHARPEST = _features(1.0, (0, 2, 3.5, 5, 6.5, 8.5, 10.5))
-_NARROW = np.concatenate([_features(sigma, (0,)) for sigma in (2.1, 2.6)])  # up to 400 km/s
-_EMISSION = np.concatenate([_NARROW, *(_features(sigma, (0,)) for sigma in (3.1, 3.8))])
+_EMISSION = np.concatenate([_features(sigma, (0,)) for sigma in (2.1, 2.6, 3.1, 3.8)])
 _SHAPES = [(features, features**2) for features in (_SHARPEST, _EMISSION)]
 
 # column of the tables: (unit, description)
@@ -212,7 +208,7 @@ def _smooth_if_spike(
     curve = _fit(near, outside)[0] @ _CURVE
     height = (near - curve) * np.sqrt(within)
     inside, above = within[run], height[run].copy()
-    used, around, total = np.count_nonzero(inside), np.count_nonzero(outside), float(inside.sum())
+    used, around = np.count_nonzero(inside), np.count_nonzero(outside)
     if around < MIN_AROUND or used > (MAX_TALL_RUN if above.max() > TALL else MAX_RUN):
         return None
     height[run] = 0.0
@@ -221,18 +217,14 @@ def _smooth_if_spike(
     chi2 = float(above @ above) / scatter
     if chi2 < (MIN_CHI2 if used > 1 else MIN_SINGLE**2) or not _stands_out(flux, weight, start, stop, curve[run]):
         return None
-    if sign < 0 and inside @ (near[run] - zero) > NEGATIVE_SIGMAS * total**0.5:
-        return curve[run]
     others = np.sort(np.concatenate([flux[left - HALF : start - 1], flux[stop + 1 : left + 3 * HALF + 1]]))
     emission = sign > 0 and bool((near[run] * (inside > 0)).max() > others[-3])
     # absorption takes no more than the flux around it
     largest = np.inf if sign > 0 else max(zero - min(curve[run].mean(), others[HALF]), 0.0)
-    doubtful = emission and inside @ (near[run] - curve[run]) > DOUBT_HEIGHT * (inside @ (curve[run] - zero))
-    doubt = doubtful * DOUBT * min(max(2.0 - chi2 / DOUBT_CHI2, 0.0), 1.0)
-    excess = (_chi2_of_real(near, within, largest, doubt, emission) - surroundings) / scatter - used
-    height[max(run.start - 1, 0) : run.stop + 1] = 0.0
-    company = sign < 0 and np.count_nonzero(height > max(RUN_SIGMAS, COMPANY * above.mean())) > 1
-    return curve[run] if excess > _threshold(chi2, company) else None
+    # the stronger a feature is, the more shows of a shape that is not among `_SHAPES`
+    enough = max(EXCESS, EXCESS_FRACTION * (chi2 - EXCESS_FROM))
+    excess = (_chi2_of_real(near, within, largest, emission) - surroundings) / scatter - used
+    return curve[run] if excess > enough else None
 
 
 def _stands_out(flux: np.ndarray, weight: np.ndarray, start: int, stop: int, curve: np.ndarray) -> bool:
@@ -247,18 +239,7 @@ def _stands_out(flux: np.ndarray, weight: np.ndarray, start: int, stop: int, cur
     return True
 
 
-def _threshold(chi2: float, company: bool) -> float:
-    """How much worse a real feature must fit than a spike, in chi-squared, for runs of this significance.
-
-    The stronger a feature is, the more shows of a shape that is not among `_SHAPES`. Absorption lines come in company,
-    as doublets and groups.
-    """
-    if company:
-        return max(COMPANY_EXCESS, COMPANY_FRACTION * chi2)
-    return max(EXCESS, EXCESS_FRACTION * (chi2 - EXCESS_FROM))
-
-
-def _chi2_of_real(flux: np.ndarray, weight: np.ndarray, largest: float, doubt: float, emission: bool) -> float:
+def _chi2_of_real(flux: np.ndarray, weight: np.ndarray, largest: float, emission: bool) -> float:
     """Chi-squared of the smooth curve with that real feature, up to `largest`, which fits best."""
     features, squares = _SHAPES[emission]
     coefficients, inverse, products = _fit(flux, weight)
@@ -269,7 +250,6 @@ def _chi2_of_real(flux: np.ndarray, weight: np.ndarray, largest: float, doubt: f
     product = features @ weighted - overlap @ coefficients
     size = np.minimum(np.maximum(product / square, 0.0), largest)
     gain = size * (2.0 * product - size * square)
-    gain[: len(_NARROW)] -= doubt
     return float(weighted @ flux - products @ coefficients - gain.max())
 
 

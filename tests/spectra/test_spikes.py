@@ -128,6 +128,20 @@ def test_broad_absorption_stays_with_its_edges():
         assert len(remove_spikes(noisy(15.0, seed, flux=smooth(SDSS) * (1 - 0.95 * trough)))[1]) <= 1
 
 
+def test_groups_of_absorption_lines_stay():
+    pixels, removed, groups = np.arange(SIZE), 0, 0
+    for seed in range(60):
+        random, through = np.random.default_rng(seed), np.ones(SIZE)
+        for centre in range(300, SIZE - 250, 330):
+            groups += 1
+            for _ in range(random.integers(2, 6)):
+                left, width = centre + random.uniform(-25, 25), random.uniform(2, 14)
+                edges = [erf((pixels - end) / LSF / 2**0.5) for end in (left, left + width)]
+                through *= 1 - random.uniform(0.25, 0.5) * (edges[0] - edges[1])
+        removed += len(remove_spikes(noisy(random.choice([5.0, 15.0, 30.0]), seed, flux=smooth(SDSS) * through))[1])
+    assert removed < 0.3 * groups
+
+
 def test_flux_far_below_zero_is_no_absorption():
     spectrum = noisy(10.0, 1)
     dip = -3.0 * np.exp(-0.5 * ((np.arange(SIZE) - 2000) / LSF) ** 2)  # as sharp as real lines
