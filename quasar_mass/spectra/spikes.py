@@ -35,6 +35,7 @@ MIN_STEP = 0.5  # of its height, by which it stands out from the two pixels on e
 # How much worse than a spike the best real feature must fit, in chi-squared: this, or this fraction of the run's own
 # above the third number
 EXCESS, EXCESS_FRACTION, EXCESS_FROM = 0.0, 0.04, 250.0
+NEGATIVE_CHI2 = 20.0  # chi-squared of the flux below zero: enough without any comparison
 
 _OFFSET = np.arange(-HALF, HALF + 1.0)
 _RIDGE = 1e-6 * np.eye(3)  # for surroundings without any pixel
@@ -217,6 +218,8 @@ def _smooth_if_spike(
     chi2 = float(above @ above) / scatter
     if chi2 < (MIN_CHI2 if used > 1 else MIN_SINGLE**2) or not _stands_out(flux, weight, start, stop, curve[run]):
         return None
+    if sign < 0 and inside @ np.maximum(near[run] - zero, 0.0) ** 2 > NEGATIVE_CHI2:
+        return curve[run]
     others = np.sort(np.concatenate([flux[left - HALF : start - 1], flux[stop + 1 : left + 3 * HALF + 1]]))
     emission = sign > 0 and bool((near[run] * (inside > 0)).max() > others[-3])
     # absorption takes no more than the flux around it
