@@ -7,6 +7,7 @@ same curve plus any such feature.
 """
 
 from dataclasses import replace
+from math import erf
 
 import numpy as np
 
@@ -45,7 +46,6 @@ _CURVE = np.vstack([np.ones_like(_OFFSET), _OFFSET / HALF, (_OFFSET / HALF) ** 2
 
 def _features(sigma: float, widths: tuple[float, ...]) -> np.ndarray:
     """Features with edges of a normal distribution, `widths` wide (0: a normal distribution), around the centre."""
-    from math import erf
 
     def profile(x: float, width: float) -> float:
         if not width:
