@@ -29,9 +29,11 @@ from quasar_mass.spectra import iron
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
 LOG_L3000 = (45.12, 0.25, 0.60)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
-LOG_L3000_PER_Z = 0.30  # the flux limit: distant quasars are brighter
+# Distant quasars are brighter, by the flux limit: log10 of the luminosity distance over that at 1.65 (Planck 2015), by
+# redshift; the square of it would be a limit in flux, and fainter surveys look farther.
+LOG_DISTANCE = ((0.3, 0.5, 0.7, 0.9, 1.2, 1.65, 2.2, 2.7), (-0.90, -0.635, -0.458, -0.324, -0.17, 0.0, 0.153, 0.261))
 LOG_FWHM_MGII = (3.645, 0.184, 0.98)  # log10 km/s: mean, scatter, weight of the exponential tail of narrow lines
-LOG_FWHM_CIV = (3.536, 0.205)  # log10 km/s
+LOG_FWHM_CIV = (3.715, 0.15)  # log10 km/s
 WIDTH_CORRELATION = 0.56  # of the C IV width with the Mg II width
 FWHM_LIMITS = (1400.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
 MAX_EDDINGTON = 3.0  # standard deviations: the tail of narrow lines does not say more about the other properties
@@ -56,23 +58,24 @@ BALMER_FADE = 120.0  # Angstrom beyond the edge, where high Balmer lines merge: 
 LN_10 = math.log(10.0)
 
 # --- iron -----------------------------------------------------------------------------------------------------------
-IRON_EW = (32.0, 0.25)  # Angstrom over iron.BAND, median and scatter in dex: chosen here
+IRON_EW = (38.0, 0.05, 0.08)  # Angstrom over iron.BAND, median; own scatter in dex, and with the strength of all lines
 # Of iron's FWHM over Mg II's: mean and scatter of its log10, range of the ratio; chosen here: fits hardly constrain it.
 IRON_WIDTH = (-0.08, 0.11, 0.45, 1.5)
-IRON_GROUPS = 0.12  # dex: scatter of the strengths of its groups of multiplets, each on its own; chosen here
-IRON_WAVES = (0.06, 7)  # scatter (natural log) and number of the waves that modulate the template; chosen here
+IRON_GROUPS = 0.08  # dex: scatter of the strengths of its groups of multiplets, each on its own; chosen here
+IRON_WAVES = (0.04, 7)  # scatter (natural log) and number of the waves that modulate the template; chosen here
 
 # --- the lines ------------------------------------------------------------------------------------------------------
-EW_SCATTER = (0.10, 0.13)  # dex: common to all lines of one shape, and of each line; Richards+ 2011: 0.2 for C IV
-EW_LIMITS = (-0.80, 0.45)  # dex: 5 to 85 A for C IV, beyond which SDSS quasars are rare (Richards+ 2011)
+EW_SCATTER = (0.03, 0.06)  # dex: common to all lines of one shape, and of each line, beside `Line.strength`
+LOW_STRENGTH = (0.08, 0.11)  # dex: that Mg II and its like, and iron, have in common beside it; chosen here
+EW_LIMITS = (-0.80, 0.55)  # dex: 6 to 140 A for C IV, as in the composites
 BALDWIN_PIVOT = 45.3  # log10 L1350 of the equivalent widths in `lines`: about this population's mean
-SHIFT_SCATTER = (550.0, 150.0)  # km/s: of the wind, for lines that follow C IV, and of each line: chosen here
-WIND_SKEW = 0.7  # skewness parameter of the wind: blueshifts reach thousands of km/s (Richards+ 2011)
+SHIFT_SCATTER = (650.0, 150.0)  # km/s: of the wind, for lines that follow C IV, and of each line: chosen here
+WIND_SKEW = 0.9  # skewness parameter of the wind: blueshifts reach thousands of km/s (Richards+ 2011)
 # The wind's strength depends on the Eddington ratio, on the part of the C IV width that is independent of Mg II, and on
 # luminosity (in standard deviations of each); the rest is independent. Signs: Richards et al. 2011, Coatman et al. 2016
 # (MNRAS 461, 647); sizes chosen here.
-WIND = (0.30, 0.50, 0.20)
-WING = (0.50, 0.45)  # blue displacement of the C IV wing in widths of the core: mean, and per unit of wind; chosen here
+WIND = (0.30, 0.60, 0.20)
+WING = (0.20, 0.20)  # blue displacement of the C IV wing in widths of the core: mean, and per unit of wind; chosen here
 WIDTH_SCATTER = {"high": 0.06, "helium": 0.10, "semi": 0.09, "low": 0.08}  # dex, lines other than C IV and Mg II
 OWN_WIDTH_SCATTER = 0.03  # dex: of each line in addition
 IRON_EDDINGTON = 0.07  # dex of iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
@@ -163,11 +166,15 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
         reddening += BAL_REDDENING[int(absorption.is_low_ionization(absorbers))] * more
     reddening = min(reddening, MAX_REDDENING)
     tilt, bend, balmer, temperature, tau, iron_strength, iron_width = (variety * rng.standard_normal(7)).tolist()
+    strong, strong_low = (variety * rng.standard_normal(2)).tolist()
     own_slope = SLOPE[0] + SLOPE[1] * tilt
     dimming = -0.4 * reddening * float(_dust(math.log(1350.0)) - _dust(math.log(3000.0)))
     log_l1350 = luminosity_at(1350.0, log_l3000, own_slope) + dimming
 
-    fwhm, equivalent_width, shift = _draw_lines(rng, variety, (log_mgii, log_civ), log_l1350, wind, eddington)
+    fwhm, equivalent_width, shift = _draw_lines(
+        rng, variety, (log_mgii, log_civ), log_l1350, wind, eddington, strong, strong_low
+    )
+    log_iron = IRON_EW[1] * iron_strength + IRON_EW[2] * strong + LOW_STRENGTH[1] * strong_low
     blue = max(WING[0] + WING[1] * wind, 0.0)
     low, high = IRON_WIDTH[2:]
     return Quasar(
@@ -184,13 +191,13 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
                 (BALMER, BALMER_TEMPERATURE, BALMER_TAU), (balmer, temperature, tau), strict=True
             )
         ),
-        iron_equivalent_width=IRON_EW[0] * 10.0 ** (IRON_EW[1] * iron_strength + IRON_EDDINGTON * eddington),
+        iron_equivalent_width=IRON_EW[0] * 10.0 ** (log_iron + IRON_EDDINGTON * eddington),
         iron_fwhm=float(10.0**log_mgii * np.clip(10.0 ** (IRON_WIDTH[0] + IRON_WIDTH[1] * iron_width), low, high)),
         iron_groups=10.0 ** (variety * IRON_GROUPS * rng.standard_normal(iron.GROUPS)),
         iron_waves=IRON_WAVES[0] * rng.standard_normal((2, IRON_WAVES[1])),
         shapes={
-            name: profiles.draw_shape(rng, blue if name in ("high", "helium") else 0.0, base_power)
-            for name, base_power in SHAPES.items()
+            name: profiles.draw_shape(rng, blue if name in ("high", "helium") else 0.0, base)
+            for name, base in SHAPES.items()
         },
         fwhm=fwhm,
         equivalent_width=equivalent_width,
@@ -215,7 +222,7 @@ def _draw_main_properties(rng: np.random.Generator, redshift: float) -> tuple[fl
     log_mgii, log_civ = np.clip((log_mgii, log_civ), *np.log10(FWHM_LIMITS)).tolist()
     mean, scatter, skew = LOG_L3000
     bright = _skewed(*rng.standard_normal(2).tolist(), skew)
-    log_l3000 = mean + LOG_L3000_PER_Z * (redshift - 1.65) + scatter * bright
+    log_l3000 = mean + float(np.interp(redshift, *LOG_DISTANCE)) + scatter * bright
     # The mass goes with width squared and the root of luminosity, so the Eddington ratio with L^0.5 / width^2.
     eddington = (narrowness * 2.0 * LOG_FWHM_MGII[1] + 0.5 * scatter * bright) / math.hypot(
         2.0 * LOG_FWHM_MGII[1], 0.5 * scatter
@@ -226,7 +233,14 @@ def _draw_main_properties(rng: np.random.Generator, redshift: float) -> tuple[fl
 
 
 def _draw_lines(
-    rng: np.random.Generator, variety: float, log_fwhm: tuple, log_l1350: float, wind: float, eddington: float
+    rng: np.random.Generator,
+    variety: float,
+    log_fwhm: tuple,
+    log_l1350: float,
+    wind: float,
+    eddington: float,
+    strong: float,
+    strong_low: float,
 ) -> tuple[dict, dict, dict]:
     """Draw FWHM, equivalent width and shift of each broad line; `log_fwhm` is that of Mg II and of C IV."""
     log_mgii, log_civ = log_fwhm
@@ -239,6 +253,7 @@ def _draw_lines(
             width += variety * (WIDTH_SCATTER[line.shape] * common[line.shape][0] + OWN_WIDTH_SCATTER * wide)
         fwhm[name] = float(10.0**width)
         strength = line.baldwin * (log_l1350 - BALDWIN_PIVOT) + line.wind * wind + line.eddington * eddington
+        strength += line.strength * strong + (LOW_STRENGTH[0] * strong_low if line.shape == "low" else 0.0)
         strength += variety * (EW_SCATTER[0] * common[line.shape][1] + EW_SCATTER[1] * size)
         equivalent_width[name] = float(line.equivalent_width * 10.0 ** min(max(strength, EW_LIMITS[0]), EW_LIMITS[1]))
         shift[name] = float(line.shift - line.civ_fraction * SHIFT_SCATTER[0] * wind + SHIFT_SCATTER[1] * moved)

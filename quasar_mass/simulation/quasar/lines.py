@@ -26,9 +26,10 @@ class Line:
         Whose width the line has: 0 that of Mg II, 1 that of C IV, in between a mean of the two in the logarithm.
     shape : str
         Family of the profile, a key of `SHAPES`.
+    strength : float
+        Change of log10 equivalent width per standard deviation of the strength that all lines have in common.
     wind, eddington : float
-        Change of log10 equivalent width per standard deviation of the wind's strength or of the Eddington ratio (C IV
-        and Si III]: Richards et al. 2011, AJ 141, 167; Mg II: Dong et al. 2009, ApJ 703, L1; Al III: chosen here).
+        The same of the wind's strength and of the Eddington ratio.
     log_width_ratio : float
         log10 of its FWHM over that of the lines it follows.
     """
@@ -39,39 +40,50 @@ class Line:
     shift: float
     civ_fraction: float
     shape: str
+    strength: float = 0.0
     wind: float = 0.0
     eddington: float = 0.0
     log_width_ratio: float = 0.0
 
 
+# How strengths and winds go together is that of composites of SDSS quasars by blueshift and equivalent width of C IV
+# (`simulate --check` measures them): at equal blueshift, log10 equivalent widths grow with that of C IV by 0.53 (C III]
+# and its neighbours), 0.77 (He II), 0.25 (Al III), 0.56 (Mg II), 0.35 (Fe II) and 0.49 (Fe III).
 LINES = {
-    "NV": Line((1240.15,), 12.0, -0.05, -300.0, 1.0, "high"),
-    "SiII": Line((1262.59,), 1.0, 0.0, 0.0, 0.5, "semi"),
-    "OI": Line((1305.42,), 1.7, -0.05, 0.0, 0.5, "semi"),
-    "CII": Line((1335.30,), 0.7, -0.05, 0.0, 0.5, "semi"),
-    "SiIV": Line((1399.80,), 7.0, -0.10, -300.0, 1.0, "high", log_width_ratio=0.06),
-    "NIV]": Line((1486.50,), 0.3, -0.10, 0.0, 1.0, "semi"),
-    "CIV": Line((1548.20, 1550.77), 30.0, -0.17, -700.0, 1.0, "high", wind=-0.13),
-    "1600": Line(
-        (1602.0,), 5.1, -0.10, 0.0, 0.3, "semi", log_width_ratio=0.30
-    ),  # unidentified: Laor+ 1994, ApJ 420, 110
-    "HeII": Line((1640.42,), 3.1, -0.20, -470.0, 1.0, "helium", wind=-0.13, log_width_ratio=0.20),
-    "OIII]": Line((1663.48,), 1.7, -0.10, 0.0, 0.5, "semi", log_width_ratio=0.06),
-    "AlII": Line((1670.79,), 0.4, 0.0, 0.0, 0.5, "semi"),
-    "NIII]": Line((1750.26,), 2.0, -0.05, 0.0, 0.5, "semi"),
-    "AlIII": Line((1857.40,), 3.5, 0.0, 0.0, 0.3, "semi", wind=0.05),
-    "SiIII]": Line((1892.03,), 5.7, 0.0, 0.0, 0.3, "semi", wind=0.08, log_width_ratio=0.04),
-    "CIII]": Line((1908.73,), 14.2, -0.05, -200.0, 0.3, "semi", wind=-0.05, log_width_ratio=0.08),
-    "CII]": Line((2326.44,), 3.8, 0.0, 0.0, 0.0, "low"),
-    "[NeIV]": Line((2423.83,), 0.8, -0.05, 0.0, 0.0, "low", log_width_ratio=-0.10),
-    "MgII": Line((2796.35, 2803.53), 32.3, -0.09, 0.0, 0.0, "low", eddington=-0.04),  # equal parts: optically thick
-    "OIII": Line((3133.70,), 1.7, -0.05, 0.0, 0.0, "low"),
-    "HeI": Line((3188.67,), 0.4, 0.0, 0.0, 0.0, "low"),
-    "Hd": Line((4102.89,), 2.3, 0.0, 0.0, 0.0, "low"),
-    "Hg": Line((4341.68,), 10.4, 0.0, 0.0, 0.0, "low"),
+    "NV": Line((1240.15,), 12.0, -0.05, -300.0, 1.0, "high", 0.10),
+    "SiII": Line((1262.59,), 1.0, 0.0, 0.0, 0.5, "semi", 0.10),
+    "OI": Line((1305.42,), 1.7, -0.05, 0.0, 0.5, "semi", 0.10),
+    "CII": Line((1335.30,), 0.7, -0.05, 0.0, 0.5, "semi", 0.10),
+    "SiIV": Line((1399.80,), 7.0, -0.10, -300.0, 1.0, "high", 0.10, log_width_ratio=0.0),
+    "NIV]": Line((1486.50,), 0.2, -0.10, 0.0, 1.0, "semi", 0.10),
+    "CIV": Line((1548.20, 1550.77), 39.5, -0.17, -600.0, 1.0, "high", 0.20, wind=-0.10),
+    # unidentified: Laor et al. 1994, ApJ 420, 110
+    "1600": Line((1602.0,), 6.6, -0.10, 0.0, 0.3, "semi", 0.16, log_width_ratio=0.30),
+    "HeII": Line((1640.42,), 6.4, -0.20, -470.0, 1.0, "helium", 0.17, wind=-0.11, log_width_ratio=0.10),
+    "OIII]": Line((1663.48,), 2.8, -0.10, 0.0, 0.5, "semi", 0.14, log_width_ratio=0.06),
+    "AlII": Line((1670.79,), 0.4, 0.0, 0.0, 0.5, "semi", 0.10),
+    "NIII]": Line((1750.26,), 1.4, -0.05, 0.0, 0.5, "semi", 0.10),
+    "AlIII": Line((1857.40,), 3.1, 0.0, 0.0, 0.3, "semi", 0.06, wind=0.05),
+    "SiIII]": Line((1892.03,), 5.1, 0.0, 0.0, 0.3, "semi", 0.11, wind=0.02, log_width_ratio=0.04),
+    "CIII]": Line((1908.73,), 16.3, -0.05, -200.0, 0.3, "semi", 0.12, wind=-0.05, log_width_ratio=0.08),
+    "CII]": Line((2326.44,), 1.75, 0.0, 0.0, 0.0, "low", 0.10),
+    "[NeIV]": Line((2423.83,), 0.8, -0.05, 0.0, 0.0, "low", 0.10, log_width_ratio=-0.10),
+    # equal parts: optically thick
+    "MgII": Line((2796.35, 2803.53), 33.5, -0.09, 0.0, 0.0, "low", 0.125, wind=-0.04, eddington=-0.04),
+    "OIII": Line((3133.70,), 1.9, -0.05, 0.0, 0.0, "low", 0.10),
+    "HeI": Line((3188.67,), 0.4, 0.0, 0.0, 0.0, "low", 0.10),
+    "Hd": Line((4102.89,), 2.3, 0.0, 0.0, 0.0, "low", 0.10),
+    "Hg": Line((4341.68,), 10.4, 0.0, 0.0, 0.0, "low", 0.10),
 }
-# Families of profile shapes, and how strong their bases are (`profiles.draw_shape`): C IV has the strongest.
-SHAPES = {"high": 0.25, "helium": 1.0, "semi": 1.2, "low": 1.2}
+# Families of profile shapes (`profiles.draw_shape`): smallest and largest weight of the base, power of the uniform
+# random number between them, smallest and largest width of the base over the core's. C IV has the strongest base: its
+# width at a quarter of the peak is 3.15 times that at three quarters (composites, `simulate --check`).
+SHAPES = {
+    "high": (0.55, 0.80, 1.0, 2.8, 5.0),
+    "helium": (0.02, 0.55, 1.0, 2.3, 6.0),
+    "semi": (0.02, 0.55, 1.2, 2.3, 6.0),
+    "low": (0.02, 0.55, 1.2, 2.3, 6.0),
+}
 
 # Narrow lines: wavelength, median equivalent width (Angstrom), scatter (dex), and fraction of quasars that have it.
 # Forbidden lines follow Vanden Berk et al. 2001, table 2; narrow parts of broad lines are chosen here.

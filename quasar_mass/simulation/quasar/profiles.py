@@ -20,13 +20,12 @@ _TOLERANCE = 1e-5  # of the FWHM
 # All chosen here, so as to cover the very different profiles of Shen et al. 2011 and Fine et al. 2010 (MNRAS 409, 591).
 BOXY_FRACTION = 0.12  # of the shapes
 INTERMEDIATE = (0.10, 0.65, 1.25, 2.8)  # ranges of its weight and of its width over the core's
-BASE = (0.02, 0.55, 2.3, 6.0)  # the same of the base
 DISPLACEMENT = (0.25, 0.40)  # scatter for intermediate part and base, in widths of the core
 BOXY_DISPLACEMENT = (0.45, 0.85)  # range for the two halves of a boxy core
 MAX_BOXY_BASE = 0.20  # weight of a base under a boxy core
 
 
-def draw_shape(rng: np.random.Generator, blue: float = 0.0, base_power: float = 1.5) -> np.ndarray:
+def draw_shape(rng: np.random.Generator, blue: float = 0.0, base: tuple = (0.02, 0.55, 1.5, 2.3, 6.0)) -> np.ndarray:
     """Draw the shape of a broad line.
 
     Parameters
@@ -36,8 +35,9 @@ def draw_shape(rng: np.random.Generator, blue: float = 0.0, base_power: float = 
     blue : float
         Displacement of the intermediate part and, twice as far, of the base towards the blue, in widths of the core:
         the wing of a wind.
-    base_power : float
-        Power of the uniform random number that sets the weight of the base; the smaller, the stronger the bases.
+    base : tuple of float
+        Smallest and largest weight of the base, the power of the uniform random number between them, and the smallest
+        and largest width of the base over the core's.
 
     Returns
     -------
@@ -45,19 +45,19 @@ def draw_shape(rng: np.random.Generator, blue: float = 0.0, base_power: float = 
         Rows: weights (they sum to 1), means and standard deviations of core, intermediate part and base. Means and
         standard deviations are in units of the core's standard deviation.
     """
-    kind, weight, ratio, base, wide, half = rng.random(6)
+    kind, weight, ratio, strong, wide, half = rng.random(6)
     displaced = np.array(DISPLACEMENT) * rng.standard_normal(2)
     if kind < BOXY_FRACTION:
         apart = _between(half, *BOXY_DISPLACEMENT)
-        base = MAX_BOXY_BASE * base
-        weights = ((1.0 - base) * (0.4 + 0.2 * weight), 0.0, base)
+        broad = MAX_BOXY_BASE * strong
+        weights = ((1.0 - broad) * (0.4 + 0.2 * weight), 0.0, broad)
         means = (-apart, apart - 0.5 * blue, displaced[1] - blue)
-        sigmas = (1.0, 0.9 + 0.2 * ratio, _between(wide**2, *BASE[2:]))
+        sigmas = (1.0, 0.9 + 0.2 * ratio, _between(wide**2, *base[3:]))
     else:
-        base = BASE[0] + (BASE[1] - BASE[0]) * base**base_power
-        weights = (0.0, (1.0 - base) * _between(weight, *INTERMEDIATE[:2]), base)
+        broad = _between(strong ** base[2], *base[:2])
+        weights = (0.0, (1.0 - broad) * _between(weight, *INTERMEDIATE[:2]), broad)
         means = (0.0, displaced[0] - blue, displaced[1] - 2.0 * blue)
-        sigmas = (1.0, _between(ratio, *INTERMEDIATE[2:]), _between(wide**2, *BASE[2:]))
+        sigmas = (1.0, _between(ratio, *INTERMEDIATE[2:]), _between(wide**2, *base[3:]))
     shape = np.array((weights, means, sigmas))
     shape[0, 1 if kind < BOXY_FRACTION else 0] = 1.0 - sum(weights)
     return shape
