@@ -23,13 +23,14 @@ NO_CIV = ((1.566, 1.80), (0.045, 0.018))  # fraction without C IV mass against r
 NO_MGII = ((1.566, 1.80), (0.205, 0.43))  # fraction without Mg II mass; 0 below the first redshift (measured)
 # Quasars without Mg II mass have low C IV masses (8.30 against 8.62 with both; measured), for unknown reasons. So the
 # probability to lack Mg II grows towards low C IV masses, with this correlation, around this mean and scatter.
-NO_MGII_MASS = (0.45, 8.51, 0.447)
+NO_MGII_MASS = (0.58, 8.51, 0.38)
 MAX_HB_REDSHIFT, MAX_HA_REDSHIFT = 0.90, 0.42  # at which H-beta and H-alpha leave the spectrum (9200 A)
 BALMER_ERROR = 0.12  # dex, of the drawn H-beta and H-alpha masses: chosen here
-# dex: what the published C IV masses have beside those of this package's fit, mean and scatter. Real C IV lines give
+# dex: what the published C IV masses have beside those of this package's fit: mean; scatter, exponential on either side
+# and longer towards low masses; and its least value in that unit. Real C IV lines give
 # masses 0.2 dex above those of Mg II, the published ones lie 0.13 dex below, and scatter more than widths and
 # luminosities do (measured on real spectra, and on the published table).
-CIV_OFFSET, CIV_SCATTER = -0.34, 0.22
+CIV_OFFSET, CIV_SCATTER, MIN_CIV_SCATTER = -0.41, 0.22, -2.5
 MASS_RANGE = (5.0, 11.0)  # log10(M / M_Sun): a fit beyond these gives no mass; chosen here
 
 
@@ -67,12 +68,15 @@ def publish(
     labelled : bool
         If not, no line has a mass.
     """
-    noise, chance, more = rng.standard_normal(2), rng.standard_normal(2), float(rng.standard_normal())
+    noise, chance = rng.standard_normal(2), rng.standard_normal(2)
+    above, below = rng.exponential(size=2)
+    more = max(0.6 * (above - 1.0) - (below - 1.0), MIN_CIV_SCATTER)
     truth = true_masses(quasar)
     balmer = {line: truth[line] + BALMER_ERROR * size for line, size in zip(("Hb", "Ha"), noise, strict=True)}
-    masses = balmer | {"MgII": measured["MgII"], "CIV": measured["CIV"] + CIV_OFFSET + CIV_SCATTER * more}
+    expected = measured["CIV"] + CIV_OFFSET
+    masses = balmer | {"MgII": measured["MgII"], "CIV": expected + CIV_SCATTER * more}
     usable = {line for line in LABEL_LINES if MASS_RANGE[0] < masses[line] < MASS_RANGE[1]}  # without NaN
-    published = [line for line in _published(redshift, masses["CIV"], chance) if line in usable] if labelled else []
+    published = [line for line in _published(redshift, expected, chance) if line in usable] if labelled else []
     return Label(
         masses={line: round(float(masses[line]), 2) if line in published else 0.0 for line in LABEL_LINES},
         true_mass=truth[published[0] if published else "MgII"],

@@ -13,7 +13,7 @@ import pandas as pd
 
 from quasar_mass import virial
 from quasar_mass.core.survey import WINDOW
-from quasar_mass.simulation import labels, observing, population
+from quasar_mass.simulation import observing, population
 from quasar_mass.simulation.quasar.received_flux import received_flux
 from quasar_mass.simulation.spectrograph import sky
 from quasar_mass.spectra.spectrum import Spectrum
@@ -48,13 +48,15 @@ def quasars(number: int, seed: int = 1) -> tuple[list[Spectrum], pd.DataFrame]:
         first = exposure.first - sky.FIRST_PIXEL
         flux = sky.blur(received, 1.0)[first : first + len(exposure.flux)]  # without calibration errors
         spectra.append(observing.noiseless_spectrum(replace(exposure, flux=flux), target, target.epochs[0]))
-        masses = labels.true_masses(quasar)
         luminosities = {"LOG_L1350": quasar.log_l1350, "LOG_L3000": quasar.log_l3000}
-        lines = ("MgII", "CIV")
+        masses = {
+            line: float(virial.mass(line, luminosity, quasar.fwhm[line]))
+            for line, luminosity in (("MgII", quasar.log_l3000), ("CIV", quasar.log_l1350))
+        }
         truth.append(
-            {f"FWHM_{line}": quasar.fwhm[line] for line in lines}
+            {f"FWHM_{line}": quasar.fwhm[line] for line in masses}
             | luminosities
-            | {f"LMBH_{line}": masses[line] for line in lines}
+            | {f"LMBH_{line}": mass for line, mass in masses.items()}
         )
     return spectra, pd.DataFrame(truth)
 

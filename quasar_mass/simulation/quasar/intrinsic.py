@@ -28,13 +28,13 @@ from quasar_mass.spectra import iron
 
 # --- the population: chosen here so that the labels have the means and scatters measured on the published table ------
 # (Chen et al. 2019 at 1.46 < z < 1.80: Mg II masses 8.645 +- 0.395, C IV masses 8.51 +- 0.45, correlation 0.41)
-LOG_L3000 = (45.12, 0.25, 0.60)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter (more faint than bright)
+LOG_L3000 = (45.18, 0.33, -0.90)  # log10 erg/s at z = 1.65: mean, scatter, skewness parameter
 # Distant quasars are brighter, by the flux limit: log10 of the luminosity distance over that at 1.65 (Planck 2015), by
 # redshift; the square of it would be a limit in flux, and fainter surveys look farther.
 LOG_DISTANCE = ((0.3, 0.5, 0.7, 0.9, 1.2, 1.65, 2.2, 2.7), (-0.90, -0.635, -0.458, -0.324, -0.17, 0.0, 0.153, 0.261))
-LOG_FWHM_MGII = (3.645, 0.184, 0.98)  # log10 km/s: mean, scatter, weight of the exponential tail of narrow lines
-LOG_FWHM_CIV = (3.715, 0.15)  # log10 km/s
-WIDTH_CORRELATION = 0.56  # of the C IV width with the Mg II width
+LOG_FWHM_MGII = (3.623, 0.195, 0.99)  # log10 km/s: mean, scatter, weight of the exponential tail of narrow lines
+LOG_FWHM_CIV = (3.715, 0.14)  # log10 km/s
+WIDTH_CORRELATION = 0.60  # of the C IV width with the Mg II width
 FWHM_LIMITS = (1400.0, 20_000.0)  # km/s: below it a Mg II blend would show its two peaks; chosen here
 MAX_EDDINGTON = 3.0  # standard deviations: the tail of narrow lines does not say more about the other properties
 
@@ -58,27 +58,31 @@ BALMER_FADE = 120.0  # Angstrom beyond the edge, where high Balmer lines merge: 
 LN_10 = math.log(10.0)
 
 # --- iron -----------------------------------------------------------------------------------------------------------
-IRON_EW = (38.0, 0.05, 0.08)  # Angstrom over iron.BAND, median; own scatter in dex, and with the strength of all lines
+IRON_EW = (40.0, 0.05, 0.11)  # Angstrom over iron.BAND, median; own scatter in dex, and with the strength of all lines
 # Of iron's FWHM over Mg II's: mean and scatter of its log10, range of the ratio; chosen here: fits hardly constrain it.
 IRON_WIDTH = (-0.08, 0.11, 0.45, 1.5)
-IRON_GROUPS = 0.08  # dex: scatter of the strengths of its groups of multiplets, each on its own; chosen here
+IRON_GROUPS = 0.07  # dex: scatter of the strengths of its groups of multiplets, each on its own; chosen here
 IRON_WAVES = (0.04, 7)  # scatter (natural log) and number of the waves that modulate the template; chosen here
 
 # --- the lines ------------------------------------------------------------------------------------------------------
 EW_SCATTER = (0.03, 0.06)  # dex: common to all lines of one shape, and of each line, beside `Line.strength`
-LOW_STRENGTH = (0.08, 0.11)  # dex: that Mg II and its like, and iron, have in common beside it; chosen here
+LOW_STRENGTH = (0.10, 0.11)  # dex: that Mg II and its like, and iron, have in common beside it; chosen here
 EW_LIMITS = (-0.80, 0.55)  # dex: 6 to 140 A for C IV, as in the composites
 BALDWIN_PIVOT = 45.3  # log10 L1350 of the equivalent widths in `lines`: about this population's mean
-SHIFT_SCATTER = (650.0, 150.0)  # km/s: of the wind, for lines that follow C IV, and of each line: chosen here
+SHIFT_SCATTER = (650.0, 220.0)  # km/s: of the wind, for lines that follow C IV, and of each line: chosen here
+CALM = 0.4  # of the shift where the wind is weaker than its mean: C IV is hardly ever redshifted; as in the composites
 WIND_SKEW = 0.9  # skewness parameter of the wind: blueshifts reach thousands of km/s (Richards+ 2011)
 # The wind's strength depends on the Eddington ratio, on the part of the C IV width that is independent of Mg II, and on
 # luminosity (in standard deviations of each); the rest is independent. Signs: Richards et al. 2011, Coatman et al. 2016
 # (MNRAS 461, 647); sizes chosen here.
 WIND = (0.30, 0.60, 0.20)
-WING = (0.20, 0.20)  # blue displacement of the C IV wing in widths of the core: mean, and per unit of wind; chosen here
-WIDTH_SCATTER = {"high": 0.06, "helium": 0.10, "semi": 0.09, "low": 0.08}  # dex, lines other than C IV and Mg II
+# Blue displacement of the C IV wing, and of the base of Mg II and its like, in widths of the core: mean, and per unit
+# of wind; as in the composites
+WING = {"high": (0.20, 0.20), "helium": (0.20, 0.20), "semi": (0.0, 0.0), "low": (0.25, 0.22)}
+LORENTZIAN = 0.12  # of the weight of Mg II's base per standard deviation of Eddington ratio above the mean; chosen here
+WIDTH_SCATTER = {"high": 0.06, "helium": 0.10, "semi": 0.07, "low": 0.08}  # dex, lines other than C IV and Mg II
 OWN_WIDTH_SCATTER = 0.03  # dex: of each line in addition
-IRON_EDDINGTON = 0.07  # dex of iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
+IRON_EDDINGTON = 0.05  # dex of iron's strength per standard deviation of Eddington ratio: Shen & Ho 2014
 # Factor on the scatters of slope, iron and lines other than C IV and Mg II, for pre-training: a network must not depend
 # on properties that follow the width of Mg II more closely here than in real quasars. Chosen here.
 PRETRAINING_VARIETY = 1.5
@@ -175,7 +179,6 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
         rng, variety, (log_mgii, log_civ), log_l1350, wind, eddington, strong, strong_low
     )
     log_iron = IRON_EW[1] * iron_strength + IRON_EW[2] * strong + LOW_STRENGTH[1] * strong_low
-    blue = max(WING[0] + WING[1] * wind, 0.0)
     low, high = IRON_WIDTH[2:]
     return Quasar(
         redshift=redshift,
@@ -196,8 +199,8 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
         iron_groups=10.0 ** (variety * IRON_GROUPS * rng.standard_normal(iron.GROUPS)),
         iron_waves=IRON_WAVES[0] * rng.standard_normal((2, IRON_WAVES[1])),
         shapes={
-            name: profiles.draw_shape(rng, blue if name in ("high", "helium") else 0.0, base)
-            for name, base in SHAPES.items()
+            name: profiles.draw_shape(rng, WING[name][0] + WING[name][1] * wind, _base(name, eddington))
+            for name in SHAPES
         },
         fwhm=fwhm,
         equivalent_width=equivalent_width,
@@ -208,6 +211,12 @@ def draw(rng: np.random.Generator, redshift: float, variety: float = 1.0) -> Qua
         eddington=eddington,
         wind=wind,
     )
+
+
+def _base(name: str, eddington: float) -> tuple:
+    """Range of the base of a line's profile: that of narrow Mg II lines, of high Eddington ratio, is strong."""
+    least, most, *others = SHAPES[name]
+    return (min(least + LORENTZIAN * max(eddington, 0.0), most) if name == "low" else least, most, *others)
 
 
 def _draw_main_properties(rng: np.random.Generator, redshift: float) -> tuple[float, float, float, float, float]:
@@ -246,6 +255,7 @@ def _draw_lines(
     log_mgii, log_civ = log_fwhm
     common = dict(zip(SHAPES, rng.standard_normal((len(SHAPES), 2)).tolist(), strict=True))
     fwhm, equivalent_width, shift = {}, {}, {}
+    blown = wind if wind > 0.0 else CALM * wind
     for (name, line), (size, wide, moved) in zip(LINES.items(), rng.standard_normal((len(LINES), 3)), strict=True):
         width = (1.0 - line.civ_fraction) * log_mgii + line.civ_fraction * log_civ
         if name not in ("MgII", "CIV"):
@@ -256,7 +266,7 @@ def _draw_lines(
         strength += line.strength * strong + (LOW_STRENGTH[0] * strong_low if line.shape == "low" else 0.0)
         strength += variety * (EW_SCATTER[0] * common[line.shape][1] + EW_SCATTER[1] * size)
         equivalent_width[name] = float(line.equivalent_width * 10.0 ** min(max(strength, EW_LIMITS[0]), EW_LIMITS[1]))
-        shift[name] = float(line.shift - line.civ_fraction * SHIFT_SCATTER[0] * wind + SHIFT_SCATTER[1] * moved)
+        shift[name] = float(line.shift - line.civ_fraction * SHIFT_SCATTER[0] * blown + SHIFT_SCATTER[1] * moved)
     return fwhm, equivalent_width, shift
 
 

@@ -18,7 +18,7 @@ _MAX_STEPS = 12  # of the secant method; four to six are usual
 _TOLERANCE = 1e-5  # of the FWHM
 
 # All chosen here, so as to cover the very different profiles of Shen et al. 2011 and Fine et al. 2010 (MNRAS 409, 591).
-BOXY_FRACTION = 0.12  # of the shapes
+BOXY_FRACTION = 0.08  # of the shapes
 INTERMEDIATE = (0.10, 0.65, 1.25, 2.8)  # ranges of its weight and of its width over the core's
 DISPLACEMENT = (0.25, 0.40)  # scatter for intermediate part and base, in widths of the core
 BOXY_DISPLACEMENT = (0.45, 0.85)  # range for the two halves of a boxy core
