@@ -17,7 +17,7 @@ CLIP_SMOOTH = 4.0  # standard deviations of such a mean
 # --- what the templates cannot follow, as a fraction of the flux and as if it were independent from bin to bin. It is a
 # few per cent, but the same over tens of bins, and so it counts for more. These and the factors below are fitted: with
 # them the errors are the scatter around the truth of 4,600 simulated quasars at S/N 3-30 (check/fit_errors.py; those
-# of lines and iron: of 500 at S/N 5-20). ---------------------------------------------------------------------------------
+# of lines and iron: of 500 at S/N 5-20).
 CONTINUUM_ERROR = 0.08  # of the continuum, where that is fitted
 LINE_ERROR, IRON_ERROR = 0.028, 0.12  # of the whole flux, and of the iron, where a line is fitted
 # Factors on the errors: for absorption too shallow to be clipped and shapes that the priors do not expect; and of lines
