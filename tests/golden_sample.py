@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "golden"
 SPECTRA, MASSES = HERE / "spectra.parquet", HERE / "masses.csv"
-OBJECTS, SEED = 40, 11  # of the simulation
+OBJECTS, SEED = 40, 12  # of the simulation
 TAKEN = 24  # spectra of it
 COLUMNS = ["EPOCH", "LMBH", "LMBH_LOW", "LMBH_HIGH", "FLAGS"]
 

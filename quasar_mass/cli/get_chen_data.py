@@ -157,11 +157,17 @@ def _check(options, run) -> None:
         _build(survey, jobs=options.jobs, quiet=options.quiet)
     result = comparison.compare(survey, real, quiet=options.quiet)
     print(f"{result}\n\n{fit_errors.text()}")
+    folder = Path("results") / survey.folder.resolve().name / "check"
+    if result.plane is not None:
+        figures.save(
+            figures.lines_beside(result.plane.spectra, result.plane.real, result.plane.simulated), folder / "lines.png"
+        )
+        print(f"figure: {folder / 'lines.png'}")
     if not result.pairs:
         low, high = comparison.SHOWN_REDSHIFTS
         print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
         return
-    path = Path("results") / survey.folder.resolve().name / "check" / "simulated_and_real.png"
+    path = folder / "simulated_and_real.png"
     figures.save(figures.spectra_beside(comparison.figure_panels(result.pairs)), path)
     print(f"figure: {path}")
 

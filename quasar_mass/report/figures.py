@@ -29,6 +29,7 @@ LABEL = r"label $\log_{10}(M_{\rm BH}/M_\odot)$"
 PREDICTED = r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$"
 RESIDUAL = "prediction - label (dex)"
 WAVELENGTH = r"rest wavelength ($\rm\AA$)"
+COMPOSITES_SHOWN = 4  # in `lines_beside`
 BLUE, ORANGE, GREY = "#1f4e79", "#d1661d", "#8a8a8a"
 # How all figures look: a decorator of the functions that draw them.
 style = matplotlib.rc_context(
@@ -194,6 +195,50 @@ def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
 
 
 @style
+def lines_beside(spectra: list, real: np.ndarray, simulated: np.ndarray) -> Figure:
+    """Composites of real quasars beside means of simulated ones, and strength and blueshift of C IV of both.
+
+    Parameters
+    ----------
+    spectra : list of (name, wavelength, real, simulated)
+        Name, rest wavelength in Angstrom, and the two flux densities over their medians, arrays of shape (n,). Four
+        are shown, from the smallest to the largest of their blueshifts.
+    real, simulated : ndarray, shapes (n, 2), (m, 2)
+        Blueshift of C IV in km/s and its equivalent width in Angstrom: of each of `spectra`, and of simulated quasars.
+    """
+    figure = Figure(figsize=(12.0, 6.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.55, 1.0))
+    known = np.flatnonzero(np.isfinite(real).all(axis=1))
+    order = known[np.argsort(real[known, 0], kind="stable")]
+    chosen = order[np.linspace(0, len(order) - 1, min(COMPOSITES_SHOWN, len(order))).round().astype(int)]
+    panels = np.atleast_1d(left.subplots(len(chosen), 1, sharex=True))
+    for number, (axes, index) in enumerate(zip(panels, chosen, strict=True), 1):
+        _, wavelength, one, other = spectra[index]
+        axes.plot(wavelength, one, color=BLUE, lw=1.1, label="real (composite)")
+        axes.plot(wavelength, other, color=ORANGE, lw=1.1, label="simulated (mean)")
+        axes.set_xlim(1440, 3000)
+        inside = (wavelength > 1445) & (wavelength < 2990)
+        axes.set_ylim(0.0, 1.12 * max(one[inside].max(), other[inside].max()))
+        text = f"{number}: C IV {real[index, 1]:.0f} $\\rm\\AA$, {real[index, 0]:.0f} km/s"
+        axes.annotate(text, (0.985, 0.9), xycoords="axes fraction", ha="right", va="top", fontsize=9)
+    name_lines(panels[0])
+    panels[0].legend(loc="upper center")
+    panels[-1].set_xlabel(WAVELENGTH)
+    left.supylabel("flux density over its median", fontsize=9)
+    axes = right.subplots()
+    axes.scatter(*simulated.T, s=7, color=ORANGE, alpha=0.45, lw=0, label=f"simulated: {len(simulated):,} quasars")
+    axes.scatter(*real[known].T, s=34, color=BLUE, label=f"real: {len(known)} composites of SDSS quasars")
+    for number, index in enumerate(chosen, 1):
+        axes.annotate(str(number), real[index], xytext=(6, 4), textcoords="offset points", color=BLUE, fontsize=10)
+    axes.set_yscale("log")
+    axes.set_xlim(-1500, 4200)
+    axes.set_ylim(6, 200)
+    axes.set_xlabel("blueshift of the peak of C IV (km/s)")
+    axes.set_ylabel("equivalent width of C IV, 1500-1600 $\\rm\\AA$")
+    axes.legend(loc="upper right")
+    return figure
+
+
 def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
     """Real and simulated spectra side by side, one pair a row.
 

@@ -1,4 +1,4 @@
-"""Comparison of a simulated survey with real SDSS data: labels, spectrum files and the composite.
+"""Comparison of a simulated survey with real SDSS data: labels, spectrum files, the composite and the lines.
 
 `compare` takes the survey and a folder of real data and gives tables, with a mark where a difference is larger than
 its goal. Whether a simulation is good enough is not decided here.
@@ -14,7 +14,14 @@ import pandas as pd
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import progress
 from quasar_mass.core.survey import WINDOW, Survey
-from quasar_mass.simulation.check import composite, label_table, noise_measures, spec_files, statistics
+from quasar_mass.simulation.check import (
+    composite,
+    label_table,
+    line_comparison,
+    noise_measures,
+    spec_files,
+    statistics,
+)
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.tables import survey_tables
 
@@ -22,6 +29,7 @@ VARIABLE = "QUASAR_MASS_REAL_DATA"  # the environment variable with the folder o
 LABELS, SPECTRA, COMPOSITE = "labels/quasars.parquet", "sdss", "reference/vandenberk2001_composite.dat"
 
 SAMPLE = 60  # simulated spectra compared with the real ones, pixel by pixel
+PEAKS = 400  # simulated spectra whose Mg II peak is looked for
 STACK = 600  # simulated spectra in the composite: its noise is then below half a per cent
 SHOWN = 5  # pairs in the figure
 SHOWN_REDSHIFTS = (1.3, 2.4)  # of the real ones: beyond, a BOSS spectrum does not hold most of the window
@@ -36,19 +44,22 @@ class Comparison:
     survey : str
         The survey's folder.
     tables : dict of str to DataFrame
-        ``"labels"``, ``"spectra"``, ``"composite"``. Columns group, quantity, real, simulated, difference, error
-        (standard error of the difference), goal (largest difference that is ok; NaN: none is set), mark (``ok``,
-        ``off`` or empty).
+        ``"labels"``, ``"spectra"``, ``"composite"``, ``"lines"``. Columns group, quantity, real, simulated, difference,
+        error (standard error of the difference), goal (largest difference that is ok; NaN: none is set, or the range
+        that is named with the quantity), mark (``ok``, ``off`` or empty).
     pairs : list of (Measured, Measured)
         Real and simulated spectra of similar S/N, the faintest first.
     notes : dict of str to str
         For each table, what was compared and how it was chosen.
+    plane : line_comparison.Plane or None
+        C IV of composites and of simulated quasars; None without composites.
     """
 
     survey: str
     tables: dict[str, pd.DataFrame]
     pairs: list
     notes: dict[str, str]
+    plane: line_comparison.Plane | None
 
     def __str__(self) -> str:
         parts = [f"{self.survey} (simulated) and real SDSS data"]
@@ -116,15 +127,21 @@ def compare(survey: Survey, real: Path, *, seed: int = 1, quiet: bool = True) ->
     rows = progress(chosen.itertuples(), total=len(chosen), what="Measure", unit="spectra", quiet=quiet)
     simulated = [_measure(survey, row) for row in rows]
     stacked = composite.stack(survey, spectra.iloc[np.sort(rng.permutation(len(spectra))[:STACK])], quiet=quiet)
+    published_flux = composite.read_published(real / COMPOSITE)
+    bright = spectra[spectra["SN_MEDIAN_ALL"] >= line_comparison.MIN_PEAK_SN]
+    peaked = [_measure(survey, row) for row in bright.iloc[np.sort(rng.permutation(len(bright))[:PEAKS])].itertuples()]
+    lines, left_out, plane = line_comparison.compare(real, published_flux, real_spectra, peaked, quiet=quiet)
     return Comparison(
         survey=str(survey.folder),
         tables={
             "labels": label_table.compare(published, objects, seed),
             "spectra": spec_files.compare(real_spectra, simulated, seed),
-            "composite": composite.compare(composite.read_published(real / COMPOSITE), *stacked),
+            "composite": composite.compare(published_flux, *stacked),
+            "lines": lines,
         },
         pairs=_pairs(survey, real_spectra, spectra),
-        notes=_notes(real_spectra, spectra),
+        notes=_notes(real_spectra, spectra, left_out),
+        plane=plane,
     )
 
 
@@ -132,7 +149,7 @@ def _measure(survey: Survey, row) -> noise_measures.Measured:
     return noise_measures.measure(survey.spectrum(row.PLATE, row.MJD, row.FIBERID), row.Z)
 
 
-def _notes(real_spectra: list, spectra: pd.DataFrame) -> dict[str, str]:
+def _notes(real_spectra: list, spectra: pd.DataFrame, left_out: str) -> dict[str, str]:
     plates = pd.Series([spectrum.plate for spectrum in real_spectra]).value_counts()
     low, median, high = np.percentile(spectra["SN_MEDIAN_ALL"], (16, 50, 84))
     return {
@@ -147,6 +164,12 @@ def _notes(real_spectra: list, spectra: pd.DataFrame) -> dict[str, str]:
         "composite": (
             f"median of simulated spectra and Vanden Berk et al. 2001, {composite.RANGE[0]:.0f}-"
             f"{composite.RANGE[1]:.0f} A, after a second-order correction"
+        ),
+        "lines": (
+            "measured above local continua by the same code; simulated: quasars without noise and absorption,"
+            f"\nof {line_comparison.QUASARS:,} their median, means of those like each composite (by C IV), or each."
+            f"\npeak of Mg II: single observed spectra with S/N >= {line_comparison.MIN_PEAK_SN:g}, if not said"
+            f" otherwise{left_out}"
         ),
     }
 

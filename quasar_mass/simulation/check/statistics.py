@@ -67,6 +67,13 @@ def row(group: str, quantity: str, real: float, simulated: float, goal: float = 
     return dict(zip(COLUMNS, values, strict=True))
 
 
+def row_within(group: str, quantity: str, real: float, simulated: float, goal: tuple[float, float]) -> dict:
+    """One line of a table whose goal is a range of the simulated value; the range is named with the quantity."""
+    low, high = goal
+    named = f"{quantity}, goal {low:g}-{high:g}"
+    return row(group, named, real, simulated) | {"mark": "ok" if low <= simulated <= high else "off"}
+
+
 def distance(group: str, real: np.ndarray, simulated: np.ndarray, goal: float) -> dict:
     """Kolmogorov-Smirnov distance as a line; its ``error`` is the mean distance of two samples of one population.
 
