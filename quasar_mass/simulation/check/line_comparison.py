@@ -201,7 +201,9 @@ def _row(group: str, quantity: str, real: float, simulated: float) -> dict:
 def _median_rows(real: tuple, simulated: tuple) -> list[dict]:
     one, other = (emission_lines.measure(*spectrum) for spectrum in (real, simulated))
     keys = ("FWHM C IV", "EW C IV", "wings C IV", "EW He II", "EW 1585-1680 A")
-    return [_row("median spectrum", quantity, one[key], other[key]) for quantity, key in zip(GOALS, keys, strict=False)]
+    group, width = "median spectrum", "FWHM Mg II"
+    rows = [_row(group, quantity, one[key], other[key]) for quantity, key in zip(GOALS, keys, strict=False)]
+    return [*rows, statistics.row(group, "FWHM of Mg II (km/s)", one[width], other[width])]
 
 
 def _composite_rows(composites: dict, wavelength: np.ndarray, spectra: np.ndarray, each: pd.DataFrame) -> tuple:
