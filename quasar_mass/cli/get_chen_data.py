@@ -17,6 +17,7 @@ from quasar_mass.core.survey import (
     REFERENCE_STEP,
     SIMULATED_FOLDER,
     STEP,
+    WIDE_REDSHIFT_RANGE,
     Survey,
     default_survey,
 )
@@ -182,7 +183,8 @@ def fetch(options) -> None:
         run.fetch_targets(options.targets, options.output, dry_run=options.dry_run, quiet=options.quiet)
         return
     if options.dry_run:
-        print("\n".join(run.dry_run(options.what, options.survey, mirror=options.mirror, source=options.source)))
+        how = {"mirror": options.mirror, "source": options.source, "reach": options.reach}
+        print("\n".join(run.dry_run(options.what, options.survey, **how)))
         return
     run.fetch(
         options.what,
@@ -191,6 +193,7 @@ def fetch(options) -> None:
         jobs=options.jobs,
         source=options.source,
         recheck=options.recheck,
+        reach=options.reach,
         quiet=options.quiet,
         say=lambda line: print(common.as_typed(line, options.survey_option)),
     )
@@ -200,7 +203,12 @@ def fetch(options) -> None:
 def build(options) -> None:
     """Make the Parquet tables from catalogues and spectrum files."""
     _build(
-        options.survey, step=options.step, jobs=options.jobs, extinction=not options.no_extinction, quiet=options.quiet
+        options.survey,
+        step=options.step,
+        jobs=options.jobs,
+        extinction=not options.no_extinction,
+        reach=options.reach,
+        quiet=options.quiet,
     )
 
 
@@ -249,6 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
         "verified, or that build could not read), and ask again for those that were not published"
     )
     verb.add_argument("--recheck", action="store_true", help=again)
+    verb.add_argument("--reach", action="store_true", help="the spectra that `build --reach` takes")
 
     verb = add(build, example="--jobs 4", interrupted=common.STARTS_AGAIN)
     common.add_workers(verb, cores())
@@ -256,6 +265,12 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--step", type=float, default=STEP, help=step)
     extinction = "do not correct for Galactic extinction (the reference did not)"
     verb.add_argument("--no-extinction", action="store_true", help=extinction)
+    low, high = WIDE_REDSHIFT_RANGE
+    reach = (
+        f"take all redshifts from {low:g} to {high:g}, and spectra that show Mg II, or C IV and C III] (default: the "
+        "reference's 1.2 to 1.8, and the whole window)"
+    )
+    verb.add_argument("--reach", action="store_true", help=reach)
 
     verb = add(convert, example="spectra.parquet", survey=real, interrupted=common.STARTS_AGAIN)
     verb.add_argument("file", metavar="FILE", help="its quasars.parquet (first) or its wide spectra.parquet")

@@ -117,6 +117,7 @@ class SpectrumError(QuasarMassError):
         "invalid values",
         "no good pixels",
         "does not cover the window",
+        "shows neither Mg II nor C IV with C III]",
         "relative flux",
         "another kind of file",
         "bad fiber",

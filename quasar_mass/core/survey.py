@@ -21,6 +21,7 @@ REFERENCE_STEP = 5e-5  # dex per pixel: the published run, twice oversampled
 LABEL_COLUMNS = ("logMBH-Hb", "logMBH-Ha-2", "logMBH-MgII-2", "logMBH-CIV-2")
 LABEL_LINES = ("Hb", "Ha", "MgII", "CIV")  # the same four, as the tables' LABEL_LINE names them
 REDSHIFT_RANGE = (1.2, 1.8)  # of DR16Q's Z, lower end included
+WIDE_REDSHIFT_RANGE = (0.35, 2.65)  # of `build --reach`: an SDSS spectrum shows Mg II, or C IV and C III]
 REDSHIFT_SIGMAS = 3.0  # |ZVI - Z| within this many standard deviations
 
 # --- pixels -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
-from quasar_mass.core.survey import Survey
+from quasar_mass.core.survey import REDSHIFT_RANGE, WIDE_REDSHIFT_RANGE, Survey
 from quasar_mass.fetch import plan
 from quasar_mass.fetch.catalog_files import fetch_catalogs, require_space
 from quasar_mass.fetch.client import Client, RetryPolicy
@@ -27,6 +27,7 @@ def fetch(
     jobs: int = 8,
     source: str = ARCHIVE,
     recheck: bool = False,
+    reach: bool = False,
     quiet: bool = False,
     policy: RetryPolicy | None = None,
     say: Callable[[str], None] = print,
@@ -48,6 +49,8 @@ def fetch(
         Where spectra come from.
     recheck : bool
         Compare all spectra that are there with their checksums, and ask again for those that were not published.
+    reach : bool
+        Fetch the spectra of all quasars of `WIDE_REDSHIFT_RANGE`, as `build --reach` takes them.
     quiet : bool
         No progress bars.
     policy : RetryPolicy, optional
@@ -82,7 +85,7 @@ def fetch(
         for line in lines:
             say(line)
         if what in ("spectra", "all"):
-            spec_ids = selected_spectra(survey)
+            spec_ids = selected_spectra(survey, reach)
             if says_simulated(survey.dr16q):  # also where it was put there by hand
                 mark_kind(survey, True, mirror)
             absent = sum(not survey.spectrum(*spec_id).is_file() for spec_id in spec_ids)
@@ -96,11 +99,13 @@ def fetch(
             raise_if_failed(survey, report, plan.command(what, survey, mirror, source))
 
 
-def dry_run(what: str, survey: Survey, *, mirror: str | None = None, source: str = ARCHIVE) -> list[str]:
+def dry_run(
+    what: str, survey: Survey, *, mirror: str | None = None, source: str = ARCHIVE, reach: bool = False
+) -> list[str]:
     """What `fetch` would do, in lines; asks no server and writes nothing."""
     refuse_simulation(survey)
     ready = survey.chen.exists() and survey.dr16q.exists() and what in ("spectra", "all")
-    return plan.plan(what, survey, selected_spectra(survey) if ready else None, mirror, source)
+    return plan.plan(what, survey, selected_spectra(survey, reach) if ready else None, mirror, source)
 
 
 def fetch_targets(
@@ -138,9 +143,10 @@ def fetch_targets(
         say(line)
 
 
-def selected_spectra(survey: Survey) -> list[SpecId]:
+def selected_spectra(survey: Survey, reach: bool = False) -> list[SpecId]:
     """Give all spectra of the selected quasars, not only those on which the labels were measured."""
-    table = select(read_chen(survey.chen), survey.dr16q).epochs
+    redshifts = WIDE_REDSHIFT_RANGE if reach else REDSHIFT_RANGE
+    table = select(read_chen(survey.chen), survey.dr16q, redshifts).epochs
     return list(zip(*(map(int, table[name]) for name in ("plate", "mjd", "fiberid")), strict=True))
 
 

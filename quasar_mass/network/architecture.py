@@ -4,12 +4,13 @@ The architecture is the published one. In front of it stand layers that scale, a
 the saved network takes luminosity densities in the tables' units.
 """
 
+import math
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training at one learning rate, which ends with the best weights on the validation set.
+    """A part of the training with its own optimizer, which ends with the best weights on the validation set.
 
     Parameters
     ----------
@@ -19,11 +20,24 @@ class Stage:
         Of the Nadam optimizer, which starts afresh in each stage.
     training_epochs : int
         Passes through the training set.
+    cosine : bool
+        Whether the learning rate falls from training epoch to training epoch as a cosine does, towards zero.
+    average : float
+        Momentum of an exponential mean of the weights over the steps, which is validated and kept in their place, with
+        statistics of the batch normalization of its own. 0: the weights themselves.
     """
 
     name: str
     learning_rate: float
     training_epochs: int
+    cosine: bool = False
+    average: float = 0.0
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of a training epoch, the first of which is 1."""
+        if not self.cosine:
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.training_epochs))
 
 
 # Stage one finds the minimum, stage two settles in it (the published run's rates and lengths).

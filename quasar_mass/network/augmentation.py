@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from quasar_mass.core.survey import WINDOW
 from quasar_mass.network.batches import digest
+from quasar_mass.spectra.network_input import MISSING
 from quasar_mass.tables.scratch_array import ScratchArray
 
 # All of these are choices of this project: wide enough to cover the instrument's known errors, not fitted to data.
@@ -22,6 +24,12 @@ BRIGHTNESS = 0.30
 TILT = (0.03, 0.02)  # calibration errors: slope and curvature, dex over the window's half width, standard deviations
 ADDED_NOISE = 0.5  # of a survey spectrum's own noise, at most
 GAPS, GAP_LENGTH = 0.5, 40  # gaps per spectrum; their mean length in pixels; interpolated as bad pixels are
+# Parts that are hidden, as surveys lose them: one or both ends (by redshift, or by another spectrograph), and in a
+# fraction of spectra a stretch inside (an arm that failed), with the range of its length in dex.
+HIDDEN_ENDS, HIDDEN_INSIDE, INSIDE_LENGTH = 0.35, 0.05, (0.01, 0.10)
+# log10 of rest wavelengths (Angstrom) between which a spectrum keeps all, and how often where it shows both stretches
+KEPT = ((np.log10((2700.0, 2900.0)), 0.7), (np.log10((1500.0, 1950.0)), 0.3))
+_HIDING = (HIDDEN_INSIDE, *INSIDE_LENGTH, MISSING, *(n for limits, share in KEPT for n in (*limits, share)))
 
 
 class SimulatedSource:
@@ -30,24 +38,35 @@ class SimulatedSource:
     Parameters
     ----------
     flux, sigma : ndarray, shape (n, groups)
-        Mean flux and its standard deviation on groups of `group` pixels (`simulation.library`).
+        Mean flux and its standard deviation on groups of `group` pixels (`simulation.library`); NaN where a spectrum
+        has no data.
     mass : ndarray, shape (n,)
         log10(M_BH / M_Sun), the target.
     pixels : int
         Of the network's input. Every group's value is repeated `group` times; the network averages it again.
     group : int
         Pixels per group.
+    hidden : float
+        Fraction of spectra of which one end or both are hidden.
     """
 
-    def __init__(self, flux: np.ndarray, sigma: np.ndarray, mass: np.ndarray, pixels: int, group: int) -> None:
+    def __init__(
+        self,
+        flux: np.ndarray,
+        sigma: np.ndarray,
+        mass: np.ndarray,
+        pixels: int,
+        group: int,
+        hidden: float = HIDDEN_ENDS,
+    ) -> None:
         self.flux, self.sigma, self.mass = flux, sigma, np.asarray(mass, np.float32)
-        self.pixels, self.group = pixels, group
+        self.pixels, self.group, self.hidden = pixels, group, hidden
 
     def __len__(self) -> int:
         return len(self.flux)
 
-    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Observe these quasars; spectra of shape (n, pixels, 1) and their masses."""
+    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Observe these quasars; spectra of shape (n, pixels, 1), their masses, and weights of 1."""
         flux = self.flux[rows].astype(np.float32)
         n = len(flux)
         factor = np.where(rng.random(n) < NOISE_FRACTION, 10.0 ** rng.uniform(*NOISE_FACTOR, n), 1.0)
@@ -56,15 +75,17 @@ class SimulatedSource:
         noise *= factor.astype(np.float32)[:, np.newaxis]
         observed = (flux + noise) * _tilts(rng, n, flux.shape[1])
         mass = _change_brightness(rng, observed, self.mass[rows])
+        _hide(rng, observed, self.hidden)
         spectra = np.repeat(observed, self.group, axis=1)
         missing = self.pixels - spectra.shape[1]  # pixels beyond the last whole group, which the network leaves out
         if missing > 0:
             spectra = np.concatenate([spectra, np.repeat(spectra[:, -1:], missing, axis=1)], axis=1)
-        return spectra[:, : self.pixels, np.newaxis], mass
+        return spectra[:, : self.pixels, np.newaxis], mass, np.ones(n, np.float32)
 
     def digest(self) -> str:
         """SHA-256 of everything that its batches depend on."""
-        settings = np.array([self.pixels, self.group, NOISE_FRACTION, *NOISE_FACTOR, BRIGHTNESS, *TILT])
+        noise = NOISE_FRACTION, *NOISE_FACTOR
+        settings = np.array([self.pixels, self.group, *noise, BRIGHTNESS, *TILT, self.hidden, *_HIDING])
         return digest([self.flux, self.sigma, self.mass, settings])
 
 
@@ -76,16 +97,19 @@ class AugmentedSource:
     spectra : ndarray of float32, or ScratchArray, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,)
         log10(M_BH / M_Sun).
+    weight : ndarray of float32, shape (n,), optional
+        Of each spectrum in the loss; 1 if left out.
     """
 
-    def __init__(self, spectra: np.ndarray | ScratchArray, label: np.ndarray) -> None:
+    def __init__(self, spectra: np.ndarray | ScratchArray, label: np.ndarray, weight: np.ndarray | None = None) -> None:
         self.spectra, self.label = spectra, np.asarray(label, np.float32)
+        self.weight = np.ones_like(self.label) if weight is None else np.asarray(weight, np.float32)
 
     def __len__(self) -> int:
         return len(self.spectra)
 
-    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Change these spectra; shape (n, pixels, 1), and their labels."""
+    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Change these spectra; shape (n, pixels, 1), with their labels and weights."""
         spectra = self.spectra[rows][..., 0].astype(np.float32)
         n, pixels = spectra.shape
         fraction = (ADDED_NOISE * rng.random((n, 1))).astype(np.float32)
@@ -97,11 +121,12 @@ class AugmentedSource:
             spectra[row, start : start + length + 1] = np.linspace(*ends, length + 1)
         spectra *= _tilts(rng, n, pixels)
         label = _change_brightness(rng, spectra, self.label[rows])
-        return spectra[..., np.newaxis], label
+        return spectra[..., np.newaxis], label, self.weight[rows]
 
     def digest(self) -> str:
         """SHA-256 of everything that its batches depend on."""
-        return digest([self.spectra, self.label, np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT])])
+        settings = np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT])
+        return digest([self.spectra, self.label, self.weight, settings])
 
 
 class ConcatSource:
@@ -114,7 +139,7 @@ class ConcatSource:
     def __len__(self) -> int:
         return int(self.edges[-1])
 
-    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Give rows, numbered through all sources."""
         rows = np.arange(len(self))[rows]
         number = np.searchsorted(self.edges, rows, side="right") - 1  # of the source of each row
@@ -123,7 +148,7 @@ class ConcatSource:
             for n, source in enumerate(self.sources)
             if (number == n).any()
         ]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
 
     def digest(self) -> str:
         """SHA-256 of everything that its batches depend on."""
@@ -135,6 +160,37 @@ def _change_brightness(rng: np.random.Generator, spectra: np.ndarray, mass: np.n
     change = (BRIGHTNESS * rng.standard_normal(len(spectra))).astype(np.float32)
     spectra *= 10.0 ** change[:, np.newaxis]
     return mass + np.float32(0.5) * change
+
+
+def _hide(rng: np.random.Generator, spectra: np.ndarray, ends: float) -> None:
+    """Hide parts of some spectra, in place, and mark what they do not have (NaN) as `MISSING`.
+
+    Parameters
+    ----------
+    rng : Generator
+    spectra : ndarray, shape (n, pixels)
+    ends : float
+        Fraction of spectra of which one end or both are hidden.
+    """
+    n, pixels = spectra.shape
+    log_wavelength = np.linspace(*WINDOW, pixels)
+    missing = np.isnan(spectra)
+    # what a spectrum keeps: one of the stretches that it shows
+    shown = [~missing[:, slice(*np.searchsorted(log_wavelength, limits))].any(axis=1) for limits, _ in KEPT]
+    chance = np.array([share for _, share in KEPT]) * np.array(shown).T
+    kept = (rng.random((n, 1)) * chance.sum(axis=1, keepdims=True) > np.cumsum(chance, axis=1)).sum(axis=1)
+    low, high = np.array([limits for limits, _ in KEPT])[np.minimum(kept, len(KEPT) - 1)].T
+    first = WINDOW[0] + (low - WINDOW[0]) * rng.random(n)
+    last = high + (WINDOW[1] - high) * rng.random(n)
+    which = rng.random((3, n))
+    first[(which[0] > ends) | (which[1] < 0.25)] = -np.inf  # a quarter each begins, and ends, with the window
+    last[(which[0] > ends) | (which[1] > 0.75)] = np.inf
+    length, start = rng.uniform(*INSIDE_LENGTH, n), rng.uniform(*WINDOW, n)
+    inside = (which[2] < HIDDEN_INSIDE) & ((start > high) | (start + length < low))
+    missing |= (log_wavelength < first[:, np.newaxis]) | (log_wavelength > last[:, np.newaxis])
+    between = (log_wavelength > start[:, np.newaxis]) & (log_wavelength < (start + length)[:, np.newaxis])
+    missing |= inside[:, np.newaxis] & between
+    spectra[missing] = MISSING
 
 
 def _tilts(rng: np.random.Generator, n: int, pixels: int) -> np.ndarray:

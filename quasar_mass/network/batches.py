@@ -21,21 +21,28 @@ class Arrays:
     spectra : ndarray of float32, or ScratchArray, shape (n, pixels, 1)
     label : ndarray of float32, shape (n,), optional
         log10(M_BH / M_Sun).
+    weight : ndarray of float32, shape (n,), optional
+        Of each spectrum in the loss.
     """
 
-    def __init__(self, spectra: np.ndarray | ScratchArray, label: np.ndarray | None = None) -> None:
-        self.spectra, self.label = spectra, label
+    def __init__(
+        self,
+        spectra: np.ndarray | ScratchArray,
+        label: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+    ) -> None:
+        self._arrays = [array for array in (spectra, label, weight) if array is not None]
 
     def __len__(self) -> int:
-        return len(self.spectra)
+        return len(self._arrays[0])
 
     def take(self, rows: np.ndarray | slice, rng: np.random.Generator) -> tuple:
-        """Give the spectra of these rows, and their labels if there are any; `rng` is for sources with random parts."""
-        return (self.spectra[rows],) if self.label is None else (self.spectra[rows], self.label[rows])
+        """Give the spectra of these rows, and labels and weights if there are any; `rng` is for random sources."""
+        return tuple(array[rows] for array in self._arrays)
 
     def digest(self) -> str:
-        """SHA-256 of spectra and labels."""
-        return digest([self.spectra] if self.label is None else [self.spectra, self.label])
+        """SHA-256 of spectra, labels and weights."""
+        return digest(self._arrays)
 
 
 @functools.cache

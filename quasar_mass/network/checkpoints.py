@@ -49,15 +49,21 @@ class Checkpoints:
         say(f"{'all' if finished else 'the first'} {len(rows)} training epochs taken from {self.last}")
         return rows, best
 
-    def write(self, model, rows: list[dict], improved: bool) -> None:
-        """Write the state after a training epoch; `best` first, so that `last` never refers to a file not there."""
+    def write_best(self, model, rows: list[dict]) -> None:
+        """Write the state to keep after a training epoch; before `write_last`, whose file refers to it."""
+        self._write(self.best, model, rows)
+
+    def write_last(self, model, rows: list[dict]) -> None:
+        """Write the state from which the training goes on after a training epoch."""
+        self._write(self.last, model, rows)
+
+    def _write(self, path: Path, model, rows: list[dict]) -> None:
         state = {
             "fingerprint": self.fingerprint,
             "history": rows,
             "random": [value.tolist() for value in snapshot(model)["random"]],  # not in a `.h5`
         }
-        for path in [self.best, self.last] if improved else [self.last]:
-            model_file.save(model, path, {"checkpoint": state}, writer=atomic_write)
+        model_file.save(model, path, {"checkpoint": state}, writer=atomic_write)
 
     def _read(self, path: Path) -> tuple[dict, list[dict]]:
         file = model_file.read(path)

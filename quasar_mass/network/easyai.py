@@ -18,11 +18,11 @@ import pandas as pd
 
 from quasar_mass.core import evaluation
 from quasar_mass.core.errors import ModelError, first_line
-from quasar_mass.network import architecture, backend
+from quasar_mass.network import architecture, averaging, backend
 from quasar_mass.network.batches import Arrays, batches, digest
 from quasar_mass.network.checkpoints import Checkpoints, restore, snapshot
 from quasar_mass.network.devices import MultiDevice
-from quasar_mass.network.inference import checked_pair, forward
+from quasar_mass.network.inference import checked_set, forward
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.keras_io.model_file import ModelFile
 
@@ -172,10 +172,11 @@ class EasyAI:
 
         Parameters
         ----------
-        training, validation : (spectra, labels)
-            Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun). Those of
-            `dataset.stream` are read from disk batch by batch. `training` may also be a source that makes its batches
-            itself (`augmentation`).
+        training, validation : (spectra, labels) or (spectra, labels, weights)
+            Spectra of shape (n, pixels) or (n, pixels, 1), labels of shape (n,) in log10(M_BH / M_Sun), and how much
+            each spectrum counts in loss and RMSE, shape (n,) (`dataset.object_weights`). Those of `dataset.stream` are
+            read from disk batch by batch. `training` may also be a source that makes its batches itself
+            (`augmentation`).
         stages : sequence of architecture.Stage
             Name, learning rate and number of training epochs of each.
         checkpoints : path, optional
@@ -200,7 +201,7 @@ class EasyAI:
         Raises
         ------
         TableError
-            If spectra or labels are empty, not finite, or differ in number.
+            If spectra, labels or weights are empty, not finite, or differ in number.
         ModelError
             If the spectra do not fit the network, the loss is no longer finite, or there are not as many devices.
         LockError
@@ -209,15 +210,15 @@ class EasyAI:
         backend.deterministic_keras(self.seed)
         shape = self.model.input_shape[1:]
         if not hasattr(training, "take"):
-            training = Arrays(*checked_pair(training, shape, "the training set"))
-        validation = Arrays(*checked_pair(validation, shape, "the validation set"))
+            training = Arrays(*checked_set(training, shape, "the training set"))
+        validation = Arrays(*checked_set(validation, shape, "the validation set"))
         data = [training.digest(), validation.digest()] if checkpoints is not None else None
         options = _Options(batch_size, devices, choose, quiet)
         before = snapshot(self.model), self.model.optimizer
         records, rows = [], []
         try:
             for stage in stages:
-                self._compile(stage.learning_rate)
+                self._compile(stage.learning_rate, stage.average)
                 files = None
                 if checkpoints is not None:
                     files = Checkpoints(Path(checkpoints), stage, self._fingerprint(stage, options, data))
@@ -260,25 +261,35 @@ class EasyAI:
         resumed, best = files.resume(self.model, say) if files else ([], None)
         rows += resumed
         width = len(str(stage.training_epochs))
-        for epoch in range(len(rows), stage.training_epochs + 1):
-            began = time.monotonic()
-            # The order depends on seed, stage and training epoch alone, so that it needs no memory.
+
+        def shuffled(epoch: int):
+            # the order depends on seed, stage and training epoch alone, so that it needs no memory
             name = int.from_bytes(hashlib.sha256(stage.name.encode()).digest()[:8])
             order = np.random.default_rng([self.seed, name, epoch]).permutation(len(training))
-            shuffled = batches(keras, training, options.batch_size, order, seed=[self.seed, name, epoch])
+            return batches(keras, training, options.batch_size, order, seed=[self.seed, name, epoch])
+
+        for epoch in range(len(rows), stage.training_epochs + 1):
+            began = time.monotonic()
+            self.model.optimizer.learning_rate = stage.rate(epoch)
             if several is None:
-                fitted = self.model.fit(shuffled, validation_data=to_validate, shuffle=False, verbose=0).history
+                fitted = self.model.fit(shuffled(epoch), shuffle=False, verbose=0).history
                 scores = {key: values[-1] for key, values in fitted.items()}
             else:
-                # Validated on one device: TensorFlow 2.21's evaluation on several gives another loss now and then.
-                scores = several.fit(shuffled) | _validation_scores(self.model, to_validate)
-            row = _row(stage, epoch, scores)
+                scores = several.fit(shuffled(epoch))
+            own = snapshot(self.model)
+            if stage.average:
+                averaging.use_average(self.model, shuffled(epoch))
+            # validated on one device: TensorFlow 2.21's evaluation on several gives another loss now and then
+            row = _row(stage, epoch, scores | _validation_scores(self.model, to_validate))
             improved = row["val_loss"] < min((row["val_loss"] for row in rows[1:]), default=np.inf)
             rows.append(row)
             if improved:
                 best = snapshot(self.model)
+                if files:
+                    files.write_best(self.model, rows[1:])
+            restore(self.model, own)
             if files:
-                files.write(self.model, rows[1:], improved)
+                files.write_last(self.model, rows[1:])
             say(
                 f"training epoch {epoch:{width}}/{stage.training_epochs}  loss {row['loss']:.4f}  validation RMSE "
                 f"{row['val_rmse']:.4f} dex  {'(best)' if row is _best(rows) else '':6}  "
@@ -288,22 +299,28 @@ class EasyAI:
         epoch = kept["training_epoch"]
         if options.choose:
             restore(self.model, best if epoch else start)
+        elif stage.average:
+            averaging.use_average(self.model, shuffled(epoch))
+        self._compile(stage.learning_rate)  # without the mean, which a file need not carry
         say(
             f"keeps the weights {f'of training epoch {epoch}' if epoch else 'that it started from'}: validation RMSE "
             f"{kept['val_rmse']:.4f} dex"
         )
         return [row | {"kept": row is kept} for row in rows]
 
-    def _compile(self, optimizer) -> None:
+    def _compile(self, optimizer, average: float = 0.0) -> None:
         """Compile with loss and metric as objects: Keras refuses to load a file compiled with their names."""
         keras = backend.import_keras()
         if isinstance(optimizer, float):
             # Named, since Keras would number it, and the numbers would enter the files.
-            optimizer = keras.optimizers.Nadam(learning_rate=optimizer, name="nadam")
+            mean = {"use_ema": True, "ema_momentum": average} if average else {}
+            optimizer = keras.optimizers.Nadam(learning_rate=optimizer, name="nadam", **mean)
+            if average:
+                averaging.average(optimizer)
         self.model.compile(
             optimizer=optimizer,
             loss=keras.losses.MeanSquaredError(),
-            metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
+            weighted_metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
         )
         optimizer.build(self.model.trainable_variables)
 
@@ -313,7 +330,7 @@ class EasyAI:
         start = snapshot(self.model)
         what = {
             "network": self.model.get_config(),
-            "stage": [stage.name, stage.learning_rate, stage.training_epochs],
+            "stage": [stage.name, stage.learning_rate, stage.training_epochs, stage.cosine, stage.average],
             "batch_size": options.batch_size,
             "seed": self.seed,
             "data": data,
@@ -349,7 +366,7 @@ class EasyAI:
 
     def evaluate(self, test: tuple) -> dict:
         """Score the predictions for (spectra, labels), as `evaluation.scores` does."""
-        spectra, label = checked_pair(test, self.model.input_shape[1:], "the test set")
+        spectra, label = checked_set(test[:2], self.model.input_shape[1:], "the test set")
         return evaluation.scores(label, self.predict(spectra))
 
     def summary(self) -> None:

@@ -199,17 +199,27 @@ def checked_spectra(spectra, shape: tuple, what: str) -> np.ndarray | ScratchArr
     return spectra
 
 
-def checked_pair(pair: tuple, shape: tuple, what: str) -> tuple[np.ndarray | ScratchArray, np.ndarray]:
-    """Give spectra and their labels, checked as by `checked_spectra`; TableError if their numbers differ or are 0."""
-    spectra, label = pair
+def checked_set(given: tuple, shape: tuple, what: str) -> tuple:
+    """Give spectra, their labels and, if there are any, their weights, checked as by `checked_spectra`.
+
+    Raises
+    ------
+    TableError
+        If their numbers differ or are 0, labels or weights are not finite, or weights are negative.
+    """
+    spectra, label, *weight = given
     spectra = checked_spectra(spectra, shape, what)
-    label = as_float32(label, f"the labels of {what}").reshape(-1)
-    if len(spectra) != len(label) or len(label) == 0:
-        raise TableError(
-            what, f"there are {len(spectra)} spectra and {len(label)} labels; pass one label per spectrum, at least one"
-        )
-    check_finite(label, f"the labels of {what}")
-    return spectra, label
+    columns = {"labels": as_float32(label, f"the labels of {what}").reshape(-1)}
+    if weight:
+        columns["weights"] = as_float32(weight[0], f"the weights of {what}").reshape(-1)
+    for name, values in columns.items():
+        if len(spectra) != len(values) or len(values) == 0:
+            one = f"pass one {name[:-1]} per spectrum, at least one"
+            raise TableError(what, f"there are {len(spectra)} spectra and {len(values)} {name}; {one}")
+        check_finite(values, f"the {name} of {what}")
+    if weight and not (columns["weights"].min() >= 0 and columns["weights"].any()):
+        raise TableError(f"the weights of {what}", "must not be negative, and not all 0; correct them")
+    return spectra, *columns.values()
 
 
 def check_finite(values: np.ndarray | ScratchArray, what: str) -> None:

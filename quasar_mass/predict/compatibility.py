@@ -27,6 +27,16 @@ def model_kind(model: EasyAI) -> str:
     return (model.about or {}).get("kind", "unknown")
 
 
+def takes_rest_frame(model: EasyAI) -> bool:
+    """Whether a model takes `spectra.network_input`; the models of older versions take the tables' flux as it is."""
+    return "input" in (model.about or {})
+
+
+def takes_partial(model: EasyAI) -> bool:
+    """Whether a model was trained on spectra that do not show the whole window."""
+    return bool(((model.about or {}).get("trained_on") or {}).get("partial", False))
+
+
 def transfer_note(model: EasyAI, survey_kind: str) -> str:
     """One line to print with every prediction: what the model was trained on, and what it is used on."""
     kind = model_kind(model)

@@ -19,6 +19,7 @@ from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
 from quasar_mass.spectra import spikes
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.requests import of_files
+from quasar_mass.spectra.rest_frame import NOT_SHOWN
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
@@ -27,7 +28,8 @@ from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
 BATCH = 1024  # spectra of a task
-NOT_COVERED, VIRIAL = "does not cover the window", "python quasar_analysis.py virial can measure single lines"
+NOT_COVERED = ("does not cover the window", NOT_SHOWN)
+VIRIAL = "python quasar_analysis.py virial can measure single lines"
 FEW_FILES = 20  # they are done before a progress bar could be read
 
 # column: (unit, description)

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import Grid
 from quasar_mass.network.easyai import EasyAI
-from quasar_mass.network.inference import Ensemble
+from quasar_mass.network.inference import Ensemble, NetworkOutput
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
-from quasar_mass.predict.compatibility import model_grid, model_kind
+from quasar_mass.predict.compatibility import model_grid, model_kind, takes_partial, takes_rest_frame
 from quasar_mass.predict.inputs import default_model
 from quasar_mass.spectra import redshift_check
+from quasar_mass.spectra.network_input import network_input
 from quasar_mass.spectra.objects import as_spectra, for_each
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import luminosity_flags, prepare, spectrum_flags
@@ -171,6 +172,11 @@ class Predictor:
         """Whether its spectra have to be corrected for Galactic extinction."""
         return bool((self.ensemble.first.about or {}).get("extinction_corrected", False))
 
+    @functools.cached_property
+    def partial(self) -> bool:
+        """Whether Mg II, or C IV and C III], are enough; otherwise spectra must span the window."""
+        return takes_partial(self.ensemble.first)
+
     # --- the masses of spectra ----------------------------------------------------------------------------------------
     def predict(
         self,
@@ -255,7 +261,8 @@ class Predictor:
         rows, flags = [], []
         flux = np.zeros((len(spectra), self.grid.size), np.float32)
         for n, source in enumerate(spectra):
-            prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], correct_extinction=self.corrected)
+            how = {"correct_extinction": self.corrected, "partial": self.partial}
+            prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], **how)
             spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
             sn, n_spikes, seen, reason, own = np.nan, np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
             if not prepared.error:
@@ -313,13 +320,18 @@ class Predictor:
         """
         with ThreadPoolExecutor(1) as thread:  # network and measures each leave processor time that the other uses
             measuring = thread.submit(spectrum_measures.measure, flux, redshift, self.grid)
-            output = self.ensemble.outputs(flux)
+            output = self.outputs(flux, redshift)
             measures = measuring.result()
         known = np.asarray(signal_to_noise, float)
         sn = np.where(np.isfinite(known), known, measures.signal_to_noise)
         seen = np.full((len(flux), len(SEEN_LINES)), np.nan) if lines_seen is None else np.asarray(lines_seen, float)
         values = output.mass, output.ens_std, output.hidden, measures, np.nan_to_num(seen, nan=1.0)
         return NetworkView(np.asarray(redshift, float), sn, *values)
+
+    def outputs(self, flux: np.ndarray, redshift: np.ndarray) -> NetworkOutput:
+        """Run the network on spectra in the tables' unit, shape (n, grid.size)."""
+        rest_frame = takes_rest_frame(self.ensemble.first)
+        return self.ensemble.outputs(network_input(flux, redshift) if rest_frame else flux)
 
     def masses(self, view: NetworkView) -> pd.DataFrame:
         """Masses with their intervals.
@@ -381,7 +393,7 @@ class Predictor:
 
     def objects(self, names: Sequence[str], view: NetworkView, stacks: StackedSpectra) -> ObjectSpectra:
         """Group spectra by object, for pooling; needs a calibration. Parameters as of `pool`."""
-        return object_spectra(names, view, stacks, self.ensemble.outputs, self.calibration.domain.project)
+        return object_spectra(names, view, stacks, self.outputs, self.calibration.domain.project)
 
     def pool(self, names: Sequence[str], view: NetworkView, stacks: StackedSpectra, method: str = "") -> pd.DataFrame:
         """One mass for each object.

@@ -3,11 +3,12 @@
 A survey's file holds the noise of one night, and a network that sees it twenty times learns it by heart. Here each
 quasar is kept as its mean recorded flux and the standard deviation of the noise, on groups of grid pixels (the network
 averages over them first), so that `augmentation.SimulatedSource` can observe it as often as needed. The targets
-are true masses, which a noise-free measurement would give. The quasars of a library are in no survey.
+are true masses, which a noise-free measurement would give. The quasars of a library are in no survey. Every other one
+has a redshift of the wide range, uniform, and shows a part of the window.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -16,11 +17,12 @@ import numpy as np
 from quasar_mass.core.errors import FileError, SpectrumError
 from quasar_mass.core.files import atomic_write, progress
 from quasar_mass.core.parallel import ordered_map
-from quasar_mass.core.survey import Grid
+from quasar_mass.core.survey import WIDE_REDSHIFT_RANGE, Grid
 from quasar_mass.simulation import labels, observing, population
 from quasar_mass.simulation.quasar.intrinsic import PRETRAINING_VARIETY
 from quasar_mass.simulation.quasar.received_flux import draw_variations, received_flux
 from quasar_mass.simulation.spectrograph.recording import CORRELATION
+from quasar_mass.spectra.network_input import in_rest_frame
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 
 PART = 2000  # quasars per file: half a minute's work
@@ -35,7 +37,8 @@ class Library:
     Attributes
     ----------
     flux, sigma : ndarray of float16, shape (n, grid.size // group)
-        Mean flux in the tables' unit and the standard deviation of its noise, on groups of `group` grid pixels.
+        Mean flux and the standard deviation of its noise in the unit of `network_input`, on groups of `group` grid
+        pixels; NaN where a spectrum has no data.
     truth : ndarray of float32, shape (n, 6)
         `COLUMNS` of each quasar.
     group : int
@@ -47,6 +50,7 @@ class Library:
     group: int
 
 
+_REDSHIFT = 7  # with seed and number: the generator of a redshift
 _TYPES = {"flux": np.float16, "sigma": np.float16, "truth": np.float32}
 
 
@@ -58,7 +62,7 @@ def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, qu
     folder : path
         Of its parts. After an interruption the next call goes on behind the last complete one.
     size : int
-        How many quasars, about: a few per cent do not cover the window. In steps of `PART`.
+        How many quasars, about: a few do not show enough. In steps of `PART`.
     seed : int
         Of all randomness.
     group : int
@@ -103,18 +107,25 @@ def _rows(seed: int, number: int, group: int, size: int) -> Iterator[tuple]:
     for target in population.targets(size, seed):
         if target.kind != "main":
             continue
+        target = in_wide_range(seed, target) if target.index % 2 else target
         quasar = observing.draw_quasar(seed, target, PRETRAINING_VARIETY)
         received, changes = received_flux(quasar, target.ebv), draw_variations(seed, target, quasar.redshift)
         exposure = observing.epoch_exposure(seed, quasar, target, 0, received, changes[0])
         spectrum = observing.noiseless_spectrum(exposure, target, target.epochs[0])
         try:
             flux, sigma = averages(spectrum, target.z, target.ebv, group)
-        except SpectrumError:  # does not cover the window: such a file is not in a training set either
+        except SpectrumError:  # shows neither Mg II nor C IV: such a file is not in a training set either
             continue
         truth = labels.true_masses(quasar)
         widths = np.log10([quasar.fwhm["MgII"], quasar.fwhm["CIV"]])
         known = [target.z, truth["MgII"], truth["CIV"], quasar.log_l3000, *widths]
-        yield flux, sigma, known
+        yield in_rest_frame(flux, target.z), in_rest_frame(sigma, target.z), known
+
+
+def in_wide_range(seed: int, target: population.Target) -> population.Target:
+    """Give a target another redshift, uniform in `WIDE_REDSHIFT_RANGE`."""
+    z = float(np.random.default_rng([seed, target.index, _REDSHIFT]).uniform(*WIDE_REDSHIFT_RANGE))
+    return replace(target, z=z, zvi=z)
 
 
 def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,13 +146,13 @@ def averages(spectrum: Spectrum, redshift: float, ebv: float, group: int) -> tup
     flux, sigma : ndarray, shape (grid.size // group,)
         Mean flux in the tables' unit, and the standard deviation of the noise in the average of `group` pixels. The
         noise of neighbouring pixels is correlated by the coadd and by the interpolation onto the grid; that of
-        different groups is taken as independent. In a gap, where the table has a straight line, it is that of single
-        pixels.
+        different groups is taken as independent. In a short gap, where the table has a straight line, it is that of
+        single pixels. NaN in a group of which not all is seen.
 
     Raises
     ------
     SpectrumError
-        If the spectrum does not cover the window.
+        If the spectrum shows neither Mg II nor C IV with C III].
     """
     grid = Grid()
     both = observing.rest_frame_flux_and_noise(spectrum, redshift, grid, ebv)

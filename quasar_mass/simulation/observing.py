@@ -147,7 +147,7 @@ def noiseless_spectrum(exposure: recording.Exposure, target: Target, epoch: tupl
 def rest_frame_flux_and_noise(
     spectrum: Spectrum, redshift: float, grid: Grid, ebv: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a noiseless spectrum and the standard deviation of its noise on the rest-frame grid.
+    """Put a noiseless spectrum and the standard deviation of its noise on the rest-frame grid; it may be partial.
 
     Parameters
     ----------
@@ -161,17 +161,17 @@ def rest_frame_flux_and_noise(
     Returns
     -------
     flux, sigma : ndarray of float32, shape (grid.size,)
-        In the tables' unit; `sigma` is that of single pixels.
+        In the tables' unit; `sigma` is that of single pixels. NaN where the spectrum has no data.
 
     Raises
     ------
     SpectrumError
-        If the spectrum does not cover the window.
+        If the spectrum shows neither Mg II nor C IV with C III].
     """
     deviation = np.zeros_like(spectrum.flux)
     np.divide(1.0, np.sqrt(spectrum.ivar), out=deviation, where=spectrum.ivar > 0)
     both = (spectrum, replace(spectrum, flux=deviation))
-    return tuple(to_rest_frame(each, redshift, grid, ebv=ebv).flux for each in both)
+    return tuple(to_rest_frame(each, redshift, grid, ebv=ebv, partial=True).flux for each in both)
 
 
 def _spectrum(

@@ -10,7 +10,7 @@ from quasar_mass.core.constants import LUMINOSITY_UNIT
 from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
 from quasar_mass.spectra.read import SpectrumRequest, read_one
-from quasar_mass.spectra.seen_lines import line_flags, seen_fractions
+from quasar_mass.spectra.seen_lines import LINES, MIN_SHOWN, line_flags, seen_fractions
 from quasar_mass.spectra.spectrum import EBV_NOTE, PIXEL, REDSHIFT_NOTE, Spectrum
 from quasar_mass.spectra.spikes import remove_spikes
 
@@ -23,7 +23,19 @@ FLAG_LUMINOSITY = "luminosity of no quasar (is the flux in 1e-17 erg/s/cm2/A?)"
 # DR7 have 44 to 47.5 (Shen et al. 2011, ApJS 194, 45) and the most luminous one known, J0529-4351, about 48 (bolometric
 # 48.3, Wolf et al. 2024, Nat. Astron. 8, 520). The faint end is that of Seyfert galaxies, at z > 1 far below the noise.
 LUMINOSITY_RANGE = (42.0, 48.5)
-_NEAR_3000 = np.log10([2950.0, 3050.0])  # log10(wavelength / Angstrom): where the luminosity is measured
+# Nearly line-free windows (Angstrom) after Vanden Berk et al. 2001: where the luminosity at 3000 Angstrom is measured,
+# and, if a spectrum does not show that, where else, with the slope of their composite in between.
+CONTINUUM = ((2950.0, 3050.0), (2650.0, 2690.0), (2150.0, 2230.0), (1975.0, 2050.0), (1685.0, 1715.0))
+COMPOSITE_SLOPE = -1.54
+
+# --- what a spectrum must show where it need not show the whole window: either of these stretches (Angstrom), and at
+# least half of the lines in them -----------------------------------------------------------------------------------
+SHOWN = {"Mg II": (2700.0, 2900.0, ("SEEN_MgII",)), "C IV and C III]": (1500.0, 1950.0, ("SEEN_CIV", "SEEN_CIII"))}
+FLAG_NO_MGII = "Mg II not seen, mass from C IV and C III]"
+NOT_SHOWN = "shows neither Mg II nor C IV with C III]"
+# Bad pixels in a row (2,070 km/s) that are interpolated; in a longer gap, and at longer ends, nothing is known. Chosen
+# so that a straight line never stands for a broad line.
+BRIDGED = 30
 # The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
 _CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
@@ -35,7 +47,7 @@ class RestFrame:
     Attributes
     ----------
     flux : ndarray of float32, shape (grid.size,)
-        Luminosity density in the tables' unit (see `to_rest_frame`).
+        Luminosity density in the tables' unit (see `to_rest_frame`); NaN where a partial spectrum has no data.
     n_bad : int
         Pixels of the spectrum inside the window that were replaced by interpolation, spikes included.
     n_spikes : int
@@ -46,6 +58,9 @@ class RestFrame:
         Median of flux / error per good pixel inside the window.
     lines_seen : list of float
         Fraction of each of `seen_lines.LINES` that its good pixels show.
+    covered : tuple of float
+        log10(rest wavelength / Angstrom) of its first and last good pixels, at most one beyond the window; the
+        window's where it must span that.
     """
 
     flux: np.ndarray
@@ -54,6 +69,7 @@ class RestFrame:
     n_pixels: int
     signal_to_noise: float
     lines_seen: list[float]
+    covered: tuple[float, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,6 +112,7 @@ def prepare(
     ebv: float | None = None,
     distance: float | None = None,
     curve: np.ndarray | None = None,
+    partial: bool = False,
 ) -> Prepared:
     """Read a spectrum and put it on the rest-frame grid; errors of the spectrum are returned, not raised.
 
@@ -113,7 +130,7 @@ def prepare(
         Whether to correct for Galactic extinction. If so, a spectrum of unknown E(B-V) is flagged.
     ebv : float, optional
         Instead of the spectrum's own; NaN where it is not known.
-    distance, curve
+    distance, curve, partial
         As of `to_rest_frame`.
 
     Returns
@@ -135,11 +152,14 @@ def prepare(
         if grid is None:
             return Prepared(spectrum, redshift, ebv)
         used = ebv if correct_extinction else None
-        rest = to_rest_frame(spectrum, redshift, grid, ebv=used, distance=distance, curve=curve)
+        rest = to_rest_frame(spectrum, redshift, grid, ebv=used, distance=distance, curve=curve, partial=partial)
     except SpectrumError as error:
         return Prepared(spectrum, redshift, error=error)
     known = not correct_extinction or not np.isnan(ebv)
-    flags = quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known) + line_flags(rest.lines_seen)
+    flags = quality_flags(rest.n_bad, rest.n_pixels, extinction_known=known)
+    flags += line_flags(rest.lines_seen, rest.covered)
+    if partial and not _shows(rest, "Mg II"):
+        flags.append(FLAG_NO_MGII)
     return Prepared(spectrum, redshift, ebv, rest, flags)
 
 
@@ -151,8 +171,12 @@ def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool)
 
 
 def median(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis, of finite values: `numpy.median` in a fifth of its time, by a plain sort."""
+    """Median along the last axis, without NaN: `numpy.nanmedian` in a fifth of its time, by a plain sort."""
     ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
+    if np.isnan(ordered[..., -1:]).any():  # NaN is sorted to the end
+        number = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+        middle = [np.take_along_axis(ordered, np.maximum(number - one, 0) // 2, axis=-1)[..., 0] for one in (1, 0)]
+        return 0.5 * (middle[0] + middle[1])
     if values.shape[-1] % 2:
         return ordered[..., half]
     return ordered[..., half - 1 : half + 1].mean(axis=-1)
@@ -190,9 +214,34 @@ def luminosity_flags(flux: np.ndarray, redshift: float, grid: Grid) -> list[str]
     redshift : float
     grid : Grid
     """
-    level = float(median(flux[slice(*np.searchsorted(grid.log_wavelength, _NEAR_3000))]))
+    level = float(density_at_3000(flux[np.newaxis], grid)[0])
     low, high = (10.0**end / (3000.0 * LUMINOSITY_UNIT * (1.0 + redshift)) for end in LUMINOSITY_RANGE)
-    return [] if level < 0 or low <= level <= high else [FLAG_LUMINOSITY]
+    return [FLAG_LUMINOSITY] if 0 <= level < low or level > high else []
+
+
+def density_at_3000(flux: np.ndarray, grid: Grid) -> np.ndarray:
+    """Luminosity density at 3000 Angstrom, iron and all, or what it is by the first of `CONTINUUM` that is seen.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n, grid.size)
+        NaN where there is no data.
+    grid : Grid
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        In the unit of `flux`; NaN where none of the windows is seen.
+    """
+    level = np.full(len(flux), np.nan)
+    for window in CONTINUUM:
+        rows = np.flatnonzero(np.isnan(level))
+        if not len(rows):
+            break
+        pixels = flux[rows, slice(*np.searchsorted(grid.log_wavelength, np.log10(window)))]
+        scale = 1.0 if window == CONTINUUM[0] else (3000.0 / np.mean(window)) ** COMPOSITE_SLOPE
+        level[rows] = median(pixels).astype(float) * scale
+    return level
 
 
 def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
@@ -241,6 +290,7 @@ def to_rest_frame(
     ebv: float | None = None,
     distance: float | None = None,
     curve: np.ndarray | None = None,
+    partial: bool = False,
 ) -> RestFrame:
     """Put a spectrum on the rest-frame grid.
 
@@ -264,6 +314,10 @@ def to_rest_frame(
         Luminosity distance in Mpc, where it has been computed already.
     curve : ndarray, optional
         `extinction_curve`, likewise.
+    partial : bool
+        Whether Mg II, or C IV and C III], are enough (`SHOWN`). Where more than `BRIDGED` pixels in a row are bad or
+        beyond the spectrum's ends, the flux is then NaN. If not, the spectrum must span the window, and all bad pixels
+        are interpolated.
 
     Returns
     -------
@@ -274,8 +328,8 @@ def to_rest_frame(
     Raises
     ------
     SpectrumError
-        If the redshift is not a positive number, the spectrum does not span the window, no pixel in it is good, or flux
-        or E(B-V) are absurd.
+        If the redshift is not a positive number, the spectrum does not show what it must, no pixel is good, or flux or
+        E(B-V) are absurd.
     """
     where = f"spectrum {spectrum.spec_id}" if spectrum.spec_id else "the spectrum"
     if not (np.isfinite(redshift) and redshift > 0):
@@ -286,12 +340,15 @@ def to_rest_frame(
     shift = np.log10(1.0 + redshift)
     spectrum, spikes = remove_spikes(spectrum, tuple(10.0 ** (edge + shift) for edge in WINDOW))
     spectrum = spectrum.on_log_grid()
-    _check_coverage(spectrum, redshift, shift, where)
+    if not partial:
+        _check_coverage(spectrum, redshift, shift, where)
     good = spectrum.good
     low, high = (WINDOW[0] + shift) / PIXEL, (WINDOW[1] + shift) / PIXEL
     inside = slice(*np.searchsorted(spectrum.pixel, (np.ceil(low), np.floor(high) + 1)))
     good_inside = good[inside]
     if not good_inside.any():
+        if partial and good.any():
+            raise SpectrumError(where, _not_shown(spectrum.pixel[good], redshift, shift), reason=NOT_SHOWN)
         message = f"has no good pixel among the {len(good_inside)} of the window; leave it out"
         raise SpectrumError(where, message, reason="no good pixels")
     if distance is None:
@@ -301,6 +358,7 @@ def to_rest_frame(
     left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
     good = good[max(left - 1, 0) : right + 2]
     pixel = spectrum.pixel[good]
+    seen = seen_fractions(PIXEL * pixel - shift)
     with np.errstate(all="ignore"):  # an absurd flux or E(B-V) is caught below
         luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
         if ebv is not None and np.isfinite(ebv):
@@ -312,16 +370,59 @@ def to_rest_frame(
         )
         raise SpectrumError(where, message, reason="invalid values")
     flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.weight[inside][good_inside])
-    # pixels missing from the window count as bad
-    n_pixels = int(np.floor(high) - np.ceil(low)) + 1
-    n_spikes = int(((spikes >= low) & (spikes <= high)).sum())
-    return RestFrame(
+    first, last = np.ceil(low), np.floor(high)
+    if partial:
+        flux[_unknown(grid.log_wavelength + shift, PIXEL * pixel)] = np.nan
+        first, last = max(first, pixel[0]), min(last, pixel[-1])
+    n_pixels = int(last - first) + 1  # pixels missing among them count as bad
+    n_spikes = int(((spikes >= first) & (spikes <= last)).sum())
+    rest = RestFrame(
         flux=flux,
         n_bad=n_pixels - int(good_inside.sum()) + n_spikes,
         n_spikes=n_spikes,
         n_pixels=n_pixels,
         signal_to_noise=float(median(flux_over_error)),
-        lines_seen=seen_fractions(PIXEL * pixel - shift),
+        lines_seen=seen,
+        covered=(float(PIXEL * pixel[0] - shift), float(PIXEL * pixel[-1] - shift)) if partial else WINDOW,
+    )
+    if partial and not any(_shows(rest, name) for name in SHOWN):
+        raise SpectrumError(where, _not_shown(pixel, redshift, shift), reason=NOT_SHOWN)
+    return rest
+
+
+def _unknown(log_wavelength: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which grid pixels lie in a gap of more than `BRIDGED` pixels between good ones, or so far beyond their ends."""
+    edges = np.concatenate([[-np.inf], known, [np.inf]])
+    after = np.searchsorted(known, log_wavelength)
+    before, behind = edges[after], edges[after + 1]
+    outside = np.isinf(before) | np.isinf(behind)
+    gap = np.where(outside, np.inf, behind - before) > (BRIDGED + 1.5) * PIXEL
+    # an end of the window that the spectrum just misses is filled like a short gap
+    if known[0] - log_wavelength[0] <= BRIDGED * PIXEL:
+        gap &= ~np.isinf(before)
+    if log_wavelength[-1] - known[-1] <= BRIDGED * PIXEL:
+        gap &= ~np.isinf(behind)
+    return gap
+
+
+def _shows(rest: RestFrame, name: str) -> bool:
+    """Whether a spectrum shows one of `SHOWN`."""
+    low, high, columns = SHOWN[name]
+    covered = rest.covered[0] <= np.log10(low) and rest.covered[1] >= np.log10(high)
+    seen = dict(zip(LINES, rest.lines_seen, strict=True))
+    return covered and all(seen[column] >= MIN_SHOWN for column in columns)
+
+
+def _not_shown(pixel: np.ndarray, redshift: float, shift: float) -> str:
+    ends = 10.0 ** (PIXEL * pixel[[0, -1]])
+    spans = [f"{name} ({low:.0f}-{high:.0f})" for name, (low, high, _) in SHOWN.items()]
+    redshifts = [(ends[0] / low - 1.0, ends[1] / high - 1.0) for low, high, _ in SHOWN.values()]
+    possible = [f"{max(first, 0.0):.2f} to {last:.2f}" for first, last in redshifts if last > max(first, 0.0)]
+    at = f"redshifts {' or '.join(possible)}" if possible else "no redshift"
+    rest = ends / 10.0**shift
+    return (
+        f"shows {rest[0]:.0f}-{rest[1]:.0f} Angstrom in the rest frame at redshift {redshift:.4f}, and neither "
+        f"{' nor '.join(spans)} without large gaps; its wavelengths cover one of them at {at}"
     )
 
 

@@ -13,6 +13,7 @@ LINES = {"SEEN_CIV": ("C IV", C_IV), "SEEN_CIII": ("C III]", C_III), "SEEN_MgII"
 # A line of which less is seen is flagged. The shipped model's masses shift by 0.1 dex rms where a sixth of Mg II is
 # hidden, and by 0.06 and 0.03 where half of C IV or C III] is (docs/spikes_gaps_redshifts.md).
 MIN_SEEN = {"SEEN_CIV": 0.5, "SEEN_CIII": 0.5, "SEEN_MgII": 0.85}
+MIN_SHOWN = 0.5  # of a line that a mass is to come from: chosen here
 # km/s, full width at half maximum of the normal distribution that weights a line's pixels; chosen so that masses shift
 # as much for a gap in the wings of Mg II as for one at its core that hides the same fraction
 FWHM = 6_000.0
@@ -50,10 +51,24 @@ def seen_fractions(log_wavelength: np.ndarray) -> list[float]:
     return [max(round(1.0 - sum(of_line), 3), 0.0) for of_line in zip(*hidden, strict=True)]
 
 
-def line_flags(seen: list[float]) -> list[str]:
-    """Flag the lines of which less than `MIN_SEEN` is seen; `seen` is from `seen_fractions`."""
-    hidden = [column for column, fraction in zip(LINES, seen, strict=True) if fraction < MIN_SEEN[column]]
-    return [f"gap at {LINES[column][0]}" for column in hidden]
+def line_flags(seen: list[float], covered: tuple[float, float]) -> list[str]:
+    """Flag the lines of which a gap leaves less than `MIN_SEEN`; a line beyond the spectrum's ends is no gap.
+
+    Parameters
+    ----------
+    seen : list of float
+        From `seen_fractions`.
+    covered : tuple of float
+        log10(rest wavelength / Angstrom) of the first and last good pixels.
+    """
+    low, high = covered[0] + 0.5 * FWHM / KM_S_PER_DEX, covered[1] - 0.5 * FWHM / KM_S_PER_DEX
+    hidden = [fraction < least for fraction, least in zip(seen, MIN_SEEN.values(), strict=True)]
+    names = [name for name, _ in LINES.values()]
+    return [
+        f"gap at {name}"
+        for name, centre, gap in zip(names, _CENTRES, hidden, strict=True)
+        if gap and low <= centre <= high
+    ]
 
 
 def interpolate(flux: np.ndarray, grid: Grid, low: float, high: float) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from quasar_mass.core.errors import TableError
 from quasar_mass.core.survey import EPOCH_BINS, SPLIT_SEED, SPLIT_TENTHS, SPLITS, Grid, Survey
+from quasar_mass.spectra.network_input import INPUT, network_input
 from quasar_mass.tables import schemas, survey_tables
 from quasar_mass.tables.scratch_array import ScratchArray, ScratchFile
 
@@ -25,7 +26,8 @@ class Dataset:
         One row per spectrum, index (OBJECT, EPOCH): the columns of spectra.parquet except the flux, and the object's
         LMBH, LABEL_LINE, N_EPOCHS and SPLIT.
     flux : ndarray of float32, shape (n_spectra, grid.size), or ScratchArray of shape (n_spectra, grid.size, 1)
-        Luminosity density in `schemas.FLUX_UNIT`, in the order of `spectra`.
+        Luminosity density in `schemas.FLUX_UNIT`, in the order of `spectra`, NaN where a spectrum has no data; on disk
+        it is what the network takes (`spectra.network_input`).
     grid : Grid
         The wavelengths.
     about : dict
@@ -53,11 +55,15 @@ class Dataset:
         Returns
         -------
         X : ndarray of float32, or ScratchArray, shape (n, grid.size, 1)
+            What the network takes (`spectra.network_input`).
         y : Series of float32, index (OBJECT, EPOCH)
             The object's label LMBH = log10(M_BH / M_Sun).
         """
         rows = (self.spectra["SPLIT"] == split).to_numpy()
-        flux = self.flux.only(rows) if isinstance(self.flux, ScratchArray) else self.flux[rows][..., None]
+        if isinstance(self.flux, ScratchArray):
+            flux = self.flux.only(rows)
+        else:
+            flux = network_input(self.flux[rows], self.spectra["Z"].to_numpy()[rows])[..., None]
         return flux, self.spectra.loc[rows, "LMBH"].astype(np.float32)
 
 
@@ -73,7 +79,7 @@ def load(survey: Survey) -> Dataset:
     flux = np.empty((survey_tables.count_spectra(survey.spectra), grid.size), dtype=np.float32)
     filled = 0
 
-    def keep(block: np.ndarray) -> None:
+    def keep(block: np.ndarray, redshift: np.ndarray) -> None:
         nonlocal filled
         flux[filled : filled + len(block)] = block
         filled += len(block)
@@ -101,7 +107,7 @@ def stream(survey: Survey, scratch: Path | None = None) -> Dataset:
     """
     about, grid = _check(survey)
     file = ScratchFile(Path(scratch or survey.spectra.parent), grid.size)
-    quasars, spectra = _read(survey, about, file.append)
+    quasars, spectra = _read(survey, about, lambda block, redshift: file.append(network_input(block, redshift)))
     return Dataset(quasars, spectra, ScratchArray(file, np.arange(len(spectra)), grid.size), grid, about)
 
 
@@ -111,16 +117,18 @@ def _check(survey: Survey) -> tuple[dict, Grid]:
     return about, survey_tables.read_grid(about)
 
 
-def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read both tables, which must be of the build that `about` names; `keep` gets the fluxes in blocks of rows."""
+def _read(
+    survey: Survey, about: dict, keep: Callable[[np.ndarray, np.ndarray], None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read both tables, which must be of the build that `about` names; `keep` gets blocks of fluxes, and redshifts."""
     quasars = survey_tables.read_quasars(survey.quasars)
     rows = []
     for frame, block in survey_tables.iterate_spectra(survey.spectra):
-        finite = np.isfinite(block).all(axis=1)
+        finite = (np.isfinite(block) | (np.isnan(block) & about.get("partial", False))).all(axis=1)
         if not finite.all():
             name = frame["EPOCH"][~finite].iloc[0]
             raise TableError(f"{survey.spectra}, {name}", "has a flux that is not finite; build it again")
-        keep(block)
+        keep(block, frame["Z"].to_numpy())
         rows.append(frame)
     if survey_tables.check_pair(survey)["build"] != about["build"]:
         raise TableError(survey.spectra, "was replaced while it was read; run this again when no build is running")
@@ -137,6 +145,23 @@ def _read(survey: Survey, about: dict, keep: Callable[[np.ndarray], None]) -> tu
         raise TableError(survey.spectra, f"holds spectrum {name} twice; build both again")
     spectra = spectra.join(quasars[["LMBH", "LABEL_LINE", "N_EPOCHS", "SPLIT"]], on="OBJECT")
     return quasars, spectra.set_index(["OBJECT", "EPOCH"])
+
+
+def object_weights(label: pd.Series) -> np.ndarray:
+    """Weights with which all objects count alike in a loss: one over an object's number of spectra.
+
+    Parameters
+    ----------
+    label : Series, index (OBJECT, EPOCH)
+        From `Dataset.part`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        Their mean is 1.
+    """
+    weight = 1.0 / label.groupby(level="OBJECT").transform("size").to_numpy(np.float64)
+    return (weight / weight.mean()).astype(np.float32)
 
 
 def split_objects(n_epochs: pd.Series, seed: int = SPLIT_SEED, quasars: pd.Series | None = None) -> pd.Series:
@@ -191,6 +216,7 @@ def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
         "tables": about["build"],
         "grid": about["grid"],
         "flux_unit": about["flux_unit"],
+        "input": INPUT,
         "cosmology": about["cosmology"],
         "extinction_corrected": about["extinction_corrected"],
         "label": "LMBH = log10(M_BH / M_Sun), single-epoch virial mass as the Chen+ 2019 table gives it",
@@ -201,5 +227,6 @@ def describe(about: dict, quasars: pd.DataFrame, spectra: pd.DataFrame) -> dict:
             "redshift": [float(training["Z"].min()), float(training["Z"].max())],
             "sn": [float(signal_to_noise.min()), float(signal_to_noise.max())] if len(signal_to_noise) else None,
             "label": [float(training["LMBH"].min()), float(training["LMBH"].max())],
+            "partial": bool(about.get("partial", False)),
         },
     }

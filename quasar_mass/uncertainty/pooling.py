@@ -39,7 +39,7 @@ class StackedSpectra:
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
         self._sums: dict[str, np.ndarray] = {}
-        self._weights: dict[str, float] = {}
+        self._weights: dict[str, np.ndarray] = {}
 
     def add(self, objects: Sequence[str], flux: np.ndarray, signal_to_noise: np.ndarray) -> None:
         """Add spectra to the stacks of their objects.
@@ -49,18 +49,20 @@ class StackedSpectra:
         objects : sequence of str, length n
             Name of each spectrum's object.
         flux : ndarray, shape (n, pixels)
+            NaN where a spectrum has no data.
         signal_to_noise : ndarray, shape (n,)
         """
         for name, row, sn in zip(objects, flux, signal_to_noise, strict=True):
-            weight = max(float(sn), MIN_SN) ** 2
+            weight = np.where(np.isnan(row), 0.0, max(float(sn), MIN_SN) ** 2)
             if name not in self._sums:
-                self._sums[name], self._weights[name] = np.zeros(self.pixels), 0.0
-            self._sums[name] += weight * row
+                self._sums[name], self._weights[name] = np.zeros(self.pixels), np.zeros(self.pixels)
+            self._sums[name] += weight * np.nan_to_num(row)
             self._weights[name] += weight
 
     def flux(self, names: Sequence[str]) -> np.ndarray:
-        """The stacks of some objects, float32 of shape (objects, pixels)."""
-        return np.stack([(self._sums[name] / self._weights[name]).astype(np.float32) for name in names])
+        """The stacks of some objects, float32 of shape (objects, pixels); NaN where none of their spectra has data."""
+        with np.errstate(invalid="ignore"):
+            return np.stack([(self._sums[name] / self._weights[name]).astype(np.float32) for name in names])
 
 
 def stack_weights(signal_to_noise: np.ndarray) -> np.ndarray:
@@ -147,7 +149,7 @@ def object_spectra(
     stacks : StackedSpectra
         Of all objects with several spectra.
     network : callable
-        Takes stacks of shape (m, pixels); its result has the attributes `mass` and `hidden`.
+        Takes stacks of shape (m, pixels) and their redshifts; its result has the attributes `mass` and `hidden`.
     project : callable
         `TrainingDomain.project`.
 
@@ -163,7 +165,7 @@ def object_spectra(
     stacked = {}
     for start in range(0, len(several), BATCH):
         part = several[start : start + BATCH]
-        output = network(stacks.flux(part))
+        output = network(stacks.flux(part), view.redshift[[rows_of[name][0] for name in part]])
         stacked |= dict(zip(part, zip(output.mass.tolist(), project(output.hidden), strict=True), strict=True))
     hidden, epochs = project(view.hidden), {}
     for name, rows in rows_of.items():

@@ -1,6 +1,7 @@
 """Properties of spectra measured on the spectra themselves: noise, luminosity, broad absorption, shape, line offset.
 
-Only flux on the grid is needed (the tables hold no inverse variance), for many spectra at a time.
+Only flux on the grid is needed (the tables hold no inverse variance), for many spectra at a time. NaN, where a spectrum
+has no data, is left out.
 """
 
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ import numpy as np
 from quasar_mass.core.constants import C_IV, C_KM_S, LUMINOSITY_UNIT
 from quasar_mass.core.survey import Grid
 from quasar_mass.spectra import redshift_check
-from quasar_mass.spectra.rest_frame import median
+from quasar_mass.spectra.rest_frame import density_at_3000, median
 
 MEDIAN_DIFFERENCE = 0.9539  # median of |a - b| of two normal deviates, over the standard deviation of one
 # Interpolation onto the grid and the coadd correlate neighbouring pixels, so pixels `LAG` apart are compared;
@@ -41,12 +42,14 @@ class SpectrumMeasures:
     signal_to_noise : ndarray
         Median flux over the noise, estimated from differences of neighbouring pixels.
     log_luminosity : ndarray
-        log10 of lambda L_lambda near 3000 Angstrom in erg/s, iron and all; NaN where the flux there is not positive.
+        log10 of lambda L_lambda near 3000 Angstrom in erg/s, iron and all, by `rest_frame.density_at_3000`; NaN where
+        the flux there is not positive.
     absorption : ndarray
         Broad absorption to the blue of C IV, km/s: the width of troughs below 90 % of the continuum, weighted by
-        depth, as in a balnicity index.
+        depth, as in a balnicity index; 0 where that is not seen.
     shape, shape_error : ndarray, shape (n, bins)
-        The spectrum in bins of `SHAPE_STEP`, over its own median, and the noise of these bins.
+        The spectrum in bins of `SHAPE_STEP`, over its own median, and the noise of these bins; NaN where a bin is not
+        seen whole.
     line_velocity, line_significance : ndarray
         Where the broad lines are, km/s from the redshift, and how sure that is (`redshift_check.line_offset`).
     """
@@ -83,7 +86,6 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasu
 
 
 def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasures:
-    wavelength = grid.wavelength
     lag = max(1, round(LAG * 1e-4 / grid.step))
     group = bin_width(grid)
     bins = grid.size // group
@@ -92,8 +94,7 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeas
     blocks = median(steps.reshape(len(flux), -1, 8 * group)) / MEDIAN_DIFFERENCE / INTERPOLATED
     noise = np.maximum(median(blocks), np.finfo(np.float32).tiny)
     level = median(flux)
-    near = (wavelength > 2950.0) & (wavelength < 3050.0)
-    density = median(flux[:, near]).astype(float)  # luminosity density near 3000 Angstrom
+    density = density_at_3000(flux, grid)
     log_density = np.log10(np.where(density > 0, density, np.nan))
     shape = flux[:, : bins * group].reshape(len(flux), bins, group).mean(axis=2)
     floor = np.maximum(median(shape)[:, None], (noise / np.sqrt(group))[:, None])
@@ -103,7 +104,8 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeas
     error = 1.4 * local / np.sqrt(group)
     shape, error = (shape / floor).astype(np.float32), (error / floor).astype(np.float32)
     centres = grid.log_wavelength[: bins * group].reshape(bins, group).mean(axis=1)
-    velocity, significance = redshift_check.line_offset(centres, shape, 1.0 / np.maximum(error, 1e-9) ** 2)
+    ivar = np.where(np.isnan(shape) | np.isnan(error), 0.0, 1.0 / np.maximum(error, 1e-9) ** 2)
+    velocity, significance = redshift_check.line_offset(centres, shape, ivar)
     return SpectrumMeasures(
         signal_to_noise=(level / noise).astype(float),
         log_luminosity=log_density + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
@@ -116,22 +118,38 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeas
 
 
 def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
-    """Width of the broad absorption by C IV, weighted by depth, km/s; shape (n,)."""
+    """Width of the broad absorption by C IV, weighted by depth, km/s; shape (n,). 0 where it is not seen."""
     log_wavelength, step = grid.log_wavelength, C_KM_S * np.log(10.0) * grid.step
-    centres = np.array([np.log10(0.5 * (low + high)) for low, high in CONTINUUM])
-    levels = [median(flux[:, slice(*np.searchsorted(grid.wavelength, window))]).astype(float) for window in CONTINUUM]
-    known = np.min(levels, axis=0) > 0
-    log_levels = np.log10(np.where(known, np.array(levels), 1.0)).T
-    # a power law, for which the bluer windows count more: the trough is beyond them
-    weights = np.sqrt(np.array([4.0, 3.0, 2.0, 1.0, 1.0]))
-    matrix = np.column_stack([np.ones(len(centres)), centres - centres[0]]) * weights[:, None]
-    slopes = (log_levels * weights) @ np.linalg.pinv(matrix).T
     velocity = C_KM_S * np.log(10.0) * (log_wavelength - np.log10(C_IV))
     near = slice(*np.searchsorted(velocity, BAL_VELOCITIES))
     width = max(1, round(SMOOTHING / step))
-    continuum = 10.0 ** (slopes[:, :1] + slopes[:, 1:] * (log_wavelength[near] - centres[0]))
-    smoothed = _running_mean(flux[:, : near.stop + width].astype(float), width)[:, near] / continuum
-    pixels = flux[:, near].astype(float)
+    around = slice(max(near.start - width, 0), near.stop + width)  # as far as the running mean reaches
+    levels = [median(flux[:, slice(*np.searchsorted(grid.wavelength, window))]).astype(float) for window in CONTINUUM]
+    levels = np.array(levels).T
+    # the trough and the two windows next to it must be seen, and no window may be as faint as its noise
+    known = ~np.isnan(flux[:, around]).any(axis=1) & ~np.isnan(levels[:, :2]).any(axis=1) & ~(levels <= 0).any(axis=1)
+    absorption = np.zeros(len(flux))
+    absorption[known] = _trough_width(flux[known, around], levels[known], log_wavelength, around, near, width)
+    return absorption * step
+
+
+def _trough_width(
+    flux: np.ndarray, levels: np.ndarray, log_wavelength: np.ndarray, around: slice, near: slice, width: int
+) -> np.ndarray:
+    """Width of troughs in pixels, weighted by depth, of flux in the pixels `around`; shape (n,)."""
+    # a power law, for which the bluer windows count more: the trough is beyond them
+    centres = np.array([np.log10(0.5 * (low + high)) for low, high in CONTINUUM])
+    weights = np.where(np.isnan(levels), 0.0, (4.0, 3.0, 2.0, 1.0, 1.0))
+    log_levels = np.log10(np.where(np.isnan(levels), 1.0, levels))
+    x = centres - (weights @ centres / weights.sum(axis=1))[:, None]
+    slope = (weights * x * log_levels).sum(axis=1) / (weights * x**2).sum(axis=1)
+    level = (weights * log_levels).sum(axis=1) / weights.sum(axis=1)
+    middle = (weights @ centres) / weights.sum(axis=1)
+    step = log_wavelength[1] - log_wavelength[0]
+    continuum = 10.0 ** (level[:, None] + slope[:, None] * (log_wavelength[near] - middle[:, None]))
+    inside = slice(near.start - around.start, near.stop - around.start)
+    smoothed = _running_mean(flux.astype(float), width)[:, inside] / continuum
+    pixels = flux[:, inside].astype(float)
     noise = median(np.abs(np.diff(pixels, axis=1))) / MEDIAN_DIFFERENCE / median(continuum)
     noise *= 2.0 / np.sqrt(width)  # correlated pixels: differences show too little noise, and means keep more
     depth = 1.0 - smoothed / MAX_FLUX
@@ -142,8 +160,8 @@ def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
     reversed_below = below[:, ::-1]
     stop = np.maximum.accumulate(np.where(reversed_below, 0, index + 1), axis=1)[:, ::-1]
     run = below.shape[1] - stop - start
-    absorption = np.where(below & (run * step >= MIN_WIDTH), depth, 0.0).sum(axis=1) * step
-    return np.where(known, absorption, 0.0)
+    wide = run * step * C_KM_S * np.log(10.0) >= MIN_WIDTH
+    return np.where(below & wide, depth, 0.0).sum(axis=1)
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:

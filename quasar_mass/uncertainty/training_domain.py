@@ -66,11 +66,21 @@ class TrainingDomain:
         return np.sqrt(((along / self.hidden_scale) ** 2).sum(axis=1) + across / self.hidden_rest[0] ** 2)
 
     def shape_distance(self, measures: SpectrumMeasures) -> np.ndarray:
-        """Misfit of a spectrum by the training set's shapes: rms residual over its error, shape (n,)."""
-        centred = measures.shape.astype(float) - self.shape_mean
+        """Misfit of a spectrum by the training set's shapes: rms residual over its error, of seen bins; (n,)."""
+        shape = measures.shape.astype(float)
+        error = np.hypot(measures.shape_error.astype(float), MODEL_ERROR * np.maximum(np.abs(shape), 0.5))
+        centred = shape - self.shape_mean
         residual = centred - centred @ self.shape_axes.T @ self.shape_axes
-        error = np.hypot(measures.shape_error.astype(float), MODEL_ERROR * np.maximum(np.abs(measures.shape), 0.5))
-        return np.sqrt(np.mean((residual / error) ** 2, axis=1))
+        # the components are orthogonal over all bins alone, and a partial spectrum has a median of its own
+        basis = np.vstack([self.shape_mean, self.shape_axes])
+        for row in np.flatnonzero(np.isnan(residual).any(axis=1)):
+            seen = np.isfinite(shape[row]) & np.isfinite(error[row])
+            residual[row] = np.nan
+            if seen.sum() > len(basis):
+                size = np.linalg.lstsq(basis[:, seen].T, shape[row, seen], rcond=1e-6)[0]
+                residual[row, seen] = shape[row, seen] - size @ basis[:, seen]
+        squares = (residual / error) ** 2
+        return np.sqrt(np.nansum(squares, axis=1) / np.maximum(np.isfinite(squares).sum(axis=1), 1))
 
     def flags(self, view: NetworkView, signal_to_noise: np.ndarray) -> list[list[str]]:
         """How each spectrum differs from those of the training set.
@@ -111,7 +121,8 @@ def outside_range(value: np.ndarray, limits: np.ndarray) -> np.ndarray:
 def fit(training: NetworkView) -> TrainingDomain:
     """Take the ranges from the training set; the thresholds, which `calibration.fit_domain` sets, are infinite."""
     hidden_mean, hidden_axes, hidden_scale, hidden_rest = _principal(training.hidden.astype(float), HIDDEN_AXES)
-    shape_mean, shape_axes, _, _ = _principal(training.measures.shape.astype(float), SHAPE_AXES)
+    whole = np.isfinite(training.measures.shape).all(axis=1)
+    shape_mean, shape_axes, _, _ = _principal(training.measures.shape[whole].astype(float), SHAPE_AXES)
     return TrainingDomain(
         redshift=_range(training.redshift),
         signal_to_noise=_range(training.signal_to_noise),

@@ -34,7 +34,7 @@ def received_flux(quasar: intrinsic.Quasar, ebv: float) -> np.ndarray:
     Parameters
     ----------
     quasar : Quasar
-        At a redshift of 0.25 to 2.5.
+        At a redshift of 0.25 to 2.8.
     ebv : float
         E(B-V) of Schlegel, Finkbeiner & Davis 1998, magnitudes.
 
@@ -109,5 +109,5 @@ def _distances() -> tuple[np.ndarray, np.ndarray]:
     """Redshifts and luminosity distances in cm, Planck 2015; interpolating costs less than 1e-6 of the distance."""
     from astropy.cosmology import Planck15  # not at the top: half a second
 
-    redshifts = np.linspace(0.25, 2.5, 4501)
+    redshifts = np.linspace(0.25, 2.8, 5101)
     return redshifts, MPC * Planck15.luminosity_distance(redshifts).value

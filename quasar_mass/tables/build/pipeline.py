@@ -13,7 +13,7 @@ from quasar_mass.core import locks
 from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.parallel import is_cluster, ordered_map
-from quasar_mass.core.survey import STEP, Grid, Survey
+from quasar_mass.core.survey import REDSHIFT_RANGE, STEP, WIDE_REDSHIFT_RANGE, Grid, Survey
 from quasar_mass.spectra.rest_frame import extinction_curve, luminosity_distance
 from quasar_mass.tables import schemas, survey_tables
 from quasar_mass.tables.build import partitions, regrid
@@ -27,7 +27,13 @@ _CLUSTER_CHUNK = 1024  # on a cluster, where each task saves a file of 15 MB
 
 
 def build(
-    survey: Survey, *, step: float = STEP, jobs: int | str = 1, extinction: bool = True, quiet: bool = False
+    survey: Survey,
+    *,
+    step: float = STEP,
+    jobs: int | str = 1,
+    extinction: bool = True,
+    reach: bool = False,
+    quiet: bool = False,
 ) -> dict:
     """Build quasars.parquet, spectra.parquet and rejects.parquet of a survey.
 
@@ -45,6 +51,9 @@ def build(
         order.
     extinction : bool
         Correct for Galactic extinction; the reference does not.
+    reach : bool
+        Take all redshifts of `WIDE_REDSHIFT_RANGE`, and spectra that show Mg II, or C IV and C III]; the flux is NaN
+        where a spectrum has no data. If not, the reference's selection: 1.2 <= Z < 1.8, and the whole window.
     quiet : bool
         No progress bar.
 
@@ -71,7 +80,7 @@ def build(
             f'is a simulation that was interrupted; run: python get_Chen_data.py simulate --survey "{survey.folder}" '
             f"--objects {survey_about.get('objects')} --seed {survey_about.get('seed')}",
         )
-    selection = select(read_chen(survey.chen), survey.dr16q)
+    selection = select(read_chen(survey.chen), survey.dr16q, WIDE_REDSHIFT_RANGE if reach else REDSHIFT_RANGE)
     quasars, n_selected = selection.quasars, len(selection.epochs)
     cut = {"cut": "all spectra of these objects", "objects": len(quasars), "spectra": n_selected}
     about = schemas.new_about(
@@ -82,8 +91,9 @@ def build(
         cosmology="Planck15 (astropy)",
         extinction_corrected=extinction,
         cuts=[*selection.cuts, cut],
+        **({"partial": True} if reach else {}),
     )
-    work = _Regridding(survey, _spectra(selection, extinction), grid, jobs, quiet)
+    work = _Regridding(survey, _spectra(selection, extinction), grid, jobs, quiet, reach)
 
     def finish() -> dict:
         work.describe(about)
@@ -125,10 +135,12 @@ class _Regridding:
         Of the spectra on the grid.
     """
 
-    def __init__(self, survey: Survey, spectra: list[Selected], grid: Grid, jobs: int | str, quiet: bool) -> None:
+    def __init__(
+        self, survey: Survey, spectra: list[Selected], grid: Grid, jobs: int | str, quiet: bool, partial: bool
+    ) -> None:
         self.survey = Survey(survey.folder.absolute())  # workers have another current folder
         self.needs = (self.survey.chen, self.survey.dr16q, self.survey.card)
-        self._spectra, self._grid, self._jobs, self._quiet = spectra, grid, jobs, quiet
+        self._spectra, self._grid, self._jobs, self._quiet, self._partial = spectra, grid, jobs, quiet, partial
         self.rejects: list[dict] = []
         self.spectra_per_object: Counter = Counter()
 
@@ -137,7 +149,8 @@ class _Regridding:
         curve = extinction_curve()
         chunks = [self._spectra[start : start + size] for start in range(0, len(self._spectra), size)]
         files = partitions.batch_files(folder, len(chunks)) if folder else [None] * len(chunks)
-        tasks = [(self.survey, chunk, self._grid, curve, file) for chunk, file in zip(chunks, files, strict=True)]
+        pairs = zip(chunks, files, strict=True)
+        tasks = [(self.survey, chunk, self._grid, curve, file, self._partial) for chunk, file in pairs]
         results = ordered_map(regrid.regrid, tasks, self._jobs, self.needs)
         total = len(self._spectra)
         with progress(None, total=total, what="spectra to the grid", unit="spectra", quiet=self._quiet) as bar:
@@ -158,7 +171,8 @@ class _Regridding:
                 "run: python get_Chen_data.py fetch spectra",
             )
         counts = {"objects": len(self.spectra_per_object), "spectra": self.spectra_per_object.total()}
-        about["cuts"].append({"cut": "read, and covering the window", **counts})
+        cut = "read, and showing Mg II, or C IV and C III]" if self._partial else "read, and covering the window"
+        about["cuts"].append({"cut": cut, **counts})
         about["rejects"] = dict(sorted(reasons.items()))
         # equal for the two tables of one build, different for any other input
         text = json.dumps([about, sorted(self.spectra_per_object.items())], sort_keys=True)

@@ -40,7 +40,12 @@ class Selected(NamedTuple):
 
 
 def regrid(
-    survey: Survey, spectra: list[Selected], grid: Grid, curve: np.ndarray, save_to: Path | None = None
+    survey: Survey,
+    spectra: list[Selected],
+    grid: Grid,
+    curve: np.ndarray,
+    save_to: Path | None = None,
+    partial: bool = False,
 ) -> tuple[list[str], dict | tuple, list[dict]]:
     """Read files and put them on the grid.
 
@@ -53,6 +58,8 @@ def regrid(
         `rest_frame.extinction_curve`.
     save_to : Path, optional
         Save the batch in this file instead of returning it.
+    partial : bool
+        As of `rest_frame.to_rest_frame`.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def regrid(
     for selected in spectra:
         path = survey.spectrum(selected.plate, selected.mjd, selected.fiberid)
         values = {"redshift": selected.redshift, "ebv": selected.ebv, "distance": selected.distance}
-        prepared = prepare(path, grid, spec_id=selected.spec_id, curve=curve, **values)
+        prepared = prepare(path, grid, spec_id=selected.spec_id, curve=curve, partial=partial, **values)
         if prepared.spectrum and prepared.spectrum.kind == "simulated" and observed:
             raise SurveyError(
                 path,

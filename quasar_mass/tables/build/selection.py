@@ -32,7 +32,7 @@ class Selection:
     cuts: list[dict]
 
 
-def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
+def select(chen: pd.DataFrame, dr16q: Path, redshifts: tuple[float, float] = REDSHIFT_RANGE) -> Selection:
     """Join the two catalogues and apply the selection of the published run, with its faults corrected.
 
     Parameters
@@ -41,6 +41,8 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
         Of `catalogs.read_chen`.
     dr16q : Path
         The DR16Q catalogue.
+    redshifts : (float, float)
+        Lowest Z, and the one that Z must stay below.
 
     Returns
     -------
@@ -84,8 +86,8 @@ def select(chen: pd.DataFrame, dr16q: Path) -> Selection:
     table = table.set_index("row").join(objects.assign(quasar=quasar).drop(columns=["PLATE", "MJD", "FIBERID"]))
     # the pipeline had no doubt about its redshift
     table = keep(table, table["ZWARNING"] == 0, "ZWARNING = 0")
-    # C IV to Mg II in the spectrograph's range
-    low, high = REDSHIFT_RANGE
+    # C IV to Mg II in the spectrograph's range, by default
+    low, high = redshifts
     table = keep(table, (table["Z"] >= low) & (table["Z"] < high), f"{low} <= Z < {high}")
     # visual and catalogue redshift agree, on both sides
     difference = table["ZVI"] - table["Z"]
