@@ -1,11 +1,13 @@
 """Train the shipped models: pre-training on simulated quasars, then training on the survey's own labels.
 
-`make best-models` runs this. Stage one (Nadam, 1e-3) trains on simulated quasars, with new noise in every training
-epoch and their true Mg II masses as target. Stage two (Nadam, 1e-5) trains on the survey's training spectra, slightly
-varied, with its labels, and on as many simulated quasars with their true masses: from noisy labels alone the network
-would unlearn how mass follows line width and luminosity. The training epoch of stage two and the seed are chosen on the
-survey's validation labels alone; the test objects are used once, at the end. After an interruption the same command
-goes on from its checkpoints.
+`make best-models` runs this. Stage one trains on simulated quasars of all redshifts, with new noise in every training
+epoch and their true Mg II masses as target; ends and stretches of many are hidden. Stage two trains on the survey's
+training spectra, slightly varied, with its labels, and on partial spectra of stage one's quasars, still with their true
+masses: the survey has no labels for partial spectra. So the intermediate model predicts Mg II masses everywhere, the
+final one, where a spectrum shows the whole window, the label that the survey's table would give. In both stages, the
+learning rate falls as a cosine does, and an exponential mean of the weights is kept. The training epoch of stage two
+and the seed are chosen on the survey's validation labels alone, where every object counts once; the test objects are
+used once, at the end. After an interruption the same command goes on from its checkpoints.
 """
 
 import argparse
@@ -13,7 +15,6 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,23 +24,28 @@ from quasar_mass.cli.status import require_tables
 from quasar_mass.core.files import locked_write, write_text
 from quasar_mass.core.survey import Survey
 from quasar_mass.network import architecture
+from quasar_mass.network.architecture import Stage
 
 if TYPE_CHECKING:
     from quasar_mass.network.augmentation import SimulatedSource
     from quasar_mass.simulation.library import Library
 
 SEEDS = (42, 43, 44)
-LIBRARY = 80_000  # simulated quasars of the library
+LIBRARY = 100_000  # simulated quasars of the library
 LIBRARY_SEED = 1
-PRETRAINING_EPOCHS = 4
-FINAL_EPOCHS = 3
+# learning rate at the start of each stage, and momentum of the mean of the weights: chosen on validation labels
+LEARNING_RATES = {"intermediate": 1e-3, "final": 3e-4}
+AVERAGE = 0.995
+PRETRAINING_EPOCHS = 10
+FINAL_EPOCHS = 6
+PARTIAL = 0.5  # partial spectra in stage two, for each of the survey's
 BATCH_SIZE = 128
 FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
-    "intermediate": "the true Mg II masses of simulated quasars that are in no survey, observed anew in every training "
-    "epoch; narrow and wide lines are taken more often than they occur",
+    "intermediate": "the true Mg II masses of simulated quasars that are in no survey, of all redshifts, observed anew "
+    "and partly hidden in every training epoch; narrow and wide lines are taken more often than they occur",
     "final": "the survey's labels, its training spectra varied in noise, calibration and gaps in every training epoch; "
-    "and as many of stage one's quasars with their true masses",
+    "for partial spectra, the true Mg II masses of stage one's quasars",
 }
 
 
@@ -68,26 +74,30 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
     data = dataset.load(survey)
     group = architecture.pixels_per_average(data.grid.step)
     fresh = library(work / "library", size=library_size, seed=LIBRARY_SEED, group=group, quiet=True)
-    validation = data.part("validation")
-    training = data.part("training")
+    (validation, val_label), (training, label) = data.part("validation"), data.part("training")
+    partial = pretraining(fresh, data.grid.size, round(PARTIAL * len(label)), hidden=1.0)
+    labelled = AugmentedSource(training, label, dataset.object_weights(label))
     sources = {
         "intermediate": pretraining(fresh, data.grid.size, len(fresh.truth)),
-        "final": ConcatSource([AugmentedSource(*training), pretraining(fresh, data.grid.size, len(training[0]))]),
+        "final": ConcatSource([labelled, partial]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
+    described["trained_on"] |= {"partial": True}
     ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
     validation_scores = {}
-    for stage, training_epochs in zip(architecture.STAGES, epochs, strict=True):
+    for (name, rate), training_epochs in zip(LEARNING_RATES.items(), epochs, strict=True):
+        stage = Stage(name, rate, training_epochs, cosine=True, average=AVERAGE)
         ann.train(
             sources[stage.name],
-            validation,
-            stages=[replace(stage, training_epochs=training_epochs)],
+            (validation, val_label, dataset.object_weights(val_label)),
+            stages=[stage],
             checkpoints=work / "checkpoints",
             batch_size=BATCH_SIZE,
             choose=stage.name == "final",  # the validation labels are not what stage one learns
             quiet=quiet,
         )
-        scores = ann.evaluate(validation)
+        scores = ann.evaluate((validation, val_label))
+        scores["rmse_by_object"] = float(ann.history["val_rmse"][ann.history["kept"]].iloc[-1])
         about = described | {
             "targets": {name: TARGETS[name] for name in list(TARGETS)[: len(validation_scores) + 1]},
             "pretrained_on": {"quasars": len(fresh.truth), "seed": LIBRARY_SEED, "uses_truth_of": "the simulation"},
@@ -98,7 +108,7 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
     return {"seed": seed, "validation": validation_scores}
 
 
-def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource":
+def pretraining(library: "Library", pixels: int, size: int, hidden: float | None = None) -> "SimulatedSource":
     """Make a source of training spectra of a library: all of stage one, and a part of stage two.
 
     The target is the true Mg II mass: three labels in four come from that line, and it is the most reliable one.
@@ -112,6 +122,8 @@ def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource"
         Of the network's input.
     size : int
         How many quasars to draw.
+    hidden : float, optional
+        Fraction of spectra of which ends are hidden; by default that of `SimulatedSource`.
     """
     import numpy as np
 
@@ -124,7 +136,9 @@ def pretraining(library: "Library", pixels: int, size: int) -> "SimulatedSource"
     weight = occurs**-0.5
     rng = np.random.default_rng(LIBRARY_SEED)
     rows = np.sort(rng.choice(len(weight), size, p=weight / weight.sum()))
-    return SimulatedSource(library.flux[rows], library.sigma[rows], truth["LMBH_MgII"][rows], pixels, library.group)
+    more = {} if hidden is None else {"hidden": hidden}
+    arrays = library.flux[rows], library.sigma[rows], truth["LMBH_MgII"][rows]
+    return SimulatedSource(*arrays, pixels, library.group, **more)
 
 
 def train(options) -> None:
@@ -154,10 +168,11 @@ def train(options) -> None:
     # Trainings side by side share the cores: too many threads would wait for one another.
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     trained = list(ordered_map(train_seed, tasks, options.jobs))
-    best = min(trained, key=lambda training: training["validation"]["final"]["rmse"])["seed"]
+    best = min(trained, key=lambda training: training["validation"]["final"]["rmse_by_object"])["seed"]
     for training in trained:
-        first, last = (training["validation"][name]["rmse"] for name in FILES)
-        print(f"seed {training['seed']}: validation RMSE {first:.4f} dex after stage one, {last:.4f} after stage two")
+        first, last = (training["validation"][name]["rmse_by_object"] for name in FILES)
+        scores = f"{first:.4f} dex after stage one, {last:.4f} after stage two"
+        print(f"seed {training['seed']}: validation RMSE by object {scores}")
     for name in FILES.values():
         with locked_write(models / name) as temporary:
             shutil.copyfile(work / f"seed-{best}" / name, temporary)

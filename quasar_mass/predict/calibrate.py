@@ -14,7 +14,7 @@ from quasar_mass.core.constants import KM_S_PER_DEX
 from quasar_mass.core.errors import ModelError, SurveyError
 from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
-from quasar_mass.core.parallel import prefetch
+from quasar_mass.core.parallel import cores, prefetch
 from quasar_mass.core.survey import WINDOW, Grid, Survey
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
@@ -22,8 +22,10 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.rest_frame import BRIDGED
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
 from quasar_mass.spectra.seen_lines import hidden_fractions, interpolate
+from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.tables import survey_tables
 from quasar_mass.uncertainty import mixture_density, pooling
 from quasar_mass.uncertainty.calibration import (
@@ -34,6 +36,7 @@ from quasar_mass.uncertainty.calibration import (
     Scores,
     fit_domain,
     fit_interval,
+    seen_groups,
     split_validation,
 )
 from quasar_mass.uncertainty.network_view import NetworkView
@@ -51,6 +54,11 @@ GAPPED_COPIES = 3  # of each spectrum
 GAP_WIDTH = (5.0, 100.0)  # Angstrom in the rest frame, uniform in the logarithm
 GAP_OFFSET = 3_000.0  # km/s, standard deviation of a gap's middle from the line's wavelength
 GAP_SEED = 3
+# Partial spectra, for the widths and the guarantee where Mg II or C IV is not seen: of each of the survey's validation
+# objects a copy without C IV, or without Mg II, that begins or ends at a random wavelength between these (Angstrom);
+# and, for a simulated survey, fresh quasars of all redshifts.
+CUT_BEFORE, CUT_BEHIND = (1620.0, 2690.0), (1960.0, 2690.0)
+PARTIAL, PARTIAL_SEED = 8_000, 5
 
 COLUMNS = ["SPLIT", "LMBH", "LABEL_LINE", "N_EPOCHS"]  # of an object, for each of its spectra
 Known = Sequence[tuple[Epochs, Mapping[str, float]]]  # objects, each with its known masses by line
@@ -90,9 +98,20 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
         "models": len(ensemble.members),
         "validation_objects": {role: int((roles == role).sum()) for role in ("fit", "calibrate", "pooled")},
     }
+    from_civ = quasars.loc[quasars["LABEL_LINE"] == "CIV", "Z"]
+    facts |= {"civ_redshift": float(from_civ.min())} if len(from_civ) else {}
     without = Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"})
     training = view.rows(~validation) if (~validation).any() else view
-    domain = fit_domain(training, view.rows(validation), frame.loc[validation, "OBJECT"])
+    like_training, names = view.rows(validation), frame.loc[validation, "OBJECT"]
+    wide_frame, wide_view = None, None
+    if fresh and about["kind"] == "simulated" and Predictor(ensemble).partial:
+        wide_frame, wide_view = _fresh_partial(Predictor(ensemble), quiet)
+        facts["partial_objects"] = len(wide_frame)
+        halves = (wide_frame["ROLE"] == "fit").to_numpy()
+        training = NetworkView.joined([training, wide_view.rows(halves)])
+        like_training = NetworkView.joined([like_training, wide_view.rows(~halves)])
+        names = pd.concat([names, wide_frame["OBJECT"][~halves]])
+    domain = fit_domain(training, like_training, names)
     rough = Calibration(facts, domain, {}, without)
     predictor = Predictor(ensemble, rough)
     objects = predictor.objects(frame["OBJECT"], view, stacks)
@@ -108,9 +127,10 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
     objects = objects.chosen(sorted(set(frame["OBJECT"])))
     frame = frame.assign(ROLE=roles.reindex(frame["OBJECT"]).to_numpy())
     if (roles == "fit").any():
-        more, gapped = _read_gapped(predictor, survey, quasars, set(roles.index[roles == "fit"]), quiet)
-        frame = pd.concat([frame, more.assign(ROLE="gapped")], ignore_index=True)
-        view = NetworkView.joined([view, gapped])
+        more, changed = _read_changed(predictor, survey, quasars, roles, quiet)
+        frame, view = pd.concat([frame, more], ignore_index=True), NetworkView.joined([view, changed])
+    if wide_frame is not None:
+        frame, view = pd.concat([frame, wide_frame], ignore_index=True), NetworkView.joined([view, wide_view])
     intervals = _intervals(calibration, frame, view, objects)
     return Calibration(calibration.facts, calibration.domain, intervals, pooled)
 
@@ -169,22 +189,76 @@ def _read(
     return pd.concat(objects, ignore_index=True).join(quasars[COLUMNS], on="OBJECT"), NetworkView.joined(views), stacks
 
 
-def _read_gapped(
-    predictor: Predictor, survey: Survey, quasars: pd.DataFrame, names: set[str], quiet: bool
+def _read_changed(
+    predictor: Predictor, survey: Survey, quasars: pd.DataFrame, roles: pd.Series, quiet: bool
 ) -> tuple[pd.DataFrame, NetworkView]:
-    """Copies of the spectra of some objects with a gap in each: their objects' columns, the network's view."""
+    """Copies of validation spectra with gaps, and partial ones: objects' columns with ROLE, the network's view."""
     rng, objects, views = np.random.default_rng(GAP_SEED), [], []
-    for frame, flux in _spectra(survey, names, "gaps", quiet):
+
+    def add(flux, frame, seen, role):
+        views.append(predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen))
+        objects.append(frame[["OBJECT"]].assign(ROLE=role))
+
+    for frame, flux in _spectra(survey, set(roles.index[roles != "pooled"]), "gaps", quiet):
+        role = roles.reindex(frame["OBJECT"]).to_numpy()
         seen = np.nan_to_num(frame[list(SEEN_LINES)].to_numpy(float), nan=1.0)
-        for _ in range(GAPPED_COPIES):
-            gapped, left = with_gaps(rng, flux, predictor.grid)
-            sn = frame["SN"].to_numpy(np.float64)
-            views.append(predictor.view(gapped, frame["Z"].to_numpy(), sn, seen * left))
-            objects.append(frame[["OBJECT"]])
-    return pd.concat(objects, ignore_index=True).join(quasars[COLUMNS], on="OBJECT"), NetworkView.joined(views)
+        fit = role == "fit"
+        for _ in range(GAPPED_COPIES if fit.any() else 0):
+            gapped, left = with_gaps(rng, flux[fit], predictor.grid, missing=predictor.partial)
+            add(gapped, frame[fit], seen[fit] * left, "gapped")
+        if predictor.partial:
+            cut, left = partial_copies(rng, flux, predictor.grid)
+            add(cut, frame, seen * left, role)
+    columns = pd.concat(objects, ignore_index=True)
+    columns = columns.join(quasars[COLUMNS], on="OBJECT")
+    return columns, NetworkView.joined(views)
 
 
-def with_gaps(rng: np.random.Generator, flux: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def partial_copies(rng: np.random.Generator, flux: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Take C IV, or Mg II, from every spectrum: NaN before or behind a random wavelength.
+
+    Parameters
+    ----------
+    rng : Generator
+    flux : ndarray, shape (n, grid.size)
+    grid : Grid
+
+    Returns
+    -------
+    flux : ndarray, shape (n, grid.size)
+    left : ndarray, shape (n, 3)
+        Fraction of each of `seen_lines.LINES` that is left.
+    """
+    n = len(flux)
+    before = rng.random(n) < 0.5
+    edges = np.log10(np.where(before, rng.uniform(*CUT_BEFORE, n), rng.uniform(*CUT_BEHIND, n)))
+    low, high = np.where(before, -np.inf, edges), np.where(before, edges, np.inf)
+    hidden = (grid.log_wavelength > low[:, None]) & (grid.log_wavelength < high[:, None])
+    left = 1.0 - np.array([hidden_fractions(*ends) for ends in zip(low, high, strict=True)])
+    return np.where(hidden, np.float32(np.nan), flux), left
+
+
+def _fresh_partial(predictor: Predictor, quiet: bool) -> tuple[pd.DataFrame, NetworkView]:
+    """Fresh quasars of all redshifts: their columns with ROLE, the network's view."""
+    from quasar_mass.simulation import partial  # not at the top: a model of real spectra needs no simulation
+
+    views, rows = [], []
+    with progress(None, total=PARTIAL, what="all redshifts", unit="objects", quiet=quiet) as bar:
+        for quasars in partial.observe(PARTIAL, predictor.grid, seed=PARTIAL_SEED, jobs=cores()):
+            bar.update(partial.PART)
+            rest = [quasar.spectrum for quasar in quasars]
+            redshift = np.array([quasar.redshift for quasar in quasars])
+            sn, seen = np.array([r.signal_to_noise for r in rest]), np.array([r.lines_seen for r in rest])
+            views.append(predictor.view(np.stack([r.flux for r in rest]), redshift, sn, seen))
+            rows += [(f"partial {quasar.name}", quasar.label, quasar.line) for quasar in quasars]
+    frame = pd.DataFrame(rows, columns=["OBJECT", "LMBH", "LABEL_LINE"])
+    roles = np.where(np.arange(len(frame)) % 2, "fit", "calibrate")
+    return frame.assign(SPLIT="validation", N_EPOCHS=1, ROLE=roles), NetworkView.joined(views)
+
+
+def with_gaps(
+    rng: np.random.Generator, flux: np.ndarray, grid: Grid, *, missing: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Put a gap of random width at a random place into every spectrum.
 
     Parameters
@@ -192,6 +266,8 @@ def with_gaps(rng: np.random.Generator, flux: np.ndarray, grid: Grid) -> tuple[n
     rng : Generator
     flux : ndarray, shape (n, grid.size)
     grid : Grid
+    missing : bool
+        Whether gaps of more than `BRIDGED` pixels become NaN, as in partial spectra.
 
     Returns
     -------
@@ -207,6 +283,9 @@ def with_gaps(rng: np.random.Generator, flux: np.ndarray, grid: Grid) -> tuple[n
     width = np.exp(rng.uniform(*np.log(GAP_WIDTH), n))
     gaps = np.log10(np.column_stack([middle - 0.5 * width, middle + 0.5 * width]))
     gapped = np.concatenate([interpolate(flux[[row]], grid, *gap) for row, gap in enumerate(gaps)])
+    if missing:
+        inside = (grid.log_wavelength >= gaps[:, :1]) & (grid.log_wavelength < gaps[:, 1:])
+        gapped[inside & (gaps[:, 1:] - gaps[:, :1] > BRIDGED * PIXEL)] = np.nan
     return gapped, 1.0 - np.array([hidden_fractions(*gap) for gap in gaps])
 
 
@@ -229,12 +308,14 @@ def _intervals(
     calibration : Calibration
         Without intervals.
     frame, view
-        The validation spectra, with a ROLE as of `fit_interval`, and copies with gaps after them.
+        The validation spectra, with a ROLE as of `fit_interval`, and after them copies with gaps, and partial spectra.
     objects : ObjectSpectra
         The validation objects, sorted.
     """
     features, names, label = calibration.features(view), frame["OBJECT"].to_numpy(), frame["LMBH"].to_numpy(float)
-    role = frame["ROLE"].to_numpy()
+    role, group = frame["ROLE"].to_numpy(), seen_groups(view.lines_seen)
+    # fresh quasars do not calibrate the whole window: the guarantee is for the survey's objects
+    role = np.where(frame["OBJECT"].str.startswith("partial ") & (group == "whole") & (role == "calibrate"), "", role)
     table = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)]
     not_fitted = (table["ROLE"] != "fit").to_numpy()
     intervals = {}
@@ -242,7 +323,7 @@ def _intervals(
         rows = _of_line(frame, line)
         if len(set(names[rows & (role == "calibrate")])) < (1 if line == "any" else 2 * MIN_OBJECTS):
             continue
-        interval = fit_interval(features[rows], view.mass[rows], label[rows], names[rows], role[rows])
+        interval = fit_interval(features[rows], view.mass[rows], label[rows], names[rows], role[rows], group[rows])
         candidates = not_fitted & _of_line(table, line)
         pooled = {}
         for method in pooling.METHODS:

@@ -7,7 +7,7 @@ import numpy as np
 from quasar_mass.core.errors import ModelError
 from quasar_mass.network.keras_io import model_checks, model_file
 from quasar_mass.network.keras_io.model_file import ModelFile
-from quasar_mass.uncertainty.calibration import LINES, Calibration, Interval, Scores
+from quasar_mass.uncertainty.calibration import LINES, SEEN, Calibration, Interval, Scores
 from quasar_mass.uncertainty.mixture_density import MixtureDensity
 from quasar_mass.uncertainty.pooling import METHODS, Noise, Pooling
 from quasar_mass.uncertainty.training_domain import TrainingDomain
@@ -46,7 +46,8 @@ def save(calibration: Calibration, path: str | Path, name: str) -> None:
     parts |= {f"{line}.spread": interval.density for line, interval in calibration.intervals.items()}
     arrays = {f"{prefix}.{name}": value for prefix, part in parts.items() for name, value in vars(part).items()}
     for line, interval in calibration.intervals.items():
-        for group, scores in {"": interval.scores, **interval.pooled}.items():
+        seen = {f"seen {group}" if group != "whole" else "": scores for group, scores in interval.scores.items()}
+        for group, scores in (seen | interval.pooled).items():
             arrays[f"{line}.scores.{group}"] = np.stack([scores.score, scores.weight])
     facts = calibration.facts | {"pooling": dict(calibration.pooling.best)}
     model_file.write_arrays(path, f"{PREFIX}-{name}", facts, arrays)
@@ -92,7 +93,10 @@ def read(file: ModelFile, name: str) -> Calibration | None:
         for line in lines:
             start = f"{line}.scores."
             own = {key.removeprefix(start): value for key, value in scores.items() if key.startswith(start)}
-            intervals[line] = Interval(made[f"{line}.spread"], own.pop(""), own)
+            seen = {"whole": own.pop("")} | {
+                group: own.pop(f"seen {group}") for group in SEEN if f"seen {group}" in own
+            }
+            intervals[line] = Interval(made[f"{line}.spread"], seen, own)
         noise = Noise(**{key: float(arrays[f"noise.{key}"]) for key in ("log_variance", "power", "shared")})
         return Calibration(facts, made["limits"], intervals, Pooling(noise, made.get("learned"), facts["pooling"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -17,11 +17,12 @@ import pandas as pd
 
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.evaluation import EPOCH_GROUPS
+from quasar_mass.spectra.seen_lines import MIN_SHOWN
 from quasar_mass.uncertainty import mixture_density, training_domain
 from quasar_mass.uncertainty.mixture_density import Mixture, MixtureDensity
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import ObjectSpectra, Pooling
-from quasar_mass.uncertainty.training_domain import TrainingDomain
+from quasar_mass.uncertainty.training_domain import BROAD_ABSORPTION, TrainingDomain
 
 CONFIDENCE = 0.90
 # dex: scatter of single-epoch virial masses around those of reverberation mapping, which the labels share; 0.3-0.5 in
@@ -29,7 +30,11 @@ CONFIDENCE = 0.90
 SYSTEMATIC = 0.40
 # Whose mass the interval is for: the label of a survey like the training one, whatever its line, or that of one line.
 LINES = ("any", "MgII", "CIV")
+# What a spectrum shows, by the fractions of C IV and Mg II that are seen: both, Mg II alone, or no Mg II. Intervals are
+# calibrated in each of these, and hold in each.
+SEEN = ("whole", "MgII", "CIV")
 STRATA = (2, 3, 60)  # spectra of an object: lower edges of the groups that are cut in two one by one
+MIN_SEEN_OBJECTS = 50  # objects of one of `SEEN`: fewer make its threshold too uncertain; chosen here
 MIN_OBJECTS = 9  # objects of a group: fewer cannot guarantee 90 %
 WITHIN_THRESHOLD = 0.995  # fraction of the validation objects within the thresholds of the training domain
 
@@ -95,6 +100,12 @@ class Scores:
         return float(self.score[index]) if index < len(self.score) else float("inf")
 
 
+def seen_groups(lines_seen: np.ndarray) -> np.ndarray:
+    """Which of `SEEN` each spectrum is in, by the fraction of C IV, C III] and Mg II that it shows; shape (n,)."""
+    civ, _, mgii = np.asarray(lines_seen).T >= MIN_SHOWN
+    return np.where(mgii, np.where(civ, "whole", "MgII"), "CIV")
+
+
 def by_object(objects: Sequence[Hashable]) -> np.ndarray:
     """One over the number of times each object occurs; shape (n,)."""
     _, of = np.unique(np.asarray(objects).astype(str), return_inverse=True)
@@ -132,15 +143,19 @@ class Interval:
     Attributes
     ----------
     density : MixtureDensity
-    scores : Scores
-        Of single spectra.
+    scores : mapping of str to Scores
+        Of single spectra, by the names of `SEEN`; ``"whole"`` stands for those with too few objects.
     pooled : mapping of str to Scores
         Of pooled masses, by method and name of `EPOCH_GROUPS` (``"stacked 60+"``); only of groups with enough objects.
     """
 
     density: MixtureDensity
-    scores: Scores
+    scores: Mapping[str, Scores]
     pooled: Mapping[str, Scores]
+
+    def threshold(self, confidence: float, group: str = "whole") -> float:
+        """`Scores.threshold` of single spectra of a group."""
+        return self.scores.get(group, self.scores["whole"]).threshold(confidence)
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,12 +181,18 @@ class Calibration:
         """What the widths of single spectra's intervals depend on, shape (n, d)."""
         luminosity, hidden = view.measures.log_luminosity, self.domain.project(view.hidden)
         values = view.redshift, view.signal_to_noise, view.mass, luminosity, view.ens_std, hidden, view.lines_seen
-        return _features(*values)
+        return _features(*values, view.measures.absorption, self.civ_redshift)
 
     def object_features(self, objects: ObjectSpectra, mass: np.ndarray) -> np.ndarray:
         """What the widths of pooled masses' intervals depend on, shape (objects, d)."""
         typical = dict(objects.typical)
-        return _features(mass=mass, hidden=self.domain.project(typical.pop("hidden")), **typical)
+        hidden = self.domain.project(typical.pop("hidden"))
+        return _features(mass=mass, hidden=hidden, **typical, civ_redshift=self.civ_redshift)
+
+    @property
+    def civ_redshift(self) -> float:
+        """Lowest redshift of an object whose label comes from C IV: from there on, labels scatter more."""
+        return float(self.facts.get("civ_redshift", np.inf))
 
     def bounds(
         self, view: NetworkView, confidence: float = CONFIDENCE, line: str = "any"
@@ -192,7 +213,16 @@ class Calibration:
             log10(M_BH / M_Sun); infinite where the validation set is too small for this confidence.
         """
         interval = self.interval(line)
-        return _bounds(interval.density.given(self.features(view)), view.mass, interval.scores, confidence)
+        thresholds = self._thresholds(interval, view.lines_seen, confidence)
+        return _bounds(interval.density.given(self.features(view)), view.mass, thresholds)
+
+    @staticmethod
+    def _thresholds(interval: Interval, lines_seen: np.ndarray, confidence: float) -> np.ndarray:
+        """The threshold of each single spectrum, shape (n,)."""
+        if not 0.0 < confidence < 1.0:
+            raise ModelError("confidence", f"{confidence:g} is no probability; choose a number between 0 and 1")
+        of_group = {group: interval.threshold(confidence, group) for group in SEEN}
+        return np.array([of_group[group] for group in seen_groups(lines_seen)])
 
     def pooled(
         self, objects: ObjectSpectra, method: str, confidence: float = CONFIDENCE, line: str = "any"
@@ -214,13 +244,14 @@ class Calibration:
         """
         interval, mass, counts = self.interval(line), self.pooled_mass(objects, method), objects.counts
         mixture = interval.density.given(self.object_features(objects, mass))
-        low, high = np.empty((2, len(mass)))
+        # without enough objects of a group: as for single spectra, whose intervals are wider
+        seen = objects.typical["lines_seen"]
+        thresholds = self._thresholds(interval, seen, confidence)
         for name, (first, last) in EPOCH_GROUPS.items():
-            rows = (counts >= first) & (counts <= last)
-            # without enough objects of this group: the scores of single spectra, whose intervals are wider
-            scores = interval.pooled.get(f"{method} {name}", interval.scores)
-            low[rows], high[rows] = _bounds(mixture.rows(rows), mass[rows], scores, confidence)
-        return mass, low, high
+            rows = (counts >= first) & (counts <= last) & (seen_groups(seen) == "whole")
+            if f"{method} {name}" in interval.pooled:
+                thresholds[rows] = interval.pooled[f"{method} {name}"].threshold(confidence)
+        return mass, *_bounds(mixture, mass, thresholds)
 
     def pooled_mass(self, objects: ObjectSpectra, method: str) -> np.ndarray:
         """One mass for each object by one of `pooling.METHODS`; shape (objects,)."""
@@ -234,16 +265,21 @@ class Calibration:
         return self.intervals[line]
 
 
-def _features(redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden, lines_seen) -> np.ndarray:
+def _features(
+    redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden, lines_seen, absorption, civ_redshift
+) -> np.ndarray:
     log_sn = np.log10(np.maximum(np.nan_to_num(signal_to_noise, nan=1.0), 0.1))
     luminosity = np.nan_to_num(log_luminosity, nan=44.0)  # no flux at all: fainter than the training set
-    return np.column_stack([log_sn, redshift, mass, luminosity, np.log10(ens_std + 1e-3), hidden, lines_seen])
+    values = [log_sn, redshift, mass, luminosity, np.log10(ens_std + 1e-3), hidden, lines_seen]
+    # those that models of version 0.3 do not know come last (`MixtureDensity.given`)
+    return np.column_stack([*values, np.log10(1.0 + absorption / BROAD_ABSORPTION), redshift >= civ_redshift])
 
 
-def _bounds(mixture: Mixture, mass: np.ndarray, scores: Scores, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    if not 0.0 < confidence < 1.0:
-        raise ModelError("confidence", f"{confidence:g} is no probability; choose a number between 0 and 1")
-    low, high = mixture.bounds(-scores.threshold(confidence))
+def _bounds(mixture: Mixture, mass: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.empty((2, len(mass)))
+    for threshold in set(thresholds.tolist()):
+        rows = thresholds == threshold
+        low[rows], high[rows] = mixture.rows(rows).bounds(-threshold)
     return mass + low, mass + high
 
 
@@ -313,7 +349,12 @@ def fit_domain(training: NetworkView, validation: NetworkView, objects: Sequence
 
 
 def fit_interval(
-    features: np.ndarray, mass: np.ndarray, label: np.ndarray, objects: np.ndarray, role: np.ndarray
+    features: np.ndarray,
+    mass: np.ndarray,
+    label: np.ndarray,
+    objects: np.ndarray,
+    role: np.ndarray,
+    group: np.ndarray,
 ) -> Interval:
     """Learn widths from the spectra of roles ``"fit"`` and ``"gapped"``, and calibrate on those of ``"calibrate"``.
 
@@ -324,6 +365,8 @@ def fit_interval(
     features : ndarray, shape (n, d)
     mass, label : ndarray, shape (n,)
     objects, role : ndarray of str, shape (n,)
+    group : ndarray of str, shape (n,)
+        From `seen_groups`.
 
     Returns
     -------
@@ -332,5 +375,10 @@ def fit_interval(
     """
     residual, fit, check = label - mass, np.isin(role, ("fit", "gapped")), role == "calibrate"
     density = mixture_density.fit(features[fit], residual[fit], by_object(objects[fit]))
-    tail = density.given(features[check]).tail(residual[check])
-    return Interval(density, Scores.of(-tail, objects[check]), {})
+    score = -density.given(features).tail(residual)
+    scores = {}
+    for name in SEEN:
+        rows = check & (group == name)
+        if name == "whole" or len(set(objects[rows])) >= MIN_SEEN_OBJECTS:
+            scores[name] = Scores.of(score[rows], objects[rows])
+    return Interval(density, scores, {})
