@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from quasar_mass.core.constants import KM_S_PER_DEX
 from quasar_mass.core.survey import WINDOW
 from quasar_mass.network.batches import digest
 from quasar_mass.spectra.network_input import MISSING
@@ -23,6 +24,7 @@ NOISE_FACTOR = (-0.9, 0.25)  # log10 of the factor on it, uniform: S/N from half
 BRIGHTNESS = 0.30
 TILT = (0.03, 0.02)  # calibration errors: slope and curvature, dex over the window's half width, standard deviations
 ADDED_NOISE = 0.5  # of a survey spectrum's own noise, at most
+SHIFT = 400.0  # km/s, standard deviation: errors of redshifts, which do not change a width
 GAPS, GAP_LENGTH = 0.5, 40  # gaps per spectrum; their mean length in pixels; interpolated as bad pixels are
 # Parts that are hidden, as surveys lose them: one or both ends (by redshift, or by another spectrograph), and in a
 # fraction of spectra a stretch inside (an arm that failed), with the range of its length in dex.
@@ -69,9 +71,11 @@ class SimulatedSource:
         """Observe these quasars; spectra of shape (n, pixels, 1), their masses, and weights of 1."""
         flux = self.flux[rows].astype(np.float32)
         n = len(flux)
+        moved = _shifts(rng, n, flux.shape[1])
+        flux = np.take_along_axis(flux, moved, axis=1)
         factor = np.where(rng.random(n) < NOISE_FRACTION, 10.0 ** rng.uniform(*NOISE_FACTOR, n), 1.0)
         noise = rng.standard_normal(flux.shape, dtype=np.float32)
-        noise *= self.sigma[rows]
+        noise *= np.take_along_axis(self.sigma[rows], moved, axis=1)
         noise *= factor.astype(np.float32)[:, np.newaxis]
         observed = (flux + noise) * _tilts(rng, n, flux.shape[1])
         mass = _change_brightness(rng, observed, self.mass[rows])
@@ -85,7 +89,7 @@ class SimulatedSource:
     def digest(self) -> str:
         """SHA-256 of everything that its batches depend on."""
         noise = NOISE_FRACTION, *NOISE_FACTOR
-        settings = np.array([self.pixels, self.group, *noise, BRIGHTNESS, *TILT, self.hidden, *_HIDING])
+        settings = np.array([self.pixels, self.group, *noise, BRIGHTNESS, *TILT, SHIFT, self.hidden, *_HIDING])
         return digest([self.flux, self.sigma, self.mass, settings])
 
 
@@ -112,6 +116,7 @@ class AugmentedSource:
         """Change these spectra; shape (n, pixels, 1), with their labels and weights."""
         spectra = self.spectra[rows][..., 0].astype(np.float32)
         n, pixels = spectra.shape
+        spectra = np.take_along_axis(spectra, _shifts(rng, n, pixels), axis=1)
         fraction = (ADDED_NOISE * rng.random((n, 1))).astype(np.float32)
         spectra += fraction * _local_noise(spectra) * rng.standard_normal(spectra.shape, dtype=np.float32)
         for row in np.flatnonzero(rng.random(n) < GAPS):
@@ -125,7 +130,7 @@ class AugmentedSource:
 
     def digest(self) -> str:
         """SHA-256 of everything that its batches depend on."""
-        settings = np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT])
+        settings = np.array([ADDED_NOISE, GAPS, GAP_LENGTH, BRIGHTNESS, *TILT, SHIFT])
         return digest([self.spectra, self.label, self.weight, settings])
 
 
@@ -160,6 +165,13 @@ def _change_brightness(rng: np.random.Generator, spectra: np.ndarray, mass: np.n
     change = (BRIGHTNESS * rng.standard_normal(len(spectra))).astype(np.float32)
     spectra *= 10.0 ** change[:, np.newaxis]
     return mass + np.float32(0.5) * change
+
+
+def _shifts(rng: np.random.Generator, n: int, pixels: int) -> np.ndarray:
+    """Which pixel stands in each pixel of spectra moved in velocity, shape (n, pixels); ends are repeated."""
+    step = KM_S_PER_DEX * (WINDOW[1] - WINDOW[0]) / pixels
+    by = np.rint(SHIFT / step * rng.standard_normal((n, 1))).astype(int)
+    return np.clip(np.arange(pixels) + by, 0, pixels - 1)
 
 
 def _hide(rng: np.random.Generator, spectra: np.ndarray, ends: float) -> None:
