@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from quasar_mass.simulation.library import Library
 
 SEEDS = (42, 43, 44)
-LIBRARY = 100_000  # simulated quasars of the library
+LIBRARY = 80_000  # simulated quasars of the library
 LIBRARY_SEED = 1
 # learning rate at the start of each stage, and momentum of the mean of the weights: chosen on validation labels
 LEARNING_RATES = {"intermediate": 1e-3, "final": 3e-4}
 AVERAGE = 0.995
-PRETRAINING_EPOCHS = 10
+PRETRAINING_EPOCHS = 12
 FINAL_EPOCHS = 6
 PARTIAL = 0.5  # partial spectra in stage two, for each of the survey's
 BATCH_SIZE = 128
