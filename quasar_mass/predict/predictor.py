@@ -330,8 +330,11 @@ class Predictor:
 
     def outputs(self, flux: np.ndarray, redshift: np.ndarray) -> NetworkOutput:
         """Run the network on spectra in the tables' unit, shape (n, grid.size)."""
-        rest_frame = takes_rest_frame(self.ensemble.first)
-        return self.ensemble.outputs(network_input(flux, redshift) if rest_frame else flux)
+        return self.ensemble.outputs(self.inputs(flux, redshift))
+
+    def inputs(self, flux: np.ndarray, redshift: np.ndarray) -> np.ndarray:
+        """What the network takes of spectra in the tables' unit; shape (n, grid.size)."""
+        return network_input(flux, redshift) if takes_rest_frame(self.ensemble.first) else flux
 
     def masses(self, view: NetworkView) -> pd.DataFrame:
         """Masses with their intervals.

@@ -83,12 +83,12 @@ def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
     TableError
         If there are no test objects.
     """
-    spectra, label = data.part("test")
-    evaluation.require_labels(label)
-    rows = data.spectra.loc[label.index].reset_index()
+    test = (data.spectra["SPLIT"] == "test").to_numpy()
+    rows, flux = data.spectra[test].reset_index(), data.flux[test]
+    evaluation.require_labels(rows["LMBH"])
     signal_to_noise = rows["SN"].to_numpy(float)
     seen = rows[list(LINES)].to_numpy(float)
-    view = predictor.view(spectra[..., 0], rows["Z"].to_numpy(float), signal_to_noise, seen)
+    view = predictor.view(flux, rows["Z"].to_numpy(float), signal_to_noise, seen)
     rows["PREDICTED"], rows["LOG_L"] = view.mass, view.measures.log_luminosity
     masses = predictor.masses(view)
     for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_ENS_STD"):
@@ -108,7 +108,7 @@ def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
         coverage_tables.coverage(rows, low, high, comparison.known_masses(rows)),
         _by_line(predictor, rows, view),
         _curve(predictor, rows, view),
-        _pooled(predictor, rows, view, spectra[..., 0]),
+        _pooled(predictor, rows, view, flux),
         flag_table(rows),
     )
 

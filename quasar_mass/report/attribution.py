@@ -18,6 +18,7 @@ from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import checked_spectra
+from quasar_mass.spectra.network_input import MISSING
 
 STEPS = 32  # from the baseline to the spectrum: the sum then agrees to some per cent
 GROUP = 1.6e-3  # dex: parts are summed over 1,100 km/s before their sizes are compared, or noise would count as size
@@ -50,9 +51,11 @@ class Attributions:
 
 
 def typical_shape(flux: np.ndarray) -> np.ndarray:
-    """Median of many spectra, each over its own median; shape (pixels,)."""
-    middle = np.median(flux, axis=1, keepdims=True)
-    return np.median(flux / np.where(middle > 0, middle, 1.0), axis=0)
+    """Median of many spectra, each over its own median; shape (pixels,). What is missing in a spectrum is left out."""
+    seen = np.where(flux == MISSING, np.nan, flux)
+    middle = np.nanmedian(seen, axis=1, keepdims=True)
+    shape = np.nanmedian(seen / np.where(middle > 0, middle, 1.0), axis=0)
+    return np.nan_to_num(shape, nan=MISSING)
 
 
 def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, quiet: bool = True) -> Attributions:
@@ -62,7 +65,7 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, 
     ----------
     model : EasyAI
     flux : ndarray, shape (n, pixels)
-        In the tables' unit.
+        What the network takes (`spectra.network_input`); what is missing in a spectrum is missing in its baseline.
     shape : ndarray, shape (pixels,)
         `typical_shape` of many spectra.
     quiet : bool
@@ -81,7 +84,9 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, 
     import tensorflow as tf
 
     flux = checked_spectra(flux, model.model.input_shape[1:], "the spectra")[..., 0]
-    baseline = (np.median(flux, axis=1, keepdims=True) * shape).astype(np.float32)
+    seen = np.where(flux == MISSING, np.nan, flux)
+    baseline = np.nan_to_num(np.nanmedian(seen, axis=1, keepdims=True) * shape).astype(np.float32)
+    baseline[flux == MISSING] = MISSING
 
     @tf.function
     def gradient(spectra):

@@ -7,11 +7,11 @@ import pandas as pd
 
 from quasar_mass.core.errors import FileError, ModelError, TableError, count_reasons
 from quasar_mass.core.survey import Survey
-from quasar_mass.network.easyai import EasyAI
-from quasar_mass.predict.compatibility import check_fit, model_grid, model_kind
+from quasar_mass.predict.compatibility import check_fit, model_kind
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import attribution, figures
 from quasar_mass.report import quality_figures as quality
+from quasar_mass.spectra.network_input import MISSING
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import prepare
 from quasar_mass.tables import survey_tables
@@ -60,22 +60,22 @@ def explain(
     predictor = Predictor.load(model_path)
     model, grid, note = predictor.ensemble.first, predictor.grid, ""
     if files:
-        names, flux, kind, note = _from_files(files[:number], model)
+        names, flux, kind, note = _from_files(files[:number], predictor)
     else:
-        names, flux, kind = _from_table(tables[0], survey, model, number)
+        names, flux, kind = _from_table(tables[0], survey, predictor, number)
     enough = len(flux) >= MIN_SPECTRA
     shape = attribution.typical_shape(flux if enough else _of_training(predictor, model_path))
     attributions = attribution.integrated_gradients(model, flux, shape, quiet=quiet)
     bins, parts = attribution.grouped(attributions.parts, grid)
     if enough:
-        median = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
+        median = _drawn(shape)
         title = f"What moves the predicted masses: {len(flux):,} spectra"
         figures.save_all(quality.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
     for name, one_flux, one_parts, mass, baseline in zip(
         names[:MAX_DRAWN], flux, parts, attributions.mass, attributions.baseline_mass, strict=False
     ):
         title = f"{name}: log mass {mass:.2f}; typical quasar of this luminosity: {baseline:.2f}"
-        figure = quality.attribution(grid.wavelength, one_flux, bins, one_parts, title, kind)
+        figure = quality.attribution(grid.wavelength, _drawn(one_flux), bins, one_parts, title, kind)
         figures.save_all(figure, folder, f"spectrum-{name}")
     response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)
@@ -84,11 +84,15 @@ def explain(
     return f"{attribution.summary(title, fractions, response)}\n\nfigures in {folder} ({kind})"
 
 
-def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str], np.ndarray, str, str]:
-    """Names, fluxes and kind of the spectra that can be used, and in words how many cannot."""
-    corrected = (model.about or {}).get("extinction_corrected", False)
-    grid = model_grid(model)
-    prepared = [prepare(file, grid, correct_extinction=corrected) for file in files]
+def _drawn(spectrum: np.ndarray) -> np.ndarray:
+    """A spectrum as it is drawn: with a gap where it has no data."""
+    return np.where(spectrum == MISSING, np.nan, spectrum)
+
+
+def _from_files(files: list[SpectrumRequest], predictor: Predictor) -> tuple[list[str], np.ndarray, str, str]:
+    """Names, network inputs and kind of the spectra that can be used, and in words how many cannot."""
+    how = {"correct_extinction": predictor.corrected, "partial": predictor.partial}
+    prepared = [prepare(file, predictor.grid, **how) for file in files]
     usable = [spectrum for spectrum in prepared if not spectrum.error]
     if not usable and len(prepared) == 1:
         raise FileError(files[0].file, prepared[0].reason)
@@ -97,21 +101,23 @@ def _from_files(files: list[SpectrumRequest], model: EasyAI) -> tuple[list[str],
         raise FileError("the spectra", f"not one of the first {len(prepared):,} can be used ({reasons}); name others")
     kinds = {spectrum.spectrum.kind for spectrum in usable}
     flux = np.stack([spectrum.rest_frame.flux for spectrum in usable])
+    flux = predictor.inputs(flux, np.array([spectrum.redshift for spectrum in usable]))
     note = f", {len(prepared) - len(usable):,} left out ({reasons})" if reasons else ""
     return [spectrum.spectrum.spec_id for spectrum in usable], flux, " and ".join(sorted(kinds)), note
 
 
-def _from_table(path: Path, survey: Survey, model: EasyAI, number: int) -> tuple[list[str], np.ndarray, str]:
+def _from_table(path: Path, survey: Survey, predictor: Predictor, number: int) -> tuple[list[str], np.ndarray, str]:
     """Test spectra, evenly spread over the table; of a table that is not the survey's, any spectra."""
     about = survey_tables.check_pair(survey) if path == survey.spectra else survey_tables.read_about(path)
-    check_fit(model, about, path)
+    check_fit(predictor.ensemble.first, about, path)
     split = survey_tables.read_quasars(survey.quasars)["SPLIT"] if path == survey.spectra else None
     names, flux = [], []
     for frame, block in survey_tables.iterate_spectra(path):
         chosen = np.ones(len(frame), bool) if split is None else (split.reindex(frame["OBJECT"]) == "test").to_numpy()
         first = ~frame["OBJECT"].duplicated().to_numpy()  # one spectrum of an object
         names += frame["EPOCH"][chosen & first].tolist()
-        flux.append(block[chosen & first])
+        used = chosen & first
+        flux.append(predictor.inputs(block[used], frame["Z"].to_numpy()[used]))
     flux = np.concatenate(flux)
     if not len(flux):
         raise TableError(path, "has no test objects; use a survey of at least 10 objects")
