@@ -176,10 +176,11 @@ def train(options) -> None:
     for name in FILES.values():
         with locked_write(models / name) as temporary:
             shutil.copyfile(work / f"seed-{best}" / name, temporary)
-    calibrate_file([models / FILES["final"]], survey, fresh=options.fresh, quiet=options.quiet)
+    for name in FILES.values():
+        calibrate_file([models / name], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best} is the best on validation: {models}")
     finals = {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}
-    text, summary = accuracy.compare_networks(survey, finals, best)
+    text, summary = accuracy.compare_networks(survey, finals, best, work / f"seed-{best}" / FILES["intermediate"])
     results = Path(options.results)
     write_text(results / "accuracy.md", text + "\n")
     write_text(results / "accuracy.json", json.dumps(summary | {"seeds": trained}, indent=1))
@@ -207,7 +208,7 @@ def published(options) -> None:
     spectra, label = data.part("test")
     rows = data.spectra.loc[label.index].assign(PREDICTED=ann.predict(spectra)).reset_index()
     scores = comparison.readable(evaluation.score_table(rows)).to_string(float_format="{:.4f}".format, na_rep="-")
-    masses = comparison.known_masses(comparison.add_truth(rows, options.survey))
+    masses = comparison.known_masses(comparison.add_truth(rows, options.survey)) | comparison.labels_by_line(rows)
     table = comparison.compare({"published recipe": rows["PREDICTED"].to_numpy()}, rows["OBJECT"].to_numpy(), masses)
     text = f"{scores}\n\n{comparison.markdown(table)}"
     write_text(Path(options.results) / "published.txt", f"{ann.history.to_string()}\n\n{text}\n")

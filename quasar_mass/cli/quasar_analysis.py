@@ -376,7 +376,11 @@ def _add_redshift_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_model_options(verb: argparse.ArgumentParser) -> None:
-    models = "a .h5 file, or several, whose mean is taken (default: the shipped model, else the demonstration's)"
+    models = (
+        "a .h5 file, or several, whose mean is taken (default: the shipped final model, else the demonstration's). The "
+        "final model gives the mass that the Chen+ 2019 table would have, one in four from C IV; "
+        "Best_ANN_intermediate_stage.h5 beside it gives the mass from Mg II for every spectrum"
+    )
     verb.add_argument("--model", metavar="FILE", nargs="+", help=models)
     confidence = "probability that an interval holds the mass (default: 0.9)"
     verb.add_argument("--confidence", type=common.fraction, default=0.9, metavar="P", help=confidence)

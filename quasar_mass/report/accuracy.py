@@ -51,7 +51,7 @@ def predict_baselines(data: Dataset) -> dict[str, np.ndarray]:
     return dict(baselines.predictions(training, (test_x, redshift[test_y.index].to_numpy())))
 
 
-def compare_networks(survey: Survey, models: Mapping[int, Path], shipped: int) -> tuple[str, dict]:
+def compare_networks(survey: Survey, models: Mapping[int, Path], shipped: int, intermediate: Path) -> tuple[str, dict]:
     """Compare networks, baselines and the line fit on the test objects of a simulated survey.
 
     Parameters
@@ -62,6 +62,8 @@ def compare_networks(survey: Survey, models: Mapping[int, Path], shipped: int) -
         The final model of each seed.
     shipped : int
         The seed that is shipped.
+    intermediate : Path
+        The intermediate model of that seed.
 
     Returns
     -------
@@ -73,12 +75,15 @@ def compare_networks(survey: Survey, models: Mapping[int, Path], shipped: int) -
     data = dataset.load(survey)
     spectra, label = data.part("test")
     rows = comparison.add_truth(data.spectra.loc[label.index].reset_index(), survey)
-    masses = comparison.known_masses(rows)
+    masses = comparison.known_masses(rows) | comparison.labels_by_line(rows)
     predictions = predict_baselines(data) | {"virial fit of the same spectrum": fit_masses(survey, rows)}
     names = {seed: f"network, seed {seed}" + (" (shipped)" if seed == shipped else "") for seed in models}
     predictions |= {names[seed]: EasyAI.load(path).predict(spectra) for seed, path in models.items()}
+    predictions["network after stage one (shipped)"] = EasyAI.load(intermediate).predict(spectra)
     predictions["the label itself"] = masses["label"]
-    table = comparison.compare(predictions, rows["OBJECT"].to_numpy(), masses).drop(index=("the label itself", "label"))
+    table = comparison.compare(predictions, rows["OBJECT"].to_numpy(), masses)
+    of_label = [("the label itself", against) for against in masses if against.startswith("label")]
+    table = table.drop(index=of_label)
     rmse = table.loc[[(name, "label") for name in names.values()], "rmse"]
     truth = pd.read_parquet(survey.truth).set_index("OBJECT").loc[rows["OBJECT"]]
     slopes = comparison.responses(

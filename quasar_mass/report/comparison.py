@@ -76,6 +76,12 @@ def compare(
     return pd.DataFrame(list(rows.values()), index=index)
 
 
+def labels_by_line(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The labels from Mg II and those from C IV, NaN in the other rows; `rows` has LMBH and LABEL_LINE."""
+    names = {"label from Mg II": "MgII", "label from C IV": "CIV"}
+    return {title: rows["LMBH"].where(rows["LABEL_LINE"] == line).to_numpy(float) for title, line in names.items()}
+
+
 def bootstrap_rmse(objects: np.ndarray, residual: np.ndarray) -> float:
     """Standard deviation of the RMSE over resamplings of whole objects; NaN for fewer than two."""
     names, of = np.unique(np.asarray(objects).astype(str), return_inverse=True)
