@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from quasar_mass.core.errors import ModelError, TableError
-from quasar_mass.network import architecture, backend, easyai
+from quasar_mass.network import architecture, backend
 from quasar_mass.network.architecture import Stage
+from quasar_mass.network.checkpoints import Checkpoints
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 
@@ -82,16 +83,18 @@ def test_the_same_seed_trains_to_the_same_bits(straight):
     assert not same(tiny(seed=1), tiny(seed=2))
 
 
-def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", ["write_best", "write_last"])
+def test_resumed_training_ends_with_the_same_bits(straight, tmp_path, monkeypatch, write):
+    """Also where the third training epoch's best state was written, and its last one was not."""
     with monkeypatch.context() as patch:
-        write = easyai.Checkpoints.write
+        whole = getattr(Checkpoints, write)
 
-        def stop_in_the_third(self, model, rows, improved):
+        def stop_in_the_third(self, model, rows):
             if len(rows) == 3:
                 raise KeyboardInterrupt
-            write(self, model, rows, improved)
+            whole(self, model, rows)
 
-        patch.setattr(easyai.Checkpoints, "write", stop_in_the_third)
+        patch.setattr(Checkpoints, write, stop_in_the_third)
         stopped = tiny()
         with pytest.raises(KeyboardInterrupt):
             train(stopped, checkpoints=tmp_path)

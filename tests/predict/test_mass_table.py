@@ -9,6 +9,7 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.inputs import gather
 from quasar_mass.predict.predictor import Predictor
+from quasar_mass.spectra.network_input import network_input
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
@@ -27,7 +28,8 @@ def test_masses_of_a_survey_have_intervals_where_the_validation_set_allows_them(
 
 def test_an_ensemble_gives_mean_and_standard_deviation(made):
     survey, paths, data = made
-    masses = [EasyAI.load(path).predict(data.flux) for path in paths]
+    spectra = network_input(data.flux, data.spectra["Z"].to_numpy())
+    masses = [EasyAI.load(path).predict(spectra) for path in paths]
     table = mass_table.predict_survey(survey, Predictor.load(paths, confidence=0.5), quiet=True)
     np.testing.assert_allclose(table["LMBH"], np.mean(masses, axis=0), atol=1e-5)
     np.testing.assert_allclose(table["LMBH_ENS_STD"], np.std(masses, axis=0, ddof=1), atol=1e-5)
@@ -57,14 +59,14 @@ def test_one_mass_per_object_by_the_method_that_was_calibrated(made):
     name = data.quasars.index[data.quasars["N_EPOCHS"] == 4][0]
     rows = (data.spectra.index.get_level_values(0) == name).nonzero()[0]
     sn = data.spectra["SN"].to_numpy(float)[rows]
-    stack = np.average(data.flux[rows], axis=0, weights=sn**2).astype(np.float32)
+    stack = network_input(np.average(data.flux[rows], axis=0, weights=sn**2)[None], data.quasars["Z"][name])
     view, stacks = (
         predictor.view(data.flux[rows], data.spectra["Z"].to_numpy()[rows], sn),
         StackedSpectra(data.grid.size),
     )
     stacks.add([name] * 4, data.flux[rows], view.signal_to_noise)
     pooled = predictor.pool([name] * 4, view, stacks, "stacked")
-    assert pooled["LMBH"][name] == pytest.approx(EasyAI.load(paths[0]).predict(stack[None])[0], abs=1e-5)
+    assert pooled["LMBH"][name] == pytest.approx(EasyAI.load(paths[0]).predict(stack)[0], abs=1e-5)
 
 
 def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshift(made, tmp_path):
