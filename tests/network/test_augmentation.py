@@ -153,7 +153,8 @@ def hidden_groups(source):
 
 
 def between(ends):
-    return (LOG_WAVELENGTH >= ends[0]) & (LOG_WAVELENGTH < ends[1])
+    first, stop = np.searchsorted(LOG_WAVELENGTH, ends)
+    return slice(first, stop)
 
 
 def test_one_end_or_both_of_the_stated_fraction_are_hidden(still):
