@@ -198,7 +198,7 @@ def save(model, path: str | os.PathLike, about: dict, writer: Callable = locked_
         for name, value in {**attributes, KERAS_2: refused or OPENS, ATTRIBUTE: text}.items():
             file.attrs[name] = value
         source.copy("model_weights", file)
-        if KERAS_OPTIMIZER in source:
+        if KERAS_OPTIMIZER in source and int(model.optimizer.iterations) > 0:  # a fresh one has no state to keep
             state = _optimizer_state(source[KERAS_OPTIMIZER])
             names = [f"{i:04d}" for i in range(len(state))]
             file.create_group(OPTIMIZER).attrs["weight_names"] = names
