@@ -313,9 +313,9 @@ def _intervals(
         The validation objects, sorted.
     """
     features, names, label = calibration.features(view), frame["OBJECT"].to_numpy(), frame["LMBH"].to_numpy(float)
-    role, group = frame["ROLE"].to_numpy(), seen_groups(view.lines_seen)
+    role, shown = frame["ROLE"].to_numpy(), seen_groups(view.lines_seen)
     # fresh quasars do not calibrate the whole window: the guarantee is for the survey's objects
-    role = np.where(frame["OBJECT"].str.startswith("partial ") & (group == "whole") & (role == "calibrate"), "", role)
+    role = np.where(frame["OBJECT"].str.startswith("partial ") & (shown == "whole") & (role == "calibrate"), "", role)
     table = frame.drop_duplicates("OBJECT").set_index("OBJECT").loc[list(objects.epochs)]
     not_fitted = (table["ROLE"] != "fit").to_numpy()
     intervals = {}
@@ -323,7 +323,7 @@ def _intervals(
         rows = _of_line(frame, line)
         if len(set(names[rows & (role == "calibrate")])) < (1 if line == "any" else 2 * MIN_OBJECTS):
             continue
-        interval = fit_interval(features[rows], view.mass[rows], label[rows], names[rows], role[rows], group[rows])
+        interval = fit_interval(features[rows], view.mass[rows], label[rows], names[rows], role[rows], shown[rows])
         candidates = not_fitted & _of_line(table, line)
         pooled = {}
         for method in pooling.METHODS:

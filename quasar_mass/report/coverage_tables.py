@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.uncertainty import calibration
+from quasar_mass.uncertainty.training_domain import FLAG_BAL, FLAG_CATALOGUED_BAL
 
 CONFIDENCES = (0.5, 0.6827, 0.8, 0.9, 0.95)  # of the calibration curve; the second is one standard deviation
 HIGH_SN = 10.0  # the mean width is reported apart from this S/N on, as Yong & Ong 2023 selected their sample
 # Bins: lower edges, the last one open.
 SN_EDGES = (0.0, 2.0, 4.0, 7.0, HIGH_SN)
-REDSHIFT_EDGES = (1.46, 1.55, 1.60, 1.65, 1.70, 1.75)
+REDSHIFT_EDGES = (1.46, 1.54, 1.56, 1.58, 1.60, 1.62, 1.65, 1.70, 1.75)  # narrow where labels from C IV begin, 1.566
+EPOCH_EDGES = (1, 2, 3)
 MASS_EDGES = (0.0, 8.2, 8.5, 8.8)
 HIGH_SN_NAME = f"{HIGH_SN:g} and more"
 
@@ -22,7 +24,7 @@ def groups(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     Parameters
     ----------
     table : DataFrame
-        With SN, Z, PREDICTED, LABEL_LINE and LABEL_EPOCH; a column that is missing makes no groups.
+        With SN, Z, PREDICTED, N_EPOCHS, FLAGS, LABEL_LINE and LABEL_EPOCH; a column that is missing makes no groups.
 
     Returns
     -------
@@ -34,6 +36,7 @@ def groups(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
         ("S/N", "SN", SN_EDGES),
         ("redshift", "Z", REDSHIFT_EDGES),
         ("predicted mass", "PREDICTED", MASS_EDGES),
+        ("spectra of the object", "N_EPOCHS", EPOCH_EDGES),
     ):
         if column not in table:
             continue
@@ -45,6 +48,9 @@ def groups(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
             elif low == 0:
                 name = f"below {high:g}"
             chosen[kind, name] = (values >= low) & (values < high)
+    if "FLAGS" in table:
+        bal = table["FLAGS"].str.contains(f"{FLAG_BAL}|{FLAG_CATALOGUED_BAL}").to_numpy(bool)
+        chosen |= {("absorption", "BAL"): bal, ("absorption", "none"): ~bal}
     if "LABEL_LINE" in table:
         lines = table["LABEL_LINE"].dropna().astype(str)
         chosen |= {("label line", line): (table["LABEL_LINE"] == line).to_numpy() for line in sorted(lines.unique())}
