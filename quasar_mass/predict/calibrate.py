@@ -181,8 +181,8 @@ def _read(
     objects, views, stacks = [], [], StackedSpectra(predictor.grid.size)
     for frame, flux in _spectra(survey, _used(quasars), "calibration", quiet):
         seen = frame[list(SEEN_LINES)].to_numpy(float)
-        view = predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen)
         again = frame["OBJECT"].isin(several).to_numpy()
+        view = predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen, again)
         stacks.add(frame["OBJECT"].to_numpy()[again], flux[again], view.signal_to_noise[again])
         objects.append(frame[["OBJECT"]])
         views.append(view)
@@ -196,7 +196,8 @@ def _read_changed(
     rng, objects, views = np.random.default_rng(GAP_SEED), [], []
 
     def add(flux, frame, seen, role):
-        views.append(predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen))
+        again = quasars["N_EPOCHS"].reindex(frame["OBJECT"]).to_numpy() > 1
+        views.append(predictor.view(flux, frame["Z"].to_numpy(), frame["SN"].to_numpy(np.float64), seen, again))
         objects.append(frame[["OBJECT"]].assign(ROLE=role))
 
     for frame, flux in _spectra(survey, set(roles.index[roles != "pooled"]), "gaps", quiet):

@@ -195,6 +195,7 @@ def _from_table(
     if quasars is not None:
         objects = _objects_of(quasars, quasars.stat().st_mtime_ns).reindex(frame["OBJECT"])
         rows["SPLIT"] = objects["SPLIT"].to_numpy()
+        rows["SEVERAL"] = objects["N_EPOCHS"].to_numpy() > 1
         bal = predictor.catalogue_flags(objects["BAL_PROB"].to_numpy())
         flags = [own + more for own, more in zip(flags, bal, strict=True)]
     batch = predictor.from_rest_frame(rows, flux, flags)
@@ -203,7 +204,7 @@ def _from_table(
 
 @functools.lru_cache(maxsize=1)
 def _objects_of(quasars: Path, _time: int) -> pd.DataFrame:
-    return survey_tables.read_quasars(quasars)[["SPLIT", "BAL_PROB"]]
+    return survey_tables.read_quasars(quasars)[["SPLIT", "BAL_PROB", "N_EPOCHS"]]
 
 
 def _result(batch: Batch, rows: pd.DataFrame, per_object: bool) -> Batch:

@@ -283,7 +283,7 @@ class Predictor:
         ----------
         rows : DataFrame of n rows
             With Z, SN, the columns of `seen_lines.LINES` (NaN where they are not known) and REASON; a row with a reason
-            gets no mass.
+            gets no mass. If there is a column SEVERAL, as `several` of `view`.
         flux : ndarray, shape (n, grid.size)
             In the tables' unit (`to_rest_frame`).
         flags : sequence of n sequences of str
@@ -293,7 +293,9 @@ class Predictor:
         if not len(use):
             return Batch(rows.assign(LMBH=np.nan, FLAGS=["; ".join(words) for words in flags]))
         sn = rows["SN"].to_numpy(float)[use]
-        view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn, rows[list(SEEN_LINES)].to_numpy(float)[use])
+        seen = rows[list(SEEN_LINES)].to_numpy(float)[use]
+        several = rows["SEVERAL"].to_numpy(bool)[use] if "SEVERAL" in rows else None
+        view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn, seen, several)
         rows = rows.join(self.masses(view).set_index(rows.index[use]))
         own = dict(zip(use, self.flags(view, sn), strict=True))
         rows = rows.assign(FLAGS=["; ".join([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
@@ -306,6 +308,7 @@ class Predictor:
         redshift: np.ndarray,
         signal_to_noise: np.ndarray,
         lines_seen: np.ndarray | None = None,
+        several: np.ndarray | None = None,
     ) -> NetworkView:
         """Run the network on spectra, and measure them.
 
@@ -317,6 +320,8 @@ class Predictor:
             `signal_to_noise` is NaN where it is not known; it is then measured.
         lines_seen : ndarray, shape (n, 3), optional
             Fraction of each of `seen_lines.LINES` that is seen; unknown (NaN) counts as all of it.
+        several : ndarray of bool, shape (n,), optional
+            Whether the object has other spectra, on one of which its mass may have been measured.
         """
         with ThreadPoolExecutor(1) as thread:  # network and measures each leave processor time that the other uses
             measuring = thread.submit(spectrum_measures.measure, flux, redshift, self.grid)
@@ -325,7 +330,8 @@ class Predictor:
         known = np.asarray(signal_to_noise, float)
         sn = np.where(np.isfinite(known), known, measures.signal_to_noise)
         seen = np.full((len(flux), len(SEEN_LINES)), np.nan) if lines_seen is None else np.asarray(lines_seen, float)
-        values = output.mass, output.ens_std, output.hidden, measures, np.nan_to_num(seen, nan=1.0)
+        several = np.zeros(len(flux), bool) if several is None else np.asarray(several, bool)
+        values = output.mass, output.ens_std, output.hidden, measures, np.nan_to_num(seen, nan=1.0), several
         return NetworkView(np.asarray(redshift, float), sn, *values)
 
     def outputs(self, flux: np.ndarray, redshift: np.ndarray) -> NetworkOutput:

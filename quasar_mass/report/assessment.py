@@ -88,7 +88,8 @@ def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
     evaluation.require_labels(rows["LMBH"])
     signal_to_noise = rows["SN"].to_numpy(float)
     seen = rows[list(LINES)].to_numpy(float)
-    view = predictor.view(flux, rows["Z"].to_numpy(float), signal_to_noise, seen)
+    several = rows["N_EPOCHS"].to_numpy() > 1
+    view = predictor.view(flux, rows["Z"].to_numpy(float), signal_to_noise, seen, several)
     rows["PREDICTED"], rows["LOG_L"] = view.mass, view.measures.log_luminosity
     masses = predictor.masses(view)
     for name in ("LMBH_LOW", "LMBH_HIGH", "LMBH_ENS_STD"):

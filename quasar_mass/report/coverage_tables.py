@@ -42,7 +42,7 @@ def groups(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
             continue
         values = table[column].to_numpy(float)
         for low, high in zip(edges, (*edges[1:], np.inf), strict=True):
-            name = f"{low:g}-{high:g}"
+            name = f"{low:g}" if column == "N_EPOCHS" else f"{low:g}-{high:g}"
             if np.isinf(high):
                 name = f"{low:g} and more"
             elif low == 0:

@@ -181,7 +181,7 @@ class Calibration:
         """What the widths of single spectra's intervals depend on, shape (n, d)."""
         luminosity, hidden = view.measures.log_luminosity, self.domain.project(view.hidden)
         values = view.redshift, view.signal_to_noise, view.mass, luminosity, view.ens_std, hidden, view.lines_seen
-        return _features(*values, view.measures.absorption, self.civ_redshift)
+        return _features(*values, view.measures.absorption, view.several, self.civ_redshift)
 
     def object_features(self, objects: ObjectSpectra, mass: np.ndarray) -> np.ndarray:
         """What the widths of pooled masses' intervals depend on, shape (objects, d)."""
@@ -266,13 +266,13 @@ class Calibration:
 
 
 def _features(
-    redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden, lines_seen, absorption, civ_redshift
+    redshift, signal_to_noise, mass, log_luminosity, ens_std, hidden, lines_seen, absorption, several, civ_redshift
 ) -> np.ndarray:
     log_sn = np.log10(np.maximum(np.nan_to_num(signal_to_noise, nan=1.0), 0.1))
     luminosity = np.nan_to_num(log_luminosity, nan=44.0)  # no flux at all: fainter than the training set
     values = [log_sn, redshift, mass, luminosity, np.log10(ens_std + 1e-3), hidden, lines_seen]
     # those that models of version 0.3 do not know come last (`MixtureDensity.given`)
-    return np.column_stack([*values, np.log10(1.0 + absorption / BROAD_ABSORPTION), redshift >= civ_redshift])
+    return np.column_stack([*values, np.log10(1.0 + absorption / BROAD_ABSORPTION), redshift >= civ_redshift, several])
 
 
 def _bounds(mixture: Mixture, mass: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ class NetworkView:
     measures : SpectrumMeasures
     lines_seen : ndarray, shape (n, 3)
         Fraction of each of `seen_lines.LINES` that is seen; 1 where it is not known.
+    several : ndarray of bool
+        Whether there are other spectra of the object, on one of which its mass may have been measured.
     """
 
     redshift: np.ndarray
@@ -35,6 +37,7 @@ class NetworkView:
     hidden: np.ndarray
     measures: SpectrumMeasures
     lines_seen: np.ndarray
+    several: np.ndarray
 
     def __len__(self) -> int:
         return len(self.redshift)

@@ -113,9 +113,10 @@ class ObjectSpectra:
         By the object's name.
     typical : mapping of str to ndarray
         Means over each object's spectra that the width of its mass's interval depends on, in the order of `epochs`:
-        ``redshift``, ``signal_to_noise``, ``log_luminosity``, ``ens_std`` and ``absorption`` of shape (objects,),
-        ``hidden`` of shape (objects, units), ``lines_seen`` of shape (objects, 3). The label that one would measure
-        errs as that of a single spectrum does, so these are means over single spectra, not properties of the stack.
+        ``redshift``, ``signal_to_noise``, ``log_luminosity``, ``ens_std``, ``absorption`` and ``several`` of shape
+        (objects,), ``hidden`` of shape (objects, units), ``lines_seen`` of shape (objects, 3). The label that one would
+        measure errs as that of a single spectrum does, so these are means over single spectra, not properties of the
+        stack.
     """
 
     epochs: Mapping[str, Epochs]
@@ -185,6 +186,7 @@ def _typical(view: NetworkView, groups: list[np.ndarray]) -> dict[str, np.ndarra
         "hidden": view.hidden,
         "lines_seen": view.lines_seen,
         "absorption": view.measures.absorption,
+        "several": view.several,
     }
     means = {
         key: np.array([w @ value[rows] for w, rows in zip(weights, groups, strict=True)])

@@ -1,9 +1,12 @@
 """Properties measured on spectra (noise, luminosity, broad absorption, shape), and the flags they give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from quasar_mass.core.survey import Grid
+from quasar_mass.spectra import redshift_check
 from quasar_mass.uncertainty import spectrum_measures, training_domain
 from quasar_mass.uncertainty.calibration import fit_domain
 from quasar_mass.uncertainty.network_view import NetworkView
@@ -64,7 +67,7 @@ def test_a_narrow_line_is_no_broad_absorption():
 def view(flux, hidden, z=1.6):
     n = len(flux)
     values = np.full(n, z), np.full(n, 8.0), np.full(n, 8.5), np.zeros(n), hidden, measured(flux, z)
-    return NetworkView(*values, np.ones((n, 3)))
+    return NetworkView(*values, np.ones((n, 3)), np.zeros(n, bool))
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,111 @@ def test_each_difference_from_the_training_set_has_its_flag(fitted):
 def test_an_unknown_signal_to_noise_is_not_flagged(fitted):
     given = flags(fitted, spectra(np.random.default_rng(7), 5), signal_to_noise=np.nan)
     assert not any(training_domain.FLAG_SN in every for every in given)
+
+
+# --- partial spectra --------------------------------------------------------------------------------------------------
+
+
+def without(flux, *hidden):
+    """Spectra without data between these wavelengths."""
+    partial = flux.copy()
+    for low, high in hidden:
+        partial[:, (GRID.wavelength > low) & (GRID.wavelength < high)] = np.nan
+    return partial
+
+
+def test_a_partial_spectrum_measures_as_the_whole_one_where_the_same_is_seen():
+    flux = spectra(np.random.default_rng(8), 40, 6.0, (12_000, 5_000, 0.6))
+    whole = measured(flux)
+    red, blue = measured(without(flux, (3100, 9999))), measured(without(flux, (0, 2000)))
+    assert np.array_equal(red.absorption, whole.absorption)
+    assert whole.absorption.min() > 0
+    assert not blue.absorption.any(), "the trough is not seen"
+    assert np.array_equal(red.log_luminosity, whole.log_luminosity)
+    assert np.array_equal(blue.log_luminosity, whole.log_luminosity)
+    bins = 10 ** (3.16 + 2e-3 * (np.arange(whole.shape.shape[1]) + 0.5))
+    for partial, seen in ((red, bins < 3090), (blue, bins > 2010)):
+        assert np.isfinite(partial.shape[:, seen]).all()
+        assert np.isfinite(partial.shape_error[:, seen]).all()
+        # over its own median: one factor for all bins
+        np.testing.assert_allclose(np.ptp(partial.shape[:, seen] / whole.shape[:, seen], axis=1), 0.0, atol=1e-4)
+        np.testing.assert_allclose(np.nanmedian(partial.shape, axis=1), 1.0, rtol=1e-5)
+        np.testing.assert_allclose(partial.signal_to_noise, whole.signal_to_noise, rtol=0.35)
+    assert np.isnan(red.shape[:, bins > 3110]).all()
+    assert np.isnan(blue.shape[:, bins < 1990]).all()
+
+
+def test_a_bin_that_is_not_seen_whole_is_unknown():
+    flux = spectra(np.random.default_rng(9), 2)
+    flux[0, 1000] = np.nan  # one pixel, in bin 50 of twenty pixels
+    shape = measured(flux).shape
+    assert np.flatnonzero(np.isnan(shape[0])).tolist() == [50]
+    assert np.isfinite(shape[1]).all()
+
+
+def test_partial_spectra_do_not_change_those_beside_them():
+    rng = np.random.default_rng(10)
+    whole, other = spectra(rng, 6), without(spectra(rng, 6), (0, 2600))
+    together, alone = measured(np.concatenate([whole, other])), [measured(part) for part in (whole, other)]
+    for name, values in vars(together).items():
+        expected = np.concatenate([getattr(part, name) for part in alone])
+        np.testing.assert_allclose(values, expected, rtol=1e-6, err_msg=name)
+
+
+def test_broad_troughs_are_found_without_the_red_end_and_are_not_without_a_continuum():
+    rng = np.random.default_rng(11)
+    absorbed, clean = (spectra(rng, 40, 8.0, trough) for trough in ((12_000, 5_000, 0.6), None))
+    hidden = (2300, 9999)  # three windows of the continuum are left
+    assert np.mean(measured(without(absorbed, hidden)).absorption > training_domain.BROAD_ABSORPTION) >= 0.9
+    assert np.mean(measured(without(clean, hidden)).absorption > training_domain.BROAD_ABSORPTION) <= 0.05
+    for hidden in ((1690, 9999), (1900, 9999), (1480, 1500)):  # one window at most, or a gap in the trough
+        gone = without(absorbed, hidden)
+        gone[:, (GRID.wavelength > 1660) & (GRID.wavelength < 1690) & (hidden[1] > 9000)] = np.nan
+        assert not measured(gone).absorption.any()
+
+
+def test_lines_are_placed_in_partial_spectra():
+    """Mg II alone, 10,000 km/s from the redshift."""
+    flux = spectra(np.random.default_rng(12), 40, 20.0)
+    moved = np.roll(flux, round(10_000 / (KM_S * np.log(10) * 1e-4)), axis=1)
+    right, wrong = (measured(without(values, (0, 2500))) for values in (flux, moved))
+    assert np.mean(right.line_significance > redshift_check.MIN_SIGNIFICANCE) <= 0.05
+    assert np.mean(wrong.line_significance > redshift_check.MIN_SIGNIFICANCE) >= 0.9
+    assert np.median(wrong.line_velocity) == pytest.approx(10_000, abs=1000)
+
+
+def test_a_partial_spectrum_like_the_training_set_is_like_it_in_shape(fitted):
+    rng = np.random.default_rng(13)
+    for hidden in ((0, 2500), (2200, 9999), (1600, 1700)):
+        flux = without(spectra(rng, 60), hidden)
+        distance = fitted.shape_distance(measured(flux))
+        assert np.mean(distance > fitted.thresholds[1]) <= 0.1
+        wave = flux * (1 + 0.8 * np.sin(GRID.log_wavelength * 200)).astype(np.float32)
+        assert np.all(fitted.shape_distance(measured(wave)) > fitted.thresholds[1])
+
+
+def test_a_sum_of_the_training_set_s_shapes_has_no_distance_whatever_is_seen(fitted):
+    """Times any factor: a partial spectrum has another median."""
+    rng = np.random.default_rng(14)
+    shape = fitted.shape_mean + rng.normal(0, 0.1, (3, len(fitted.shape_axes))) @ fitted.shape_axes
+    shape[1, :90] = np.nan
+    shape[2, 100:] = np.nan
+    shape[1:] *= 1.7
+    given = replace(measured(spectra(rng, 3)), shape=shape, shape_error=np.full(shape.shape, 0.01))
+    assert fitted.shape_distance(given) == pytest.approx(0.0, abs=1e-6)
+    shape[:, 95] += 5.0  # one bin that no sum of them has
+    assert np.all(fitted.shape_distance(given) > 1.0)
+    # too few bins to tell
+    shape[2, 5:] = np.nan
+    assert fitted.shape_distance(given)[2] == 0.0
+
+
+def test_the_training_domain_is_that_of_the_whole_spectra_s_shapes():
+    rng = np.random.default_rng(15)
+    whole, partial = spectra(rng, 60), without(spectra(rng, 20), (0, 2500))
+    hidden = rng.normal(size=(80, 20))
+    with_partial = training_domain.fit(view(np.concatenate([whole, partial]), hidden))
+    without_partial = training_domain.fit(view(whole, hidden[:60]))
+    assert np.array_equal(with_partial.shape_axes, without_partial.shape_axes)
+    assert np.array_equal(with_partial.shape_mean, without_partial.shape_mean)
+    assert np.isfinite(with_partial.log_luminosity).all()
