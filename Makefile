@@ -20,7 +20,7 @@ INSTALLED := .venv/installed
 help:
 	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (4 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
-	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about 75 minutes, 12 GB)"
+	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about an hour, 12 GB)"
 	@echo "make published  after it: the published recipe on the same survey, for comparison (about 25 minutes, 1 GB)"
 	@echo "make check  run the quick tests, without any training (2 minutes)"
 	@echo "make test   run the tests (5 minutes)"
@@ -57,7 +57,7 @@ train: $(INSTALLED)
 	@echo; cat $(RESULTS)/summary.txt
 	@echo "next       open the notebook above, or: $(PY) quasar_analysis.py predict SPEC_FILES"
 
-# the shipped models: a full-size simulated survey, pre-training on fresh simulated quasars, three seeds, one comparison
+# the shipped models: a full-size simulated survey, pre-training on fresh simulated quasars of all redshifts, one comparison
 best-models: $(INSTALLED)
 	@$(PY) get_Chen_data.py simulate --survey data/simulated-full --objects 30920 --seed 3
 	@$(PY) get_Chen_data.py build --survey data/simulated-full

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quasar_mass.network.augmentation import SimulatedSource
     from quasar_mass.simulation.library import Library
 
-SEEDS = (42, 43, 44)
+SEEDS = (42,)  # with --seeds several are trained, and the best one on validation is kept
 LIBRARY = 80_000  # simulated quasars of the library
 LIBRARY_SEED = 1
 # learning rate at the start of each stage, and momentum of the mean of the weights: chosen on validation labels
@@ -68,7 +68,7 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
     """
     from quasar_mass.network.augmentation import AugmentedSource, ConcatSource
     from quasar_mass.network.easyai import EasyAI
-    from quasar_mass.simulation.library import library
+    from quasar_mass.simulation.library import COLUMNS, library
     from quasar_mass.tables import dataset
 
     data = dataset.load(survey)
@@ -82,7 +82,8 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
         "final": ConcatSource([labelled, partial]),
     }
     described = dataset.describe(data.about, data.quasars, data.spectra)
-    described["trained_on"] |= {"partial": True}
+    redshift = fresh.truth[:, COLUMNS.index("Z")]
+    described["trained_on"] |= {"partial": True, "redshift": [float(redshift.min()), float(redshift.max())]}
     ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
     validation_scores = {}
     for (name, rate), training_epochs in zip(LEARNING_RATES.items(), epochs, strict=True):

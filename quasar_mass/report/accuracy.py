@@ -95,13 +95,20 @@ def compare_networks(survey: Survey, models: Mapping[int, Path], shipped: int, i
         comparison.markdown(table),
         "",
         f"{comparison.SIGMA_NMAD}.",
-        f"Networks against the label, mean and standard deviation over {len(rmse)} seeds: "
-        f"{rmse.mean():.4f} ± {rmse.std(ddof=1) if len(rmse) > 1 else 0.0:.4f} dex.",
+        *_over_seeds(rmse),
         "Response of the shipped network's predictions, regression on both together: slope "
         f"{slopes['two_log_fwhm']:.2f} with 2 log FWHM (Mg II), {slopes['log_luminosity']:.2f} with log L3000.",
     ]
     summary = {"survey": str(survey.folder), "kind": survey.kind, "table": table.reset_index().to_dict("records")}
     return "\n".join(text), summary | {"responses": slopes}
+
+
+def _over_seeds(rmse: pd.Series) -> list[str]:
+    """Mean and standard deviation over the seeds, where there are several."""
+    if len(rmse) < 2:
+        return []
+    spread = f"{rmse.mean():.4f} ± {rmse.std(ddof=1):.4f} dex"
+    return [f"Networks against the label, mean and standard deviation over {len(rmse)} seeds: {spread}."]
 
 
 def fit_masses(survey: Survey, rows: pd.DataFrame) -> np.ndarray:
