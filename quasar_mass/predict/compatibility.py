@@ -71,6 +71,10 @@ def check_fit(model: EasyAI, about: dict, where: Path) -> None:
         raise ModelError(
             where, f"{other}, and the model needs {step:g}; run: python get_Chen_data.py build --step {step:g}"
         )
+    if about.get("partial") and not takes_partial(model):
+        raise ModelError(
+            where, "holds partial spectra, and the model needs the whole window; build the table without --reach"
+        )
     corrected = (model.about or {}).get("extinction_corrected")
     if corrected is not None and corrected != about.get("extinction_corrected"):
         words = {True: "corrected", False: "not corrected", None: "perhaps corrected"}
