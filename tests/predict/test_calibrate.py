@@ -108,12 +108,13 @@ def test_everything_comes_back_from_the_file(tmp_path):
     network(3).save(path)
     density = mixture_density.fit(rng.normal(size=(150, 2)), rng.normal(0, 0.2, 150), np.ones(150))
     scores = Scores.of(rng.normal(size=30), [str(n // 2) for n in range(30)])
+    civ = Scores.of(rng.normal(size=12), list("abcdefghijkl"))
     domain = TrainingDomain(*(rng.uniform(0.1, 2.0, shape) for shape in (2, 2, 2, 6, (3, 6), 3, 1, 9, (4, 9), 2)))
     pooled = {"stacked 60+": Scores.of(np.arange(9.0), list("abcdefghi"))}
     saved = Calibration(
         {"kind": "simulated"},
         domain,
-        {"any": Interval(density, scores, pooled)},
+        {"any": Interval(density, {"whole": scores, "CIV": civ}, pooled)},
         Pooling(Noise(-3.0, 1.0, 0.01), density, {"any": "mean", "MgII": "learned"}),
     )
     calibration_file.save(saved, path, "abc")
@@ -125,8 +126,10 @@ def test_everything_comes_back_from_the_file(tmp_path):
     for expected, given in ((domain, loaded.domain), (density, interval.density), (density, loaded.pooling.learned)):
         for name, value in vars(expected).items():
             np.testing.assert_array_equal(vars(given)[name], value)
-    np.testing.assert_array_equal(interval.scores.score, scores.score)
-    np.testing.assert_array_equal(interval.scores.weight, scores.weight)
+    assert set(interval.scores) == {"whole", "CIV"}
+    for expected, given in ((scores, interval.scores["whole"]), (civ, interval.scores["CIV"])):
+        np.testing.assert_array_equal(given.score, expected.score)
+        np.testing.assert_array_equal(given.weight, expected.weight)
     assert interval.pooled["stacked 60+"].threshold(0.9) == 8.0
     assert calibration_file.read(model_file.read(path), "other") is None
     with pytest.raises(ModelError, match="line MgII: "):

@@ -96,8 +96,8 @@ def test_a_calibration_of_an_older_version_knows_nothing_of_gaps_and_works(calib
     calibration, older = predictor.calibration, {}
     for line, interval in calibration.intervals.items():
         density = interval.density
-        fewer = {name: getattr(density, name)[:-3] for name in ("centre", "scale", "low", "high")}
-        older[line] = replace(interval, density=replace(density, w1=density.w1[:, :-3], **fewer))
+        fewer = {name: getattr(density, name)[:-6] for name in ("centre", "scale", "low", "high")}
+        older[line] = replace(interval, density=replace(density, w1=density.w1[:, :-6], **fewer))
     path = tmp_path / "older.h5"
     path.write_bytes(calibrated.read_bytes())
     calibration_file.save(replace(calibration, intervals=older), path, predictor.ensemble.name)

@@ -1,5 +1,6 @@
 """Intervals of a calibration: coverage on data like the calibration's, by object, at every noise."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -14,6 +15,7 @@ from quasar_mass.uncertainty.calibration import (
     Scores,
     add_systematic,
     fit_interval,
+    seen_groups,
     split_validation,
 )
 from quasar_mass.uncertainty.mixture_density import MixtureDensity
@@ -35,7 +37,7 @@ def made_up(rng, n):
 
 
 def held(features, mass, label, objects, interval, confidence=0.9):
-    low, high = interval.density.given(features).bounds(-interval.scores.threshold(confidence))
+    low, high = interval.density.given(features).bounds(-interval.threshold(confidence))
     inside = (label >= mass + low) & (label <= mass + high)
     return pd.Series(inside).groupby(objects).mean(), high - low
 
@@ -44,7 +46,7 @@ def test_new_objects_are_covered_as_promised_in_all_and_at_every_noise():
     rng = np.random.default_rng(0)
     features, mass, label, objects = made_up(rng, 4000)
     roles = split_validation(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
-    interval = fit_interval(features, mass, label, objects, roles)
+    interval = fit_interval(features, mass, label, objects, roles, np.full(len(mass), "whole"))
     new = made_up(rng, 6000)
     inside, wide = held(*new, interval)
     assert inside.mean() == pytest.approx(0.9, abs=0.02)  # 2,000 objects calibrate: one sd is 0.007
@@ -55,6 +57,29 @@ def test_new_objects_are_covered_as_promised_in_all_and_at_every_noise():
     assert faint / bright == pytest.approx(2**1.8, rel=0.25)
     for confidence in (0.5, 0.8, 0.95):
         assert held(*new, interval, confidence)[0].mean() == pytest.approx(confidence, abs=0.03)
+
+
+def test_each_kind_of_partial_spectrum_is_covered_as_promised():
+    """Those without Mg II err by twice as much, which the widths do not know; of those without C IV there are few."""
+    rng = np.random.default_rng(1)
+
+    def sample(n):
+        features, mass, label, objects = made_up(rng, n)
+        group = np.array(["whole", "CIV", "MgII"])[np.digitize(rng.random(len(mass)), (0.5, 0.99))]
+        group = group[np.unique(objects, return_index=True)[1][np.unique(objects, return_inverse=True)[1]]]
+        return features, mass, np.where(group == "CIV", mass + 2 * (label - mass), label), objects, group
+
+    features, mass, label, objects, group = sample(3000)
+    roles = split_validation(pd.Series(objects).value_counts()).reindex(objects).to_numpy()
+    interval = fit_interval(features, mass, label, objects, roles, group)
+    assert set(interval.scores) == {"whole", "CIV"}
+    assert interval.threshold(0.9, "MgII") == interval.threshold(0.9, "whole")
+    features, mass, label, objects, group = sample(4000)
+    for name in ("whole", "CIV"):
+        low, high = interval.density.given(features).bounds(-interval.threshold(0.9, name))
+        rows = group == name
+        inside = ((label >= mass + low) & (label <= mass + high))[rows]
+        assert pd.Series(inside).groupby(objects[rows]).mean().mean() == pytest.approx(0.9, abs=0.03)
 
 
 def test_widths_and_thresholds_are_learnt_on_different_objects():
@@ -85,7 +110,7 @@ def calibration():
     domain = TrainingDomain(*np.zeros((3, 2)), np.zeros(6), np.eye(6), np.ones(6), np.ones(1), *[None] * 3)
     names = list("abcdefghijklmnopqrs")
     pooled = {"mean 2": Scores.of(np.full(19, -0.25), names), "mean 60+": Scores.of(np.full(8, -0.25), names[:8])}
-    intervals = {"any": Interval(density, Scores.of(-0.01 * np.arange(1, 20), names), pooled)}
+    intervals = {"any": Interval(density, {"whole": Scores.of(-0.01 * np.arange(1, 20), names)}, pooled)}
     return Calibration({}, domain, intervals, Pooling(Noise(0.0, 0.0, 0.0), None, {"any": "mean"}))
 
 
@@ -94,7 +119,9 @@ def view(mass):
     measures = SpectrumMeasures(
         np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
     )
-    return NetworkView(np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures, np.ones((n, 3)))
+    return NetworkView(
+        np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures, np.ones((n, 3)), np.zeros(n)
+    )
 
 
 @pytest.mark.parametrize(("confidence", "tail"), [(0.5, 0.10), (0.9, 0.02), (0.95, 0.01)])
@@ -103,6 +130,20 @@ def test_intervals_of_spectra_are_those_by_hand(calibration, confidence, tail):
     mass = np.linspace(7.5, 9.5, 12)
     low, high = calibration.bounds(view(mass), confidence)
     reach = 0.2 * NormalDist().inv_cdf(1.0 - tail)
+    np.testing.assert_allclose(low, mass + 0.1 - reach, atol=1e-8)
+    np.testing.assert_allclose(high, mass + 0.1 + reach, atol=1e-8)
+
+
+def test_what_is_seen_decides_whose_scores_count(calibration):
+    """Whole, by a hair; Mg II alone; C IV alone; neither is as C IV alone. Scores of a kind with few objects: whole."""
+    seen = np.array([[0.5, 0.0, 0.5], [0.49, 1.0, 1.0], [1.0, 1.0, 0.49], [0.0, 0.0, 0.0]])
+    assert seen_groups(seen).tolist() == ["whole", "MgII", "CIV", "CIV"]
+    interval = calibration.interval("any")
+    civ = Scores.of(np.full(19, -0.3), list("abcdefghijklmnopqrs"))
+    intervals = {"any": replace(interval, scores={**interval.scores, "CIV": civ})}
+    mass = np.full(4, 8.0)
+    low, high = replace(calibration, intervals=intervals).bounds(replace(view(mass), lines_seen=seen), 0.9)
+    reach = 0.2 * np.array([NormalDist().inv_cdf(1.0 - tail) for tail in (0.02, 0.02, 0.3, 0.3)])
     np.testing.assert_allclose(low, mass + 0.1 - reach, atol=1e-8)
     np.testing.assert_allclose(high, mass + 0.1 + reach, atol=1e-8)
 
@@ -121,7 +162,9 @@ def test_pooled_intervals_use_the_scores_of_their_group_or_else_of_single_spectr
         str(n): Epochs(np.full(count, 8.0 + n), np.ones(count), np.zeros((count, 6)), 1.6, 0.0, np.zeros(6))
         for n, count in enumerate(counts)
     }
-    typical = dict.fromkeys(("redshift", "signal_to_noise", "log_luminosity", "ens_std"), np.ones(5))
+    typical = dict.fromkeys(
+        ("redshift", "signal_to_noise", "log_luminosity", "ens_std", "absorption", "several"), np.ones(5)
+    )
     typical |= {"hidden": np.zeros((5, 6)), "lines_seen": np.ones((5, 3))}
     mass, low, high = calibration.pooled(ObjectSpectra(epochs, typical), "mean", 0.9)
     assert mass.tolist() == [8.0, 9.0, 10.0, 11.0, 12.0]

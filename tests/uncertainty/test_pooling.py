@@ -31,7 +31,8 @@ def objects():
     )
     hidden = np.arange(n, dtype=float)[:, None]
     seen = np.column_stack([np.linspace(0.0, 1.0, n), np.ones((n, 2))])
-    view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures, seen)
+    several = np.isin(NAMES, ["a", "b"])
+    view = NetworkView(np.full(n, 1.6), SN, MASS, np.linspace(0.0, 0.11, n), hidden, measures, seen, several)
     flux = np.repeat(10.0 * MASS[:, None], 2, axis=1)
     stacks = StackedSpectra(2)
     stacks.add(NAMES[:5], flux[:5], SN[:5])
@@ -59,6 +60,7 @@ def test_typical_features_are_weighted_means_over_single_spectra(objects):
     assert objects.typical["signal_to_noise"].tolist() == [2.0, 1.0, 2.0]
     assert objects.typical["hidden"][0] == pytest.approx([(9 * 1 + 1 * 7) / 10])
     assert objects.typical["lines_seen"][0] == pytest.approx([(9 * 1 / 11 + 1 * 7 / 11) / 10, 1.0, 1.0])
+    assert objects.typical["several"] == pytest.approx([1.0, 1.0, 0.0])
     assert objects.typical["ens_std"][2] == pytest.approx((4 * 0.02 + 4 * 0.04 + 0.05) / 9)
     # where the luminosity is not known, the median of all others
     known = np.delete(np.linspace(44.0, 45.1, 12), 2)
@@ -118,3 +120,36 @@ def test_one_spectrum_keeps_its_mass_by_every_method():
     one = epochs(np.random.default_rng(6), 1)
     for method in pooling.METHODS:
         assert Pooling(NOISE, None, {"any": "mean"}).mass(one, method) == one.mass[0]
+
+
+def test_stacks_leave_out_what_a_spectrum_does_not_show():
+    """By hand: S/N 1 and 2 weigh 1 and 4."""
+    none = np.nan
+    flux = np.array([[1.0, 1.0, none, none], [6.0, none, 6.0, none], [5.0, none, none, 5.0]], np.float32)
+    stacks = StackedSpectra(4)
+    stacks.add(["a", "a", "b"], flux, np.array([1.0, 2.0, 3.0]))
+    given = stacks.flux(["b", "a"])
+    np.testing.assert_allclose(given, [[5.0, none, none, 5.0], [5.0, 1.0, 6.0, none]])
+    assert given.dtype == np.float32
+    stacks.add(["a"], np.array([[0.0, 0.0, 0.0, 7.0]]), np.array([1.0]))
+    np.testing.assert_allclose(stacks.flux(["a"]), [[25 / 6, 0.5, 24 / 5, 7.0]])
+
+
+def test_the_network_gets_the_redshift_of_each_stack():
+    names, n = list("caabcab"), 7
+    redshift = np.array([{"a": 0.7, "b": 1.6, "c": 2.5}[name] for name in names])
+    measures = SpectrumMeasures(*np.ones((3, n)), np.ones((n, 1)), np.ones((n, 1)), np.ones(n), np.ones(n))
+    asked = {}
+
+    def network(flux, redshift):
+        asked.update(zip(flux[:, 0].tolist(), redshift.tolist(), strict=True))
+        return SimpleNamespace(mass=flux.mean(axis=1), hidden=flux[:, :1])
+
+    flux = np.array([{"a": 1.0, "b": 2.0, "c": 3.0}[name] for name in names])[:, None]
+    view = NetworkView(
+        redshift, np.ones(n), np.ones(n), np.ones(n), np.ones((n, 1)), measures, np.ones((n, 3)), np.ones(n)
+    )
+    stacks = StackedSpectra(1)
+    stacks.add(names, flux, np.ones(n))
+    object_spectra(names, view, stacks, network, lambda hidden: hidden)
+    assert asked == {1.0: 0.7, 2.0: 1.6, 3.0: 2.5}
