@@ -58,4 +58,4 @@ def test_the_sample_can_tell_two_models_apart():
     assert len(expected) >= 20
     assert np.ptp(expected["LMBH"]) > 1.0
     assert (expected["LMBH_LOW"] < expected["LMBH_HIGH"]).all()
-    assert expected["FLAGS"].nunique() > 2
+    assert {"", "broad absorption"} <= set(expected["FLAGS"])

@@ -93,7 +93,8 @@ def test_a_damaged_model_gives_what_its_bytes_say_or_is_refused_in_one_sentence(
         except QuasarMassError as error:
             sentences.append(str(error))
             continue
-        plain = keras.models.load_model(path, compile=False).predict(data.flux[..., None], verbose=0)[:, 0]
+        taken = predictor.inputs(data.flux, redshift)
+        plain = keras.models.load_model(path, compile=False).predict(taken[..., None], verbose=0)[:, 0]
         np.testing.assert_allclose(masses["LMBH"], plain, rtol=1e-5, err_msg=what)
         assert len(flags) == len(masses), what
         if predictor.calibration is not None:

@@ -144,9 +144,7 @@ def test_a_model_for_partial_spectra_is_calibrated_on_them(survey, files, models
 def test_tables_of_partial_spectra_are_refused_by_a_model_for_whole_ones(survey, models, name):
     """Its masses of a spectrum that is partly 0 would mean nothing."""
     predictor = Predictor.load(models / f"{name}.h5")
-    with pytest.raises(
-        ModelError, match="holds partial spectra, and the model needs the whole window; build"
-    ):
+    with pytest.raises(ModelError, match="holds partial spectra, and the model needs the whole window; build"):
         mass_table.predict_survey(survey, predictor, quiet=True)
 
 
