@@ -33,8 +33,8 @@ COMPOSITE_SLOPE = -1.54
 SHOWN = {"Mg II": (2700.0, 2900.0, ("SEEN_MgII",)), "C IV and C III]": (1500.0, 1950.0, ("SEEN_CIV", "SEEN_CIII"))}
 FLAG_NO_MGII = "Mg II not seen, mass from C IV and C III]"
 NOT_SHOWN = "shows neither Mg II nor C IV with C III]"
-# Bad pixels in a row (6,900 km/s) that are interpolated; in a longer gap, and at longer ends, nothing is known. Chosen on
-# mass shifts: where a part of a line is lost, a straight line leaves more of it than nothing does.
+# Bad pixels in a row (6,900 km/s) that are interpolated; in a longer gap, and at longer ends, nothing is known. Chosen
+# on mass shifts: where a part of a line is lost, a straight line leaves more of it than nothing does.
 BRIDGED = 100
 # The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
 _CURVE_FIRST, _CURVE_LAST = 34771, 40792
