@@ -159,7 +159,7 @@ def explain(options) -> None:
 
 
 def report(options) -> None:
-    """Write a page about a model on a survey: accuracy, intervals, attributions, the worst spectra."""
+    """Write a page about a model on a survey: accuracy, intervals, attributions, every test spectrum."""
     require_tables(options.survey)
     paths = _models(options)
     from quasar_mass.report import report as reporting
@@ -168,7 +168,7 @@ def report(options) -> None:
     data = dataset.load(options.survey)
     folder = Path(options.output or f"results/{options.survey.folder.name}/report")
     page = reporting.write(_predictor(paths, options), data, options.survey, folder, quiet=options.quiet)
-    print(f"{page} ({data.kind}); figures as PNG and PDF in {folder / 'figures'}")
+    print(f"{page} ({data.kind}): open it in a browser")
 
 
 def virial(options) -> None:
@@ -341,7 +341,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     verb = add(report, example="--survey data/simulated", interrupted=common.STARTS_AGAIN)
     _add_model_options(verb)
-    folder = "folder for the page and its figures (default: results/<survey>/report)"
+    folder = "folder for the page, report.html (default: results/<survey>/report)"
     verb.add_argument("--output", metavar="DIR", help=folder)
 
     verb = add(virial, example="spec-7666-57339-0121.fits --output virial.fits")

@@ -40,7 +40,7 @@ class Attributions:
     Attributes
     ----------
     parts : ndarray, shape (n, pixels)
-        dex; they add up to `mass` minus `baseline_mass`, but for `STEPS`.
+        dex; they add up to `mass` minus `baseline_mass`, the closer the more steps were taken.
     mass, baseline_mass : ndarray, shape (n,)
         log10(M_BH / M_Sun) of the spectra and of their baselines.
     """
@@ -58,7 +58,9 @@ def typical_shape(flux: np.ndarray) -> np.ndarray:
     return np.nan_to_num(shape, nan=MISSING)
 
 
-def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, quiet: bool = True) -> Attributions:
+def integrated_gradients(
+    model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, steps: int = STEPS, quiet: bool = True
+) -> Attributions:
     """Attribute the masses of spectra to their pixels.
 
     Parameters
@@ -68,6 +70,8 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, 
         What the network takes (`spectra.network_input`); what is missing in a spectrum is missing in its baseline.
     shape : ndarray, shape (pixels,)
         `typical_shape` of many spectra.
+    steps : int
+        From the baseline to the spectrum.
     quiet : bool
         No progress bar.
 
@@ -96,13 +100,13 @@ def integrated_gradients(model: EasyAI, flux: np.ndarray, shape: np.ndarray, *, 
         return tape.gradient(mass, spectra)
 
     total = np.zeros(flux.shape)
-    for step in progress(range(STEPS), total=STEPS, what="attribution", unit="steps", quiet=quiet):
-        fraction = np.float32((step + 0.5) / STEPS)  # midpoints
+    for step in progress(range(steps), total=steps, what="attribution", unit="steps", quiet=quiet):
+        fraction = np.float32((step + 0.5) / steps)  # midpoints
         between = baseline + fraction * (flux - baseline)
         for start in range(0, len(flux), BATCH):
             rows = slice(start, start + BATCH)
             total[rows] += gradient(tf.constant(between[rows][..., None])).numpy()[..., 0]
-    parts = total / STEPS * (flux - baseline)
+    parts = total / steps * (flux - baseline)
     return Attributions(parts, model.predict(flux), model.predict(baseline))
 
 

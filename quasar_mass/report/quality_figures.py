@@ -1,15 +1,10 @@
-"""Figures of how good masses are and why: attributions, residuals against spectra's properties, coverage."""
-
-import itertools
+"""Figures of how good masses are and why: attributions and coverage."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
-from quasar_mass.report.figures import BLUE, GREY, ORANGE, RESIDUAL, UNIT, WAVELENGTH, name_lines, style
-
-SN_TICKS = (0.5, 1, 2, 5, 10, 20, 50)
+from quasar_mass.report.figures import BLUE, GREY, ORANGE, UNIT, WAVELENGTH, name_lines, style
 
 
 @style
@@ -53,47 +48,6 @@ def attribution(
     for line in top.lines[2:]:
         bottom.axvline(line.get_xdata()[0], color=GREY, lw=0.6, ls=":", zorder=0)
     top.set_title(f"{title} ({kind})", fontsize=11, pad=26)
-    return figure
-
-
-@style
-def residuals_against(table: pd.DataFrame, kind: str) -> Figure:
-    """Draw residuals against S/N, redshift and luminosity, with their median and scatter in bins.
-
-    Parameters
-    ----------
-    table : DataFrame
-        PREDICTED, LMBH, SN, Z, LOG_L of each spectrum.
-    kind : str
-    """
-    figure = Figure(figsize=(10.0, 3.4), layout="constrained")
-    residual = (table["PREDICTED"] - table["LMBH"]).to_numpy(float)
-    names = {"SN": "S/N per pixel", "Z": "redshift", "LOG_L": r"$\log_{10}\ \lambda L_\lambda(3000\,\rm\AA)$ (erg/s)"}
-    for axes, (column, label) in zip(figure.subplots(1, 3, sharey=True), names.items(), strict=True):
-        values = table[column].to_numpy(float)
-        known = np.isfinite(values)
-        values, residuals = values[known], residual[known]
-        axes.axhline(0.0, color=ORANGE, lw=1)
-        axes.scatter(values, residuals, s=3, color=BLUE, alpha=0.25, lw=0, rasterized=True)
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, 9))) if len(values) else np.zeros(1)
-        for low, high in itertools.pairwise(edges):
-            inside = residuals[(values >= low) & (values <= high)]
-            if len(inside) > 5:
-                quantiles = np.percentile(inside, [16, 50, 84])
-                axes.plot([low, high], [quantiles[1]] * 2, color="k", lw=1.5)
-                axes.fill_between([low, high], *quantiles[[0, 2]], color="k", alpha=0.12, lw=0)
-        if column == "SN" and len(values):
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_xticks(SN_TICKS, [f"{tick:g}" for tick in SN_TICKS])
-            axes.set_xlim(max(0.1, 0.9 * values.min()), 1.1 * max(1.0, values.max()))
-        axes.set_xlabel(label)
-        axes.set_ylim(-1.5, 1.5)
-    figure.axes[0].set_ylabel(RESIDUAL)
-    figure.suptitle(
-        f"{len(table):,} test spectra ({kind}); black: median, and 16th to 84th percentile, in bins of equal numbers",
-        fontsize=10,
-    )
     return figure
 
 

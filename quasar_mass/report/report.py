@@ -1,39 +1,42 @@
-"""The report: one page about a model on a survey, with its figures. `page` and ``template.html`` say how it looks."""
+"""The report: one page about a model on a survey. `page` and ``template.html`` say how it looks."""
 
-import base64
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from quasar_mass.core import evaluation
+from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.files import progress, write_text
 from quasar_mass.core.survey import SPLITS, Survey
 from quasar_mass.network.architecture import recipe
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Predictor
-from quasar_mass.report import accuracy, attribution, comparison, figures, page
-from quasar_mass.report import quality_figures as quality
+from quasar_mass.report import accuracy, attribution, comparison, coverage_tables, packing, page, plots
 from quasar_mass.report.assessment import Assessment, assess
-from quasar_mass.report.page import Section
+from quasar_mass.report.attribution import Attributions
+from quasar_mass.report.page import Plot, Section
 from quasar_mass.tables.dataset import Dataset
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
 
-MAX_WORST = 10  # spectra drawn
-MAX_ATTRIBUTED = 100  # spectra explained
+MAX_SHOWN = 5000  # spectra in the figures: 1 kB of the page each
+MAX_WORST = 100  # of them, those with the largest residuals; the others are spread evenly
 PROBES = 30  # simulated quasars that are changed to measure slopes
-# Lines named in the interactive plot, where names must not overlap on a phone.
-NAMED_LINES = ("C IV", "C III]", "Mg II", "Fe II")
-BINS = 185  # of a spectrum in the interactive plot: 1,380 km/s each
+STEPS = 8  # of the attributions: the parts of a spectrum then add up to its mass within 0.01 dex
+# Columns of the page's table and of the CSV that it saves.
+COLUMNS = ("OBJECT", "EPOCH", "Z", "SN", "LOG_L", "LMBH", "LABEL_LINE", "PREDICTED", "LMBH_LOW", "LMBH_HIGH", "FLAGS")
 CAVEAT = (
     "An interval holds the mass that one would measure on a spectrum by the single-epoch virial method: the label, "
     "with its measurement error. It does not hold the method's own systematic scatter of 0.3-0.5 dex (Shen 2013); "
     f"predict --total adds {SYSTEMATIC} dex for it."
 )
+# Yong & Ong 2023 (MNRAS 524, 3116): a network and conformal intervals for Mg II masses of observed quasars.
+PUBLISHED = {"sample": "sdss, another", "rmse": 0.213, "r2": 0.78, "confidence": 0.9, "coverage": 0.888, "width": 0.667}
 
 
 def write(predictor: Predictor, data: Dataset, survey: Survey, folder: Path, *, quiet: bool = False) -> Path:
-    """Write the page and its figures.
+    """Write the page.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def write(predictor: Predictor, data: Dataset, survey: Survey, folder: Path, *, 
         The survey's tables.
     survey : Survey
     folder : Path
-        Gets ``report.html`` and ``figures/`` with PNG and PDF.
+        Gets ``report.html``.
     quiet : bool
         No progress bar.
 
@@ -57,29 +60,270 @@ def write(predictor: Predictor, data: Dataset, survey: Survey, folder: Path, *, 
         If model and survey do not fit, or there are no test objects.
     """
     check_fit(predictor.ensemble.first, data.about, survey.spectra)
-    plots = folder / "figures"
-    result = None
-
-    def predictions() -> list[Section]:
-        nonlocal result
-        result = assess(predictor, data, survey)
-        return [_facts(predictor, data, survey), _accuracy(result, data.kind)]
-
-    parts = (
-        predictions,
-        lambda: [_baselines(result, data)],
-        lambda: [_interactive(), _residuals(result, data.kind, plots)],
-        lambda: [_intervals(result, predictor, data.kind, plots), *_pooling(result), _flags(result)],
-        lambda: [_attribution(predictor, data, plots)],
-        lambda: [_worst(result.predictions, data, plots)],
-    )
-    sections = []
-    for part in progress(parts, total=len(parts), what="report", unit="parts", quiet=quiet):
-        sections += part()
+    done = {}
+    work = {
+        "result": lambda: assess(predictor, data, survey),
+        "baselines": lambda: _baselines(done["result"], data),
+        "spectra": lambda: shown(done["result"].predictions, data),
+        "attributions": lambda: _attributions(predictor, data, done["spectra"]),
+        "slopes": lambda: _slopes(predictor, data),
+    }
+    for name in progress(work, total=len(work), what="report", unit="parts", quiet=quiet):
+        done[name] = work[name]()
+    result, spectra, attributions = done["result"], done["spectra"], done["attributions"]
+    flux = data.flux[spectra["ROW"]]
+    scales, arrays = packing.pack(flux, attributions.parts, spectra, data.grid)
+    points = spectra.drop(columns="ROW").assign(TYPICAL=attributions.baseline_mass, **scales)
+    figures = plots.Spectra(points, data.kind)
+    sections = [
+        _every_spectrum(figures, points, np.array(arrays["wavelength"]), result),
+        _residuals(figures),
+        _accuracy(result, predictor, data.kind, done["baselines"]),
+        _intervals(result, predictor, data.kind),
+        *_pooling(result),
+        _flags(result),
+        _attribution(attributions, spectra, done["slopes"], data),
+        _facts(predictor, data, survey),
+    ]
+    arrays["scales"] = [name for name in points if name not in COLUMNS]
     title = f"Black-hole masses: survey {survey.folder.name}"
-    plotted = interactive_data(result.predictions, data)
-    write_text(folder / "report.html", page.render(title, data.kind, sections, plotted))
+    lead = _lead(result, predictor, data)
+    html = page.render(title, data.kind, lead, headline(result, predictor.confidence), sections, arrays)
+    write_text(folder / "report.html", html)
     return folder / "report.html"
+
+
+def shown(rows: pd.DataFrame, data: Dataset) -> pd.DataFrame:
+    """Choose the spectra for the figures, and sort them by the size of their residuals.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        `Assessment.predictions`.
+    data : Dataset
+
+    Returns
+    -------
+    DataFrame
+        At most `MAX_SHOWN` rows: those of `COLUMNS` that there are; RESIDUAL, prediction minus label in dex; ROW, where
+        the data set has the spectrum.
+    """
+    rows = rows.assign(RESIDUAL=rows["PREDICTED"] - rows["LMBH"], LABEL_LINE=rows["LABEL_LINE"].fillna("unknown"))
+    rows["ROW"] = data.spectra.index.get_indexer(pd.MultiIndex.from_frame(rows[["OBJECT", "EPOCH"]]))
+    rows = rows.iloc[np.argsort(-rows["RESIDUAL"].abs().to_numpy(), kind="stable")]
+    if len(rows) > MAX_SHOWN:
+        others = np.linspace(MAX_WORST, len(rows) - 1, MAX_SHOWN - MAX_WORST).round().astype(int)
+        rows = rows.iloc[np.concatenate([np.arange(MAX_WORST), others])]
+    return rows[[name for name in (*COLUMNS, "RESIDUAL", "ROW") if name in rows]].reset_index(drop=True)
+
+
+def _attributions(predictor: Predictor, data: Dataset, spectra: pd.DataFrame) -> Attributions:
+    flux = data.flux[spectra["ROW"]]
+    shape = attribution.typical_shape(flux)
+    return attribution.integrated_gradients(predictor.ensemble.first, flux, shape, steps=STEPS)
+
+
+def _slopes(predictor: Predictor, data: Dataset) -> pd.DataFrame | None:
+    if predictor.kind != "simulated":
+        return None
+    return attribution.slopes(predictor.ensemble.first, data.grid, number=PROBES)
+
+
+def headline(result: Assessment, confidence: float) -> list[tuple[str, str, str]]:
+    """The numbers that matter: names, values, and what they are of.
+
+    Every object counts once, with the mean of the predictions from its spectra.
+
+    Parameters
+    ----------
+    result : Assessment
+    confidence : float
+        Of the intervals.
+    """
+    objects = evaluation.groups(result.predictions)["per object (mean)", "all"]
+    label, predicted = objects["LMBH"].to_numpy(float), objects["PREDICTED"].to_numpy(float)
+    scores = evaluation.scores(label, predicted)
+    error = comparison.bootstrap_rmse(objects["OBJECT"].to_numpy(), predicted - label)
+    spectra = result.scores.loc[("per spectrum", "all")]
+    rows = [
+        (
+            "RMSE",
+            f"{scores['rmse']:.3f} dex",
+            f"\u00b1 {error:.3f}; {spectra['rmse']:.3f} if every spectrum counts once",
+        ),
+        ("sigma_NMAD", f"{scores['sigma_NMAD']:.3f} dex", f"{spectra['sigma_NMAD']:.3f} if every spectrum counts once"),
+    ]
+    if result.coverage is None:
+        return [*rows, ("Coverage", "unknown", "this model has no calibration, and so no intervals")]
+    inside = result.coverage.loc[("all", "all")]
+    what = f"\u00b1 {inside['error']:.1%} of the labels inside intervals of {confidence:.0%}"
+    width = f"mean width of intervals of {confidence:.0%}"
+    return [*rows, ("Coverage", f"{inside['label']:.1%}", what), ("Width", f"{inside['width']:.2f} dex", width)]
+
+
+def _lead(result: Assessment, predictor: Predictor, data: Dataset) -> str:
+    rows = result.predictions
+    words = f"{rows['OBJECT'].nunique():,} test quasars ({data.kind}), each counting once, with {len(rows):,} spectra; "
+    words += f"a model trained on {predictor.kind} spectra. Prediction against label, the single-epoch virial mass "
+    words += "that the survey publishes."
+    if data.kind == "simulated":
+        words += " No number here says anything about real quasars."
+    tables = (predictor.ensemble.first.about or {}).get("tables")
+    if tables and tables != data.about["build"]:
+        words += " The model was trained on other tables: its training objects may be among these."
+    return words
+
+
+def _every_spectrum(
+    figures: plots.Spectra, points: pd.DataFrame, wavelength: np.ndarray, result: Assessment
+) -> Section:
+    rmse = float(np.sqrt(np.mean(points["RESIDUAL"] ** 2)))
+    ends = "{:.1f} to {:.1f}".format(*points["LMBH"].quantile([0, 1]))
+    bar = " The bar is the interval of the one that is shown." if "LMBH_LOW" in points else ""
+    masses = Plot(
+        "masses",
+        figures.masses(),
+        "Each point is a spectrum; orange triangles have flags." + bar,
+        f"{len(points):,} points: predicted against label log mass, {ends}, {rmse:.2f} dex around equality",
+    )
+    spectrum = plots.spectrum(wavelength)
+    width = round(C_KM_S * np.log(wavelength[1] / wavelength[0]), -2)
+    shown = Plot(
+        "spectrum",
+        spectrum,
+        f"Luminosity density in bins of {width:,.0f} km/s. Band: one standard error, from the scatter of neighbouring "
+        "pixels and the spectrum's S/N.",
+        "the spectrum that is shown and its error; what it is stands above",
+    )
+    explained = Plot(
+        "attribution",
+        plots.attribution(wavelength, spectrum.x_range),
+        "What each bin adds to the mass of a typical quasar as bright: blue raises, orange lowers.",
+        "what each part of the spectrum that is shown adds to its mass",
+    )
+    note = "Tap a point, or draw a box, to choose spectra in any of the figures; the first of the table is shown."
+    if len(points) < len(result.predictions):
+        note += f" {len(points):,} of {len(result.predictions):,} spectra: the {MAX_WORST} with the largest residuals, "
+        note += "and others evenly spread."
+    return Section("Every test spectrum", note, (page.explorer(masses, shown, explained),))
+
+
+def _residuals(figures: plots.Spectra) -> Section:
+    drawn = []
+    for column, name in {"SN": "S/N", "Z": "redshift", "LOG_L": "luminosity"}.items():
+        if not np.isfinite(figures.points.data[column]).any():  # tables of the reference have no S/N
+            continue
+        bins = figures.bins(column)
+        alt = f"residuals against {name}"
+        if len(bins["P50"]):
+            first, last = (f"{bins['P50'][k]:+.2f} \u00b1 {(bins['P84'] - bins['P16'])[k] / 2:.2f}" for k in (0, -1))
+            alt += f": median and scatter {first} dex at the lowest, {last} dex at the highest"
+        drawn.append(Plot(f"residuals-{name.replace('/', '')}", figures.residuals(column), f"Against {name}.", alt))
+    note = "Line and band: median, and 16th to 84th percentile, in bins of equal numbers of spectra."
+    return Section("Residuals", note, (page.figures(*drawn),))
+
+
+def _accuracy(result: Assessment, predictor: Predictor, kind: str, baselines: pd.DataFrame) -> Section:
+    note = (
+        f"Prediction minus label, dex. {comparison.SIGMA_NMAD}. Errors of the RMSE are from a bootstrap over objects."
+    )
+    high = f"S/N of {coverage_tables.HIGH_SN_NAME}, by object, beside Yong & Ong 2023 (MNRAS 524, 3116): a network of "
+    high += "theirs on observed spectra of SDSS DR16. Another sample: R2 and coverage depend on it."
+    tables = (
+        page.table(accuracy.accuracy(result.predictions), f"Test spectra ({kind})"),
+        page.table(beside_published(result, predictor, kind), high),
+        page.table(baselines, f"Baselines, trained on the same spectra ({kind})"),
+    )
+    return Section("Accuracy", note, tables)
+
+
+def beside_published(result: Assessment, predictor: Predictor, kind: str) -> pd.DataFrame:
+    """Score the spectra of high S/N as Yong & Ong 2023 did theirs, and give their numbers (`PUBLISHED`) beside.
+
+    Returns
+    -------
+    DataFrame
+        Index masses and the lines that the labels come from; sample; n, RMSE (dex) and R2, by object; confidence,
+        coverage and mean width (dex) of the intervals: those for Mg II, where the labels come from it.
+    """
+    rows = result.predictions
+    high = rows[rows["SN"] >= coverage_tables.HIGH_SN]
+    table = {}
+    for line, of_line in {"any": high, "MgII": high[high["LABEL_LINE"] == "MgII"]}.items():
+        objects = evaluation.groups(of_line)["per object (mean)", "all"]
+        scores = evaluation.scores(objects["LMBH"], objects["PREDICTED"])
+        row = {"sample": kind, "n": scores["n"], "rmse": scores["rmse"], "r2": scores["r2"]}
+        if result.coverage is not None:
+            inside = _coverage(result, line, of_line)
+            row |= {"confidence": predictor.confidence, "coverage": inside["label"], "width": inside["width"]}
+        table["this model", line] = row
+    table["Yong & Ong 2023", "MgII"] = PUBLISHED
+    index = pd.MultiIndex.from_tuples(list(table), names=["masses", "labels"])
+    return pd.DataFrame(list(table.values()), index=index).astype({"n": "Int64"})
+
+
+def _coverage(result: Assessment, line: str, rows: pd.DataFrame) -> pd.Series:
+    of_line = "line known", f"{line}, S/N {coverage_tables.HIGH_SN_NAME}"
+    if of_line in result.by_line.index:
+        return result.by_line.loc[of_line]
+    ends = rows["LMBH_LOW"].to_numpy(), rows["LMBH_HIGH"].to_numpy()
+    every = {("all", "all"): np.ones(len(rows), bool)}
+    return coverage_tables.coverage(rows, *ends, {"label": rows["LMBH"].to_numpy(float)}, every).iloc[0]
+
+
+def _baselines(result: Assessment, data: Dataset) -> pd.DataFrame:
+    rows = result.predictions
+    predictions = {"network": rows["PREDICTED"].to_numpy(float)} | accuracy.predict_baselines(data)
+    return comparison.compare(predictions, rows["OBJECT"].to_numpy(), comparison.known_masses(rows))
+
+
+def _intervals(result: Assessment, predictor: Predictor, kind: str) -> Section:
+    if result.coverage is None:
+        note = "This model file has no calibration; quasar_analysis.py calibrate --model FILE adds it."
+        return Section("Intervals", note)
+    measured = "; ".join(f"{at:.0%}: {row['coverage']:.1%}" for at, row in result.curve.iterrows())
+    caption = "Labels inside the intervals, with two standard errors. On the line, intervals hold what they promise."
+    drawn = Plot("coverage", plots.coverage(result.curve, kind), caption, f"coverage at confidence {measured}")
+    blocks = [
+        page.figures(drawn, small=True),
+        page.table(result.coverage, f"Intervals of {predictor.confidence:.0%} ({kind})"),
+    ]
+    if len(result.by_line):
+        caption = f"The same where the line of the label is known: --line ({kind})"
+        blocks.append(page.table(result.by_line, caption))
+    note = f"{CAVEAT} Coverage is the fraction of masses inside, by object; widths are in dex."
+    return Section("Intervals", note, tuple(blocks))
+
+
+def _pooling(result: Assessment) -> list[Section]:
+    if result.pooled is None or not len(result.pooled):
+        return []
+    note = "One mass from all spectra of an object, by number of spectra and method; RMSE in dex."
+    return [Section("Several spectra of one object", note, (page.table(result.pooled),))]
+
+
+def _flags(result: Assessment) -> Section:
+    note = "Flagged spectra keep their mass. RMSE against the label in dex."
+    return Section("Flags", note, (page.table(result.flags),))
+
+
+def _attribution(
+    attributions: Attributions, spectra: pd.DataFrame, slopes: pd.DataFrame | None, data: Dataset
+) -> Section:
+    # one spectrum of an object, and not the one with the largest residual
+    first = ~spectra.sort_values("ROW")["OBJECT"].duplicated().sort_index().to_numpy()
+    fields = {name: getattr(attributions, name)[first] for name in ("parts", "mass", "baseline_mass")}
+    attributions = replace(attributions, **fields)
+    wavelength, parts = attribution.grouped(attributions.parts, data.grid)
+    fractions = attribution.fractions(attributions, data.grid)
+    caption = "What each bin adds to the mass: the mean of its sizes (blue), and its mean (orange)."
+    alt = "parts of the attribution: " + ", ".join(f"{name} {part:.0%}" for name, part in fractions["fraction"].items())
+    drawn = Plot("attributions", plots.mean_attribution(wavelength, parts, data.kind), caption, alt)
+    blocks = [page.figures(drawn), page.table(fractions, f"Fractions of the attribution ({data.kind})")]
+    if slopes is not None:
+        blocks.append(page.table(slopes, "How masses follow one property alone (simulated)"))
+    note = "Integrated gradients, from a typical spectrum as bright to each spectrum; one spectrum of each object."
+    return Section("What moves the masses", note, tuple(blocks))
 
 
 def _facts(predictor: Predictor, data: Dataset, survey: Survey) -> Section:
@@ -102,156 +346,9 @@ def _facts(predictor: Predictor, data: Dataset, survey: Survey) -> Section:
     facts["label"] = about.get("label", "unknown")
     first = predictor.ensemble.first.model
     facts["networks"] = f"{len(predictor.ensemble.members)}, {first.count_params():,} parameters each"
-    if about.get("tables") and about["tables"] != data.about["build"]:
-        facts["note"] = "the model was trained on other tables: its training objects may be among the test objects here"
     if predictor.calibration is not None:
         counts = predictor.calibration.facts.get("validation_objects", {})
         facts["calibrated on"] = f"{sum(counts.values()):,} validation objects"
     versions = about.get("versions") or {}
     facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown"
     return Section("Model and survey", "", (page.facts(facts),))
-
-
-def _accuracy(result: Assessment, kind: str) -> Section:
-    note = f"Prediction minus label of the test objects, dex ({kind}). {comparison.SIGMA_NMAD}. Errors of the RMSE are "
-    note += "from a bootstrap over objects."
-    return Section("Accuracy", note, (page.table(accuracy.accuracy(result.predictions)),))
-
-
-def _baselines(result: Assessment, data: Dataset) -> Section:
-    rows = result.predictions
-    predictions = {"network": rows["PREDICTED"].to_numpy(float)} | accuracy.predict_baselines(data)
-    table = comparison.compare(predictions, rows["OBJECT"].to_numpy(), comparison.known_masses(rows))
-    note = "All are trained on the same spectra as the network."
-    return Section("Comparison with baselines", note, (page.table(table),))
-
-
-def _interactive() -> Section:
-    note = "Point at a spectrum, or tap it. Orange ones have flags."
-    return Section("Every test spectrum", note, (page.plot(),))
-
-
-def _residuals(result: Assessment, kind: str, plots: Path) -> Section:
-    rows = result.predictions
-    masses = figures.residuals(rows["LMBH"], rows["PREDICTED"], kind)
-    others = quality.residuals_against(rows, kind)
-    return Section(
-        "Residuals",
-        "",
-        (
-            _picture(masses, plots, "predictions", "Predictions against labels."),
-            _picture(others, plots, "residuals", "Residuals against S/N, redshift and luminosity."),
-        ),
-    )
-
-
-def _intervals(result: Assessment, predictor: Predictor, kind: str, plots: Path) -> Section:
-    if result.coverage is None:
-        note = "This model file has no calibration; quasar_analysis.py calibrate --model FILE adds it."
-        return Section("Intervals", note)
-    figure = quality.calibration(result.curve, kind)
-    blocks = [_picture(figure, plots, "calibration", "Coverage against confidence, with two standard errors.")]
-    tables = (result.curve, result.coverage, result.by_line)
-    blocks += [page.table(table) for table in tables if len(table)]
-    note = f"{CAVEAT} Fraction of masses inside intervals of {predictor.confidence:.0%}, by object; widths in dex."
-    return Section("Intervals", note, tuple(blocks))
-
-
-def _pooling(result: Assessment) -> list[Section]:
-    if result.pooled is None or not len(result.pooled):
-        return []
-    note = "One mass from all spectra of an object, by number of spectra and method; RMSE in dex."
-    return [Section("Several spectra of one object", note, (page.table(result.pooled),))]
-
-
-def _flags(result: Assessment) -> Section:
-    note = "Flagged spectra keep their mass. RMSE against the label in dex."
-    return Section("Flags", note, (page.table(result.flags),))
-
-
-def _attribution(predictor: Predictor, data: Dataset, plots: Path) -> Section:
-    spectra, label = data.part("test")
-    first = ~label.index.get_level_values("OBJECT").duplicated()  # one spectrum of an object
-    flux = spectra[first][:, :, 0]
-    flux = flux[np.unique(np.linspace(0, len(flux) - 1, min(MAX_ATTRIBUTED, len(flux))).round().astype(int))]
-    model = predictor.ensemble.first
-    attributions = attribution.integrated_gradients(model, flux, attribution.typical_shape(flux))
-    bins, parts = attribution.grouped(attributions.parts, data.grid)
-    median = np.median(flux / np.median(flux, axis=1, keepdims=True), axis=0)
-    title = f"What moves the predicted masses: {len(flux):,} test spectra"
-    figure = quality.attribution(data.grid.wavelength, median, bins, parts, title, data.kind)
-    caption = "Median spectrum, and what each part of it adds to the masses."
-    blocks = [_picture(figure, plots, "attribution", caption)]
-    blocks.append(page.table(attribution.fractions(attributions, data.grid)))
-    note = "Integrated gradients, from a typical spectrum as bright to each spectrum."
-    if predictor.kind == "simulated":
-        blocks.append(page.table(attribution.slopes(model, data.grid, number=PROBES)))
-        note += " Below, how masses follow one property alone (simulated)."
-    return Section("What moves the masses", note, tuple(blocks))
-
-
-def _worst(rows: pd.DataFrame, data: Dataset, plots: Path) -> Section:
-    """The spectra with the largest residuals, one of an object."""
-    size = (rows["PREDICTED"] - rows["LMBH"]).abs().sort_values(ascending=False, kind="stable")
-    chosen = rows.loc[size.index].drop_duplicates("OBJECT").head(MAX_WORST)
-    pictures = []
-    spectra = data.spectra.index.get_indexer(pd.MultiIndex.from_frame(chosen[["OBJECT", "EPOCH"]]))
-    for number, (spectrum, (_, row)) in enumerate(zip(spectra, chosen.iterrows(), strict=True), 1):
-        title = f"{row['EPOCH']}: predicted {row['PREDICTED']:.2f}, label {row['LMBH']:.2f} from {row['LABEL_LINE']}"
-        figure = figures.spectrum(data.grid.wavelength, data.flux[spectrum], title, data.kind)
-        flags = f" Flags: {row['FLAGS']}." if row["FLAGS"] else ""
-        caption = f"{number}. {row['OBJECT']}, S/N {row['SN']:.1f}, z {row['Z']:.3f}.{flags}"
-        pictures.append(_picture(figure, plots, f"worst-{number:02d}", caption))
-    return Section(f"The {len(chosen)} spectra with the largest residuals", "", tuple(pictures))
-
-
-def _picture(figure: Figure, plots: Path, name: str, caption: str) -> dict:
-    return page.picture(figures.save_all(figure, plots, name), caption)
-
-
-def interactive_data(rows: pd.DataFrame, data: Dataset) -> dict:
-    """Collect what the interactive plot shows: numbers rounded, spectra in `BINS` bins of one byte each.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        `Assessment.predictions`.
-    data : Dataset
-
-    Returns
-    -------
-    dict
-        Lists with an entry for each spectrum, and names and lines; for JSON.
-    """
-    spectra = data.spectra.index.get_indexer(pd.MultiIndex.from_frame(rows[["OBJECT", "EPOCH"]]))
-    group = max(1, data.grid.size // BINS)
-    bins = data.grid.size // group
-    flux = np.stack([data.flux[row, : bins * group].reshape(bins, group).mean(axis=1) for row in spectra])
-    floor, top = flux.min(axis=1), flux.max(axis=1)
-    scaled = np.rint(255.0 * (flux - floor[:, None]) / np.maximum(top - floor, 1e-12)[:, None]).astype(np.uint8)
-    wavelength = data.grid.wavelength[: bins * group].reshape(bins, group).mean(axis=1)
-
-    def numbers(values, digits: int) -> list:
-        return [round(float(value), digits) if np.isfinite(value) else None for value in np.asarray(values, float)]
-
-    shown = {
-        "kind": data.kind,
-        "names": {
-            "label": "label log10(M / M_Sun)",
-            "predicted": "predicted log10(M / M_Sun)",
-            "sn": "S/N per pixel",
-            "z": "redshift",
-            "luminosity": "log10 luminosity at 3000 Angstrom (erg/s)",
-        },
-        "lines": [[name, wavelength] for name, wavelength, _ in figures.LINES if name in NAMED_LINES],
-        "wavelength": numbers(wavelength, 1),
-        "spectra": base64.b64encode(scaled.tobytes()).decode(),
-        "floor": numbers(floor, 4),
-        "top": numbers(top, 4),
-        "epoch": [str(name) for name in rows["EPOCH"]],
-        "line": [str(name) for name in rows["LABEL_LINE"]],
-        "flags": [str(words) for words in rows["FLAGS"]],
-    }
-    columns = {"label": "LMBH", "predicted": "PREDICTED", "sn": "SN", "z": "Z", "luminosity": "LOG_L"}
-    columns |= {key: name for key, name in {"low": "LMBH_LOW", "high": "LMBH_HIGH"}.items() if name in rows}
-    return shown | {key: numbers(rows[name], 4) for key, name in columns.items()}

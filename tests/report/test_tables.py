@@ -4,6 +4,7 @@ The table below has six objects with one to four spectra. Residuals are predicti
 the prediction by its half-width to both sides, so that a label is inside where |residual| <= half-width.
 """
 
+import dataclasses
 import statistics
 from types import SimpleNamespace
 
@@ -290,6 +291,51 @@ def test_text_and_summary_have_every_table_with_the_field_s_headings(assessed):
     assert summary["results"][0]["rmse"] == near((SQUARES / 12) ** 0.5)
     empty = next(row for row in summary["coverage"] if row["which"] == "1.6-1.65")
     assert empty["label"] is None
-    shown = report.interactive_data(result.predictions, rest[1])
-    assert shown["predicted"][:2] == [8.1, 8.1]
-    assert shown["flags"][1] == "broad absorption"
+
+
+def test_the_headline_counts_every_object_once_and_says_of_what(assessed):
+    result = assessed[0]
+    squares = 0.1**2 + 0.3**2 + 0.2**2 + 0.1**2 + 0.1**2 + 0.15**2  # of the objects' mean residuals, A to F
+    rmse, scatter, coverage, width = report.headline(result, 0.9)
+    assert rmse[:2] == ("RMSE", f"{(squares / 6) ** 0.5:.3f} dex")
+    assert f"{(SQUARES / 12) ** 0.5:.3f} if every spectrum counts once" in rmse[2]
+    # 0.1, -0.3, 0.2, 0.1, -0.1, 0.15: median 0.1, distances 0, 0.4, 0.1, 0, 0.2, 0.05
+    assert scatter[:2] == ("sigma_NMAD", f"{1.4826 * 0.075:.3f} dex")
+    assert coverage[:2] == ("Coverage", f"{statistics.mean(FRACTIONS):.1%}")
+    assert "intervals of 90%" in coverage[2]
+    assert width[1] == "0.40 dex"  # twice the half-widths of A to F: 0.4, 0.4, 0.4, 0.2, 0.6, 0.4
+    no_calibration = dataclasses.replace(result, coverage=None)
+    assert report.headline(no_calibration, 0.9)[2][1] == "unknown"
+
+
+def test_spectra_of_high_signal_to_noise_stand_beside_the_published_figures(assessed):
+    table = report.beside_published(*assessed[:2], "simulated")
+    # S/N of 10 and more: C's second 0.3, E's -0.1, F's last 0.5; labels 8.6, 8.2, 8.8
+    ours = table.loc[("this model", "any")]
+    assert ours[["n", "rmse"]].tolist() == near([3, ((0.3**2 + 0.1**2 + 0.5**2) / 3) ** 0.5])
+    assert ours["r2"] == near(1 - (0.3**2 + 0.1**2 + 0.5**2) / 3 / statistics.pvariance([8.6, 8.2, 8.8]))
+    assert ours[["coverage", "width"]].tolist() == near([1 / 3, (0.4 + 0.6 + 0.4) / 3])
+    of_line = table.loc[("this model", "MgII")]
+    assert of_line[["n", "rmse", "coverage", "width"]].tolist() == near([2, ((0.3**2 + 0.5**2) / 2) ** 0.5, 1 / 2, 0.8])
+    published = table.loc[("Yong & Ong 2023", "MgII"), ["rmse", "r2", "confidence", "coverage", "width"]]
+    assert published.tolist() == [0.213, 0.78, 0.9, 0.888, 0.667]
+    assert "another" in table.loc[("Yong & Ong 2023", "MgII"), "sample"]
+
+
+def test_without_signal_to_noise_only_the_published_figures_are_left(assessed):
+    result, predictor, *_ = assessed
+    unknown = dataclasses.replace(result, predictions=result.predictions.assign(SN=np.nan), by_line=pd.DataFrame())
+    table = report.beside_published(unknown, predictor, "sdss")
+    assert table["n"].tolist()[:2] == [0, 0]
+    assert table[["rmse", "coverage"]].isna().sum().tolist() == [2, 2]
+
+
+def test_a_large_survey_is_shown_by_its_largest_residuals_and_a_part_of_the_others(assessed, monkeypatch):
+    monkeypatch.setattr(report, "MAX_SHOWN", 6)
+    monkeypatch.setattr(report, "MAX_WORST", 3)
+    result, _, data, _ = assessed
+    shown = report.shown(result.predictions, data)
+    assert shown["RESIDUAL"].abs().tolist()[:3] == near([0.5, 0.3, 0.3])
+    assert shown["RESIDUAL"].abs().is_monotonic_decreasing
+    assert len(shown) == shown["EPOCH"].nunique() == 6
+    assert data.spectra.index.get_level_values("EPOCH")[shown["ROW"]].tolist() == shown["EPOCH"].tolist()
