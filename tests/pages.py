@@ -30,6 +30,7 @@ def page(n=12, words=HOSTILE):
     """The page's HTML."""
     rng, rows = np.random.default_rng(1), table(n, words)
     flux = rng.normal(5.0, 1.0, (n, GRID.size)).astype(np.float32)
+    flux[5, 1600:2000] = np.nan
     scales, arrays = packing.pack(flux, rng.normal(0, 1e-3, flux.shape), rows, GRID)
     rows = rows.assign(TYPICAL=8.5, **scales)
     figures, spectrum = plots.Spectra(rows, "simulated"), plots.spectrum(np.array(arrays["wavelength"]))

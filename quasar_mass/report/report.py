@@ -118,7 +118,7 @@ def shown(rows: pd.DataFrame, data: Dataset) -> pd.DataFrame:
 
 
 def _attributions(predictor: Predictor, data: Dataset, spectra: pd.DataFrame) -> Attributions:
-    flux = data.flux[spectra["ROW"]]
+    flux = predictor.inputs(data.flux[spectra["ROW"]], spectra["Z"].to_numpy(float))
     shape = attribution.typical_shape(flux)
     return attribution.integrated_gradients(predictor.ensemble.first, flux, shape, steps=STEPS)
 

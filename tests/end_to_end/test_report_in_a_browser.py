@@ -65,9 +65,13 @@ def test_a_click_shows_a_spectrum_with_its_error_interval_and_attribution(chromi
     words, row = chromium.run("element('words').textContent"), table().iloc[5]
     assert f"predicted {row['PREDICTED']:.2f}, interval {row['LMBH_LOW']:.2f} to {row['LMBH_HIGH']:.2f}" in words
     assert chromium.run("element('name').textContent").startswith(names(5)[0])
-    drawn = {name: np.array(chromium.run(f"Array.from(sources.spectrum.data.{name})")) for name in ("flux", "high")}
+    read = "Array.from(sources.spectrum.data.{})"
+    drawn = {name: np.array(chromium.run(read.format(name)), float) for name in ("flux", "high", "low")}
+    gap = np.isnan(drawn["flux"])
+    assert np.flatnonzero(gap).tolist() == list(range(100, 125))
     assert not np.array_equal(drawn["flux"], before)
-    assert (drawn["high"] > drawn["flux"]).all()
+    assert (drawn["high"] > drawn["flux"])[~gap].all()
+    assert (drawn["high"] == drawn["low"])[gap].all()
     part = chromium.run("[...sources.attribution.data.raises, ...sources.attribution.data.lowers]")
     assert min(part) < 0 < max(part)
     assert chromium.run("sources.shown.data.LMBH_LOW[0]") == pytest.approx(row["LMBH_LOW"], abs=1e-5)

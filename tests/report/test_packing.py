@@ -39,7 +39,7 @@ def test_packed_spectra_and_attributions_come_back_within_half_a_step():
     in_bins = flux[:, : BINS * 16].reshape(2, BINS, 16).mean(axis=2)
     in_bins *= LUMINOSITY_UNIT * (1 + rows["Z"].to_numpy()[:, None]) / 1e42
     step = (scales["TOP"] - scales["FLOOR"]).to_numpy()[:, None]
-    read = scales["FLOOR"].to_numpy()[:, None] + unpacked(arrays["flux"], np.uint8).reshape(2, BINS) / 255 * step
+    read = scales["FLOOR"].to_numpy()[:, None] + (unpacked(arrays["flux"], np.uint8).reshape(2, BINS) - 1) / 254 * step
     assert np.abs(read - in_bins).max() < step.max() / 500
     read = unpacked(arrays["parts"], np.int8).reshape(2, BINS) / 127 * scales["LARGEST_PART"].to_numpy()[:, None]
     assert read[0] == pytest.approx(parts[0, : BINS * 16].reshape(BINS, 16).sum(axis=1), abs=5e-5)
@@ -56,3 +56,18 @@ def test_the_error_of_a_bin_follows_the_signal_to_noise_of_the_table_where_that_
     of_bin = LUMINOSITY_UNIT / 1e42 * 2.5 / np.sqrt(16)
     assert np.median(read[0]) == pytest.approx(4.0 * of_bin, rel=0.1)
     assert np.median(read[1]) == pytest.approx(2.0 * of_bin, rel=0.1)
+
+
+def test_a_part_without_data_stays_without_and_changes_nothing_else():
+    flux = np.random.default_rng(3).normal(10.0, 2.0, (1, GRID.size))
+    rows, parts = pd.DataFrame({"SN": [5.0], "Z": [1.5]}), np.zeros((1, GRID.size))
+    partial = flux.copy()
+    partial[:, :1700] = np.nan
+    (whole, of_whole), (scales, arrays) = (packing.pack(one, parts, rows, GRID) for one in (flux, partial))
+    read = unpacked(arrays["flux"], np.uint8)
+    assert (read[:107] == 0).all()  # 106 bins and a part of one
+    assert (read[107:] > 0).all()
+    assert scales["NOISE"][0] == pytest.approx(whole["NOISE"][0], rel=0.1)
+    noise, of_all = (unpacked(one["noise"], np.uint8) for one in (arrays, of_whole))
+    assert (noise[:14] == 0).all()
+    assert noise[17:].mean() == pytest.approx(of_all[17:].mean(), rel=0.1)
