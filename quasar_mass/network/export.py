@@ -1,23 +1,19 @@
 """A trained network in other formats: Keras's own `.keras`, and ONNX, which needs neither Keras nor TensorFlow.
 
-What is written is read again, and must predict the same masses before it gets its name. ONNX is made by `tf2onnx`
-through Keras's own `Model.export`; the packages for it are the extra `onnx` of this project.
+What is written is read again, and must predict the same masses as Keras before it gets its name.
 """
 
-import importlib.util
 import json
-import logging
 import os
-import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quasar_mass.core.errors import ModelError, first_line
+from quasar_mass.core.errors import ModelError
 from quasar_mass.core.files import locked_write
-from quasar_mass.network import backend
+from quasar_mass.network import backend, onnx_graph
 
 if TYPE_CHECKING:
     from quasar_mass.network.easyai import EasyAI
@@ -25,30 +21,16 @@ if TYPE_CHECKING:
 ENDINGS = (".keras", ".onnx")
 TOLERANCE = 1e-4  # dex, the largest difference of a prediction; float32 in another order gives some 1e-6
 N_SPECTRA = 32  # made-up ones, to compare the predictions for
-PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
-INPUT, OUTPUT = "spectra", "prediction"  # names in an ONNX file
 DESCRIPTION = "quasar_mass"  # the name of the description in an ONNX file's metadata
 MEMBER = "quasar_mass.json"  # and in a .keras, which is a zip archive
 PIXELS = 512  # of a made-up spectrum, for a network that takes any number
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Refuse, before any work is done, an unknown ending, or one whose packages are not installed.
-
-    Raises
-    ------
-    ModelError
-        With the command that installs what is missing.
-    """
+    """Refuse an unknown ending before any work is done; ModelError."""
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ModelError(path, f"the name must end in {' or '.join(ENDINGS)}")
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if path.suffix == ".onnx" and missing:
-        raise ModelError(
-            path,
-            f"for ONNX, {' and '.join(missing)} must be installed; run: python -m pip install {' '.join(PACKAGES)}",
-        )
     return path
 
 
@@ -73,8 +55,8 @@ def export(model: "EasyAI", path: str | os.PathLike) -> float:
     Raises
     ------
     ModelError
-        If the ending is no format, packages are missing, the network cannot be converted, or the file's predictions
-        differ by more than `TOLERANCE`.
+        If the ending is no format, the network cannot be converted, or the file's predictions differ by more than
+        `TOLERANCE`.
     """
     path = check_output(path)
     write, predict = (_write_keras, _predict_keras) if path.suffix == ".keras" else (_write_onnx, _predict_onnx)
@@ -137,48 +119,18 @@ def _predict_keras(path: Path, spectra: np.ndarray) -> np.ndarray:
 
 # --- ONNX -------------------------------------------------------------------------------------------------------------
 def _write_onnx(model: "EasyAI", temporary: Path, path: Path) -> None:
-    import onnx
-
-    keras = backend.import_keras()
-    if keras.backend.backend() != "tensorflow":
-        raise ModelError(
-            path,
-            f"ONNX is made from TensorFlow, not from {keras.backend.backend()}; set KERAS_BACKEND=tensorflow",
-        )
-    import tf2onnx  # noqa: F401 - before its loggers are quietened: it sets them up itself
-
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it has to say is in the exception as well
-    signature = keras.InputSpec(shape=model.model.input_shape, dtype="float32", name=INPUT)
+    config, weights = json.loads(model.model.to_json()), [layer.get_weights() for layer in model.model.layers]
     try:
-        with warnings.catch_warnings():
-            # Keras's own, while it makes tf2onnx work with NumPy 2
-            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-            with backend.without_notes():
-                model.model.export(temporary, format="onnx", verbose=False, input_signature=[signature])
-        exported = onnx.load(temporary)
-        _name_ends(exported.graph)
-        exported.metadata_props.add(key=DESCRIPTION, value=_description(model))
-        onnx.checker.check_model(exported)
-    except Exception as error:  # tf2onnx and the checker raise every kind
-        raise ModelError(
-            path, f"ONNX has no such layers as this network's ({first_line(error)}); export to .keras instead"
-        ) from error
+        stack = onnx_graph.layers(config, [arrays for arrays in weights if arrays])
+        exported = onnx_graph.build(*stack, hidden=False)
+    except onnx_graph.NotConvertible as reason:
+        raise ModelError(path, f"this network cannot be written as ONNX ({reason}); export to .keras instead") from None
+    exported.metadata_props.add(key=DESCRIPTION, value=_description(model))
     temporary.write_bytes(exported.SerializeToString())
-
-
-def _name_ends(graph) -> None:
-    """Give an ONNX graph's input and output the names that are documented, and any number of spectra."""
-    names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for value in (graph.input[0], graph.output[0]):
-        value.name = names[value.name]
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
 
 
 def _predict_onnx(path: Path, spectra: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run([OUTPUT], {INPUT: spectra})[0].reshape(-1)
+    return session.run([onnx_graph.MASS], {onnx_graph.INPUT: spectra})[0].reshape(-1)

@@ -6,7 +6,7 @@ has smaller errors than each of them, and they disagree about spectra that are u
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,10 +14,8 @@ import numpy as np
 
 from quasar_mass.core.errors import ModelError, TableError, first_line
 from quasar_mass.core.parallel import cores
-from quasar_mass.network import backend
 from quasar_mass.tables.scratch_array import ScratchArray
 
-BATCH = 128  # spectra per step: what a step needs stays in the cache, a third faster than 512
 ROWS = 1024  # spectra whose values are checked at a time: an array on disk need not fit into memory
 NAME_LENGTH = 16  # hexadecimal digits of an ensemble's name: enough that no two ever share one
 
@@ -46,7 +44,7 @@ class Ensemble:
 
     Parameters
     ----------
-    members : sequence of EasyAI
+    members : sequence of OnnxNetwork or EasyAI
         Networks for the same spectra.
 
     Raises
@@ -63,89 +61,68 @@ class Ensemble:
         for number, other in enumerate(self.members[1:], 2):
             for what in ("grid", "extinction_corrected", "kind"):
                 expected, given = ((member.about or {}).get(what) for member in (first, other))
-                if expected != given or first.model.input_shape != other.model.input_shape:
+                if expected != given or first.input_shape != other.input_shape:
                     raise ModelError(
                         f"model {number} of {len(self.members)}",
-                        f"expects other spectra than the first one: {what} {given}, input {other.model.input_shape}, "
-                        f"not {what} {expected}, input {first.model.input_shape}; "
+                        f"expects other spectra than the first one: {what} {given}, input {other.input_shape}, "
+                        f"not {what} {expected}, input {first.input_shape}; "
                         "name models of one training with several seeds",
                     )
-        self._hidden = _with_hidden(first.model)
 
     @property
     def first(self):
-        """The first network (`EasyAI`), whose description stands for all."""
+        """The first network, whose description stands for all."""
         return self.members[0]
 
     @property
     def name(self) -> str:
         """Hexadecimal digits that depend on the weights of all members, not on their order behind the first."""
-        digests = [_weights_digest(member.model) for member in self.members]
+        digests = [_digest(member.weights) for member in self.members]
         text = " ".join([digests[0], *sorted(digests[1:])])
         return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
 
     def outputs(self, spectra: np.ndarray) -> NetworkOutput:
         """Predict, and give the last hidden layer too; parameters and errors as of `EasyAI.predict`."""
-        hidden, mass = forward(self._hidden, spectra, BATCH)
-        others = [forward(member.model, spectra, BATCH)[0] for member in self.members[1:]]
-        masses = [output.reshape(-1).astype(np.float64) for output in (mass, *others)]
+        hidden, mass = self.first.outputs(spectra)
+        masses = [mass, *(member.predict(spectra) for member in self.members[1:])]
         return NetworkOutput(np.mean(masses, axis=0), np.std(masses, axis=0, ddof=int(len(masses) > 1)), hidden)
 
 
-def _with_hidden(model):
-    """The same network with two outputs: what goes into its last layer, flat, and the mass."""
-    keras = backend.import_keras()
-    if not isinstance(model, keras.Sequential) or len(model.layers) < 2:
-        raise ModelError("the model", "is no stack of at least two layers; use a keras.Sequential model")
-    hidden = model.layers[-1].input
-    if len(hidden.shape) > 2:
-        hidden = keras.layers.Flatten()(hidden)
-    return keras.Model(model.inputs, [hidden, model.outputs[0]])
-
-
-def _weights_digest(model) -> str:
+def _digest(weights: Sequence[np.ndarray]) -> str:
     sha = hashlib.sha256()
-    for weight in model.get_weights():
+    for weight in weights:
         sha.update(np.ascontiguousarray(weight).tobytes())
     return sha.hexdigest()
 
 
 # --- running a network ------------------------------------------------------------------------------------------------
-def forward(model, spectra: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def in_batches(
+    step: Callable[[np.ndarray], list[np.ndarray]], spectra: np.ndarray, batch_size: int, *, parallel: bool = True
+) -> list[np.ndarray]:
     """Run a network on spectra; the same numbers for any batch size.
 
     Parameters
     ----------
-    model : keras.Model
-    spectra : array_like, shape (n, pixels) or (n, pixels, 1)
+    step : callable
+        Gives the network's outputs for some spectra.
+    spectra : ndarray, shape (n, ...)
+        As `checked_spectra` gives them.
     batch_size : int
-        Spectra per step. With TensorFlow, as many steps run in parallel as there are processors: one step alone leaves
-        them idle, since an LSTM goes pixel by pixel.
+        Spectra per step.
+    parallel : bool
+        Whether as many steps run at a time as there are processors: one step alone leaves them idle, since an LSTM
+        goes pixel by pixel.
 
     Returns
     -------
     list of ndarray
         One for each output, of shape (n, ...).
-
-    Raises
-    ------
-    TableError, ModelError
-        As of `checked_spectra`.
     """
-    import keras  # which the model's loading has prepared (`backend`)
-
-    spectra = checked_spectra(spectra, model.input_shape[1:], "the spectra")
-    if len(spectra) == 0:
-        return [np.empty((0, *output.shape[1:]), np.float32) for output in model.outputs]
-
-    def step(start: int) -> list[np.ndarray]:
-        outputs = model.predict_on_batch(spectra[start : start + batch_size])
-        return outputs if isinstance(outputs, list) else [outputs]
-
-    model.make_predict_function()  # here: threads that make it at the same time would each trace the network
-    starts = range(0, len(spectra), batch_size)
-    in_parallel = keras.backend.backend() == "tensorflow" and len(starts) > 1
-    parts = list(_threads().map(step, starts) if in_parallel else map(step, starts))
+    if len(spectra) == 0:  # of which no network can make outputs
+        return [output[:0] for output in step(np.zeros((1, *spectra.shape[1:]), np.float32))]
+    batches = [slice(start, start + batch_size) for start in range(0, len(spectra), batch_size)]
+    run = _threads().map if parallel and len(batches) > 1 else map
+    parts = list(run(lambda rows: step(spectra[rows]), batches))
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 

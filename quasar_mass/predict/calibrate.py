@@ -16,9 +16,9 @@ from quasar_mass.core.evaluation import EPOCH_GROUPS
 from quasar_mass.core.files import progress
 from quasar_mass.core.parallel import cores, prefetch
 from quasar_mass.core.survey import WINDOW, Grid, Survey
-from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
 from quasar_mass.network.keras_io import model_file
+from quasar_mass.network.loading import load_ensemble
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Predictor
@@ -137,7 +137,7 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
 
 def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
     """Calibrate model files together, and write the result into the first one, whole or not at all."""
-    ensemble = Ensemble([EasyAI.load(path) for path in paths])
+    ensemble = load_ensemble(paths)
     check_fit(ensemble.first, survey_tables.read_about(survey.spectra), survey.spectra)
     _keep_better(paths[0], ensemble, survey)
     calibration = calibrate(ensemble, survey, fresh=fresh, quiet=quiet)

@@ -5,13 +5,16 @@ from pathlib import Path
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import REFERENCE_STEP, STEP, Grid
 from quasar_mass.network.easyai import EasyAI
+from quasar_mass.network.onnx_network import OnnxNetwork
+
+Network = EasyAI | OnnxNetwork
 
 
-def model_grid(model: EasyAI) -> Grid:
+def model_grid(model: Network) -> Grid:
     """The grid a model expects, by its description or, for a file from elsewhere, by its number of input pixels."""
     if "step" in ((model.about or {}).get("grid") or {}):
         return Grid(model.about["grid"]["step"])
-    pixels = model.model.input_shape[1]
+    pixels = model.input_shape[0]
     for grid in (Grid(STEP), Grid(REFERENCE_STEP)):
         if pixels == grid.size:
             return grid
@@ -22,22 +25,22 @@ def model_grid(model: EasyAI) -> Grid:
     )
 
 
-def model_kind(model: EasyAI) -> str:
+def model_kind(model: Network) -> str:
     """What a model was trained on: ``"simulated"``, ``"sdss"``, or ``"unknown"`` for a file from elsewhere."""
     return (model.about or {}).get("kind", "unknown")
 
 
-def takes_rest_frame(model: EasyAI) -> bool:
+def takes_rest_frame(model: Network) -> bool:
     """Whether a model takes `spectra.network_input`; the models of older versions take the tables' flux as it is."""
     return "input" in (model.about or {})
 
 
-def takes_partial(model: EasyAI) -> bool:
+def takes_partial(model: Network) -> bool:
     """Whether a model was trained on spectra that do not show the whole window."""
     return bool(((model.about or {}).get("trained_on") or {}).get("partial", False))
 
 
-def transfer_note(model: EasyAI, survey_kind: str) -> str:
+def transfer_note(model: Network, survey_kind: str) -> str:
     """One line to print with every prediction: what the model was trained on, and what it is used on."""
     kind = model_kind(model)
     if kind == "unknown":
@@ -50,12 +53,12 @@ def transfer_note(model: EasyAI, survey_kind: str) -> str:
     return f"note: model trained on {kind} spectra, applied to {survey_kind} ones"
 
 
-def check_fit(model: EasyAI, about: dict, where: Path) -> None:
+def check_fit(model: Network, about: dict, where: Path) -> None:
     """Refuse a table of spectra on another grid than the model's, or treated for extinction in another way.
 
     Parameters
     ----------
-    model : EasyAI
+    model : EasyAI or OnnxNetwork
     about : dict
         What the table says of itself (`survey_tables.read_about`).
     where : Path

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from quasar_mass.core.errors import ModelError
 from quasar_mass.core.survey import Grid
-from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble, NetworkOutput
 from quasar_mass.network.keras_io import model_file
+from quasar_mass.network.loading import load_network
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind, takes_partial, takes_rest_frame
 from quasar_mass.predict.inputs import default_model
@@ -36,6 +37,9 @@ from quasar_mass.uncertainty.training_domain import (
     catalogued_bal,
     outside_range,
 )
+
+if TYPE_CHECKING:
+    from quasar_mass.network.easyai import EasyAI
 
 FLAG_NO_CALIBRATION = "training range unknown"
 MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
@@ -144,7 +148,7 @@ class Predictor:
         except TypeError as error:
             raise ModelError("the model", f"{paths!r} is not the name of a model file; give one, or a list") from error
         files = [model_file.read(path) for path in paths]
-        ensemble = Ensemble([EasyAI.load(file) for file in files])
+        ensemble = Ensemble([load_network(file) for file in files])
         calibration = calibration_file.read(files[0], ensemble.name)
         names = tuple((Path(file.path).absolute(), file.sha256) for file in files)
         predictor = cls(ensemble, calibration, files=names, **options)
@@ -156,6 +160,13 @@ class Predictor:
     def of(cls, model: "EasyAI | Predictor") -> "Predictor":
         """A network as it is, without calibration; or a predictor, unchanged."""
         return model if isinstance(model, Predictor) else cls(Ensemble([model]))
+
+    @functools.cached_property
+    def in_keras(self) -> "EasyAI":
+        """The first network in Keras, which takes gradients."""
+        from quasar_mass.network.easyai import EasyAI
+
+        return EasyAI.load(self.files[0][0]) if self.files else self.ensemble.first
 
     @functools.cached_property
     def grid(self) -> Grid:

@@ -58,7 +58,7 @@ def explain(
         If the model and the spectra do not fit, or no spectrum can be used.
     """
     predictor = Predictor.load(model_path)
-    model, grid, note = predictor.ensemble.first, predictor.grid, ""
+    model, grid, note = predictor.in_keras, predictor.grid, ""
     if files:
         names, flux, kind, note = _from_files(files[:number], predictor)
     else:

@@ -344,8 +344,8 @@ def _facts(predictor: Predictor, data: Dataset, survey: Survey) -> Section:
     for name, words in (about.get("targets") or {}).items():
         facts[f"targets of stage {name}"] = words
     facts["label"] = about.get("label", "unknown")
-    first = predictor.ensemble.first.model
-    facts["networks"] = f"{len(predictor.ensemble.members)}, {first.count_params():,} parameters each"
+    parameters = sum(weight.size for weight in predictor.ensemble.first.weights)
+    facts["networks"] = f"{len(predictor.ensemble.members)}, {parameters:,} parameters each"
     if predictor.calibration is not None:
         counts = predictor.calibration.facts.get("validation_objects", {})
         facts["calibrated on"] = f"{sum(counts.values()):,} validation objects"

@@ -64,8 +64,29 @@ class ModelFile:
     keras_2: str | None
     _content: bytes = field(repr=False)
 
+    def layers(self) -> tuple[dict, list[list]]:
+        """Give the network as it is stored, without Keras.
+
+        Returns
+        -------
+        config : dict
+            Keras's description of it, as this file has it.
+        weights : list of list of ndarray
+            Of each layer that has any, in Keras's order.
+
+        Raises
+        ------
+        ModelError
+            If it names code, or has weights that are no numbers.
+        """
+        with _opened(self.path, self._content) as file:
+            model_checks.network(self.path, file)
+            groups = [file["model_weights"][_text(name)] for name in file["model_weights"].attrs["layer_names"]]
+            weights = [[group[_text(name)][()] for name in group.attrs["weight_names"]] for group in groups]
+            return json.loads(file.attrs["model_config"]), [arrays for arrays in weights if arrays]
+
     def network(self):
-        """Build the network, with loss, metrics and the optimizer in its state.
+        """Build the network in Keras, with loss, metrics and the optimizer in its state.
 
         Returns
         -------
@@ -316,6 +337,11 @@ def _json(path: Path, facts: dict) -> str:
             path, f"its description takes {size:,} bytes of at most {MAX_JSON:,}; keep tables in a file of their own"
         )
     return text
+
+
+def _text(name: str | bytes) -> str:
+    """A name as Keras 3 or Keras 2 writes it."""
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _plain(value):
