@@ -21,15 +21,13 @@ ACTIVATIONS = {
     "elu": "Elu", "exponential": "Exp", "linear": "", "relu": "Relu", "selu": "Selu", "sigmoid": "Sigmoid",
     "softplus": "Softplus", "softsign": "Softsign", "tanh": "Tanh",
 }  # fmt: skip
-# Arguments without a part in predictions: names, and how weights are trained.
+# Arguments without a part in predictions: names, shapes that are known, and how the layer is trained.
 TRAINING = (
-    "name trainable seed noise_shape rate stddev momentum renorm_momentum dropout recurrent_dropout unroll implementation "
-    "unit_forget_bias bias_initializer kernel_initializer recurrent_initializer beta_initializer gamma_initializer "
-    "moving_mean_initializer moving_variance_initializer bias_regularizer kernel_regularizer recurrent_regularizer "
-    "beta_regularizer gamma_regularizer activity_regularizer bias_constraint kernel_constraint recurrent_constraint "
-    "beta_constraint gamma_constraint batch_input_shape batch_shape sparse ragged"
+    "name trainable seed noise_shape rate stddev momentum renorm_momentum dropout recurrent_dropout unroll "
+    "implementation unit_forget_bias batch_input_shape batch_shape"
 )
 TRAINING = set(TRAINING.split())
+TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # What all layers must have that are converted.
 ALWAYS = {"data_format": "channels_last", "dtype": "float32"}
 
@@ -199,7 +197,11 @@ class _Arguments:
 
     def __init__(self, layer: Layer) -> None:
         self._kind = layer.kind
-        self._left = {key: value for key, value in layer.arguments.items() if key not in TRAINING}
+        self._left = {
+            key: value
+            for key, value in layer.arguments.items()
+            if key not in TRAINING and not key.endswith(TRAINING_ENDINGS)
+        }
         for key, value in ALWAYS.items():
             own = self._left.pop(key, None)
             own = own.get("config", {}).get("name") if isinstance(own, dict) else own  # as Keras 3 says float32
