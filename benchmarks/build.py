@@ -58,7 +58,7 @@ import sys, time
 if __name__ == "__main__":  # the other processes import this file too, as they do the command's, which is as short
     from astropy.cosmology import Planck15
     from quasar_mass.tables.build.pipeline import build
-    from quasar_mass.spectra.rest_frame import extinction_curve
+    from quasar_mass.spectra.extinction import extinction_curve
     from quasar_mass.core.survey import Survey
     extinction_curve()
     begin = time.perf_counter()

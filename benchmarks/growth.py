@@ -32,7 +32,7 @@ import resource, sys, time
 if __name__ == "__main__":
     from astropy.cosmology import Planck15
     from quasar_mass.tables.build.pipeline import build
-    from quasar_mass.spectra.rest_frame import extinction_curve
+    from quasar_mass.spectra.extinction import extinction_curve
     from quasar_mass.core.survey import Survey
     extinction_curve()
     begin = time.perf_counter()

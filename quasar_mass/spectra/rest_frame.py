@@ -1,6 +1,5 @@
 """From a spectrum or its file to luminosity density on the rest-frame grid and flags, or to the reason why not."""
 
-import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,7 +7,9 @@ import numpy as np
 
 from quasar_mass.core.constants import LUMINOSITY_UNIT
 from quasar_mass.core.errors import SpectrumError
-from quasar_mass.core.survey import EXTINCTION_V, R_V, WINDOW, Grid
+from quasar_mass.core.survey import WINDOW, Grid
+from quasar_mass.spectra.cosmology import luminosity_distance
+from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import SpectrumRequest, read_one
 from quasar_mass.spectra.seen_lines import LINES, MIN_SHOWN, line_flags, seen_fractions
 from quasar_mass.spectra.spectrum import EBV_NOTE, PIXEL, REDSHIFT_NOTE, Spectrum
@@ -36,8 +37,6 @@ NOT_SHOWN = "shows neither Mg II nor C IV with C III]"
 # Bad pixels in a row (6,900 km/s) that are interpolated; in a longer gap, and at longer ends, nothing is known. Chosen
 # on mass shifts: where a part of a line is lost, a straight line leaves more of it than nothing does.
 BRIDGED = 100
-# The extinction curve is tabulated once on these pixels: 3,000-12,000 A, wider than any SDSS spectrum.
-_CURVE_FIRST, _CURVE_LAST = 34771, 40792
 
 
 @dataclass(frozen=True, repr=False)
@@ -242,44 +241,6 @@ def density_at_3000(flux: np.ndarray, grid: Grid) -> np.ndarray:
         scale = 1.0 if window == CONTINUUM[0] else (3000.0 / np.mean(window)) ** COMPOSITE_SLOPE
         level[rows] = median(pixels).astype(float) * scale
     return level
-
-
-def luminosity_distance(redshift: np.ndarray | float) -> np.ndarray:
-    """Luminosity distance in Mpc (Planck15), for a whole vector of redshifts at once."""
-    from astropy.cosmology import Planck15
-
-    return np.asarray(Planck15.luminosity_distance(redshift).value)
-
-
-@functools.cache
-def extinction_curve() -> np.ndarray:
-    """A(lambda) / A(V) of Fitzpatrick 1999 at R_V = 3.1 on the global pixels 3,000-12,000 A, shape (n,)."""
-    from astropy import units
-    from dust_extinction.parameter_averages import F99
-
-    wavelength = 10.0 ** (PIXEL * np.arange(_CURVE_FIRST, _CURVE_LAST + 1))
-    return np.asarray(F99(Rv=R_V)(wavelength * units.AA))
-
-
-def transmission(pixel: np.ndarray, ebv: float, curve: np.ndarray | None = None) -> np.ndarray:
-    """Fraction of the flux that Galactic dust lets through.
-
-    Parameters
-    ----------
-    pixel : ndarray of int, shape (n,)
-        Index on the global grid (observed frame).
-    ebv : float
-        E(B-V) of Schlegel, Finkbeiner & Davis 1998, magnitudes.
-    curve : ndarray, optional
-        `extinction_curve`, where it has been computed already.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-    """
-    index = np.clip(np.asarray(pixel) - _CURVE_FIRST, 0, _CURVE_LAST - _CURVE_FIRST)
-    curve = extinction_curve() if curve is None else curve
-    return 10.0 ** (-0.4 * EXTINCTION_V * ebv * curve[index])
 
 
 def to_rest_frame(

@@ -11,7 +11,7 @@ import numpy as np
 
 from quasar_mass.core.survey import WINDOW
 from quasar_mass.spectra import redshift_check
-from quasar_mass.spectra.rest_frame import transmission
+from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum
 from quasar_mass.spectra.spikes import remove_spikes
 

@@ -6,8 +6,9 @@ from numpy.typing import ArrayLike
 
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
 from quasar_mass.spectra import redshift_check, spikes
+from quasar_mass.spectra.cosmology import luminosity_distance
 from quasar_mass.spectra.objects import as_spectra, for_each
-from quasar_mass.spectra.rest_frame import luminosity_distance, quality_flags
+from quasar_mass.spectra.rest_frame import quality_flags
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, check_ebv
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra, coarse

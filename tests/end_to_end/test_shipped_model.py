@@ -15,8 +15,9 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict import mass_table
 from quasar_mass.predict.inputs import SHIPPED_MODEL, expand
 from quasar_mass.report import comparison, explain_files
+from quasar_mass.spectra.cosmology import luminosity_distance
+from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
-from quasar_mass.spectra.rest_frame import luminosity_distance, transmission
 from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.virial.files import measure_files
 

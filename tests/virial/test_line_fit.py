@@ -9,8 +9,9 @@ import pytest
 import quasar_analysis
 from quasar_mass import virial
 from quasar_mass.spectra import iron
+from quasar_mass.spectra.cosmology import luminosity_distance
+from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
-from quasar_mass.spectra.rest_frame import luminosity_distance, transmission
 from quasar_mass.spectra.spectrum import Spectrum
 from quasar_mass.virial import files, lines
 

@@ -8,7 +8,7 @@ from quasar_mass.core.constants import C_KM_S, MPC
 from quasar_mass.simulation.population import Target
 from quasar_mass.simulation.quasar import intrinsic
 from quasar_mass.simulation.spectrograph.sky import FIRST_PIXEL, LAST_PIXEL, pixels
-from quasar_mass.spectra.rest_frame import transmission
+from quasar_mass.spectra.extinction import transmission
 
 # Variability: a damped random walk with the average parameters of MacLeod et al. 2010 (ApJ 721, 1014, equation 7 and
 # table 1) for M_i = -25 and 10^8.6 solar masses, this population's mean. Quasars vary more in the blue.

@@ -14,7 +14,8 @@ from quasar_mass.core.errors import SurveyError
 from quasar_mass.core.files import atomic_group, progress, sha256
 from quasar_mass.core.parallel import is_cluster, ordered_map
 from quasar_mass.core.survey import REDSHIFT_RANGE, STEP, WIDE_REDSHIFT_RANGE, Grid, Survey
-from quasar_mass.spectra.rest_frame import extinction_curve, luminosity_distance
+from quasar_mass.spectra.cosmology import luminosity_distance
+from quasar_mass.spectra.extinction import extinction_curve
 from quasar_mass.tables import schemas, survey_tables
 from quasar_mass.tables.build import partitions, regrid
 from quasar_mass.tables.build.regrid import Selected

@@ -55,7 +55,7 @@ def regrid(
     spectra : list of Selected
     grid : Grid
     curve : ndarray
-        `rest_frame.extinction_curve`.
+        `extinction.extinction_curve`.
     save_to : Path, optional
         Save the batch in this file instead of returning it.
     partial : bool
