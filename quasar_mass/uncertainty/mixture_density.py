@@ -6,11 +6,13 @@ for faint spectra. Their coverage does not depend on how good this fit is: `cali
 NumPy, and the parameters are plain arrays, which are stored in the model file.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
+
+from quasar_mass.uncertainty import normal
 
 COMPONENTS = 3  # normal distributions: a core, wide wings, and one for labels of another line
 HIDDEN = 16  # units
@@ -42,11 +44,16 @@ class Mixture:
 
     def cdf(self, value: np.ndarray) -> np.ndarray:
         """Probability below a value of each row; shape (n,)."""
-        return (self.weights * ndtr((np.asarray(value, float)[:, None] - self.means) / self.sigmas)).sum(axis=1)
+        return (self.weights * normal.cdf((np.asarray(value, float)[:, None] - self.means) / self.sigmas)).sum(axis=1)
 
     def sf(self, value: np.ndarray) -> np.ndarray:
         """Probability above a value of each row, exact also where it is tiny; shape (n,)."""
-        return (self.weights * ndtr((self.means - np.asarray(value, float)[:, None]) / self.sigmas)).sum(axis=1)
+        return (self.weights * normal.cdf((self.means - np.asarray(value, float)[:, None]) / self.sigmas)).sum(axis=1)
+
+    def pdf(self, value: np.ndarray) -> np.ndarray:
+        """Probability density at a value of each row; shape (n,)."""
+        z = (np.asarray(value, float)[:, None] - self.means) / self.sigmas
+        return (self.weights * np.exp(-0.5 * z**2) / self.sigmas).sum(axis=1) / (2.0 * np.pi) ** 0.5
 
     def tail(self, value: np.ndarray) -> np.ndarray:
         """Probability beyond a value, on its nearer side: 0.5 at the median, towards 0 far out; shape (n,)."""
@@ -66,24 +73,46 @@ class Mixture:
         """
         if tail <= 0:
             return np.full(len(self.means), -np.inf), np.full(len(self.means), np.inf)
-        # the mixture's quantile lies between the smallest and the largest of its components' quantiles
-        z = ndtri(tail)
-        low = _root(lambda value: self.cdf(value) - tail, self.means + z * self.sigmas)
-        return low, _root(lambda value: tail - self.sf(value), self.means - z * self.sigmas)
+        z = normal.quantile(tail)
+        low = _root(self, lambda mixture, value: mixture.cdf(value) - tail, z)
+        return low, _root(self, lambda mixture, value: tail - mixture.sf(value), -z)
 
     def mean(self) -> np.ndarray:
         """Expected value, shape (n,)."""
         return (self.weights * self.means).sum(axis=1)
 
 
-def _root(function, ends: np.ndarray) -> np.ndarray:
-    """Where an increasing function of each row is 0, by bisection between the least and the largest of `ends`."""
+def _root(mixture: Mixture, function: Callable, z: float) -> np.ndarray:
+    """Where a function of each row, whose derivative is the density, is 0.
+
+    By Newton's steps, or a bisection where one would lead out of the known bounds or is no half of the step before.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    function : callable
+        Of some mixtures and values of theirs.
+    z : float
+        The root of a single normal distribution, in standard deviations.
+    """
+    ends = mixture.means + z * mixture.sigmas  # the root is between the least and the largest of the components' own
     low, high = ends.min(axis=1) - 1e-9, ends.max(axis=1) + 1e-9
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        below = function(middle) < 0
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return 0.5 * (low + high)
+    mean = mixture.mean()
+    variance = (mixture.weights * (mixture.sigmas**2 + (mixture.means - mean[:, None]) ** 2)).sum(axis=1)
+    root = np.clip(mean + z * np.sqrt(variance), low, high)
+    before, rows = high - low, np.arange(len(low))
+    while len(rows):
+        at, left = root[rows], mixture.rows(rows)
+        value = function(left, at)
+        low[rows], high[rows] = np.where(value < 0, at, low[rows]), np.where(value < 0, high[rows], at)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = -value / left.pdf(at)
+        newton = (at + step > low[rows]) & (at + step < high[rows]) & (2.0 * np.abs(step) < np.abs(before[rows]))
+        step = np.where(newton, step, 0.5 * (low[rows] + high[rows]) - at)
+        root[rows], before[rows] = at + step, step
+        # the error after a step of Newton's is about its square over the width of a component
+        rows = rows[np.abs(step) > np.where(newton, 1e-8, 1e-13) * np.maximum(1.0, np.abs(at))]
+    return root
 
 
 @dataclass(frozen=True, repr=False)

@@ -56,3 +56,23 @@ def test_few_objects_get_one_width_and_the_same_data_give_the_same_fit():
     x, residual = rng.normal(size=(150, 3)), rng.normal(0, 0.2, 150)
     first, second = (mixture_density.fit(x, residual, np.ones(150)) for _ in range(2))
     assert all(np.array_equal(value, vars(second)[name]) for name, value in vars(first).items())
+
+
+def test_bounds_of_hard_mixtures_are_exact_and_the_same_alone():
+    rng = np.random.default_rng(4)
+    narrow = np.exp(rng.uniform(-4.0, -0.5, (300, 15)))  # far apart: flat stretches between steep ones
+    mixture = Mixture(rng.dirichlet(np.full(15, 0.3), size=300), rng.normal(0.0, 0.6, (300, 15)), narrow)
+    for tail in (1e-12, 0.05, 0.4):
+        bounds = mixture.bounds(tail)
+        for bound, alone in zip(bounds, mixture.rows(np.array([7])).bounds(tail), strict=True):
+            slack = mixture.pdf(bound) * 1e-11
+            assert (np.abs(mixture.tail(bound) - tail) <= slack + 1e-12 * tail).all()
+            assert alone[0] == bound[7]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -1e30])
+def test_absurd_numbers_of_a_damaged_file_end_somewhere(value):
+    mixture = Mixture(np.full((2, 2), 0.5), np.array([[0.0, value], [0.0, 0.1]]), np.full((2, 2), 0.1))
+    with np.errstate(all="ignore"):
+        low, high = mixture.bounds(0.05)
+    assert low[1] < high[1]
