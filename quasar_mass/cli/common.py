@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quasar_mass import __version__
-from quasar_mass.core import signals
+from quasar_mass.core import extras, signals
 from quasar_mass.core.errors import QuasarMassError
 from quasar_mass.core.files import printable
 from quasar_mass.core.survey import Survey, default_survey
@@ -207,6 +207,10 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
         return fail(str(error), 2)
     except QuasarMassError as error:
         return fail(str(error))
+    except ModuleNotFoundError as error:
+        if not (sentence := extras.missing(error.name)):
+            raise
+        return fail(f"this command: {sentence}.")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing more to say
     except OSError as error:  # disk full, no permission, a file that vanished

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from quasar_mass.core import extras
 from quasar_mass.core.errors import ClusterError, first_line
 
 CONNECT_TIMEOUT = 10.0  # seconds to wait for a scheduler's answer
 WORKER_TIMEOUT = 30.0  # seconds to wait for its first worker
 # Packages whose version can change the last digit of the results.
-_PACKAGES = ("astropy", "dust_extinction", "h5py", "keras", "numpy", "pandas", "pyarrow", "scipy", "tensorflow")
+_PACKAGES = ("astropy", "h5py", "keras", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy", "tensorflow")
 _START = "start workers in the repository's folder with its Python: .venv/bin/python -m dask worker ADDRESS"
 
 
@@ -56,7 +57,7 @@ def connect(address: str, needs: Iterable[Path] = ()) -> Iterator[tuple[Callable
         import distributed
         from distributed.comm import CommClosedError
     except ImportError as error:
-        raise ClusterError("--scheduler", "needs Dask: pip install dask distributed") from error
+        raise ClusterError("--scheduler", extras.missing("distributed")) from error
     client = _client(address)
     here = versions(), {path: _stamp(path) for path in needs}
 

@@ -24,8 +24,8 @@ def connect():
     try:
         from sparcl.client import SparclClient
     except ImportError as error:
-        message = "needs the package sparclclient, the extra `sparcl` of this one: on Python 3.13 or newer, python -m "
-        raise FetchError("--from sparcl", f"{message}pip install sparclclient (it takes numpy below 2.4)") from error
+        message = "needs the package sparclclient: on Python 3.13 or newer, pip install 'quasar-mass-ml[sparcl]'"
+        raise FetchError("--from sparcl", f"{message} (it takes numpy below 2.4)") from error
     try:
         return SparclClient(announcement=False, connect_timeout=3)
     except Exception as error:

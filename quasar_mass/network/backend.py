@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import quasar_mass
+from quasar_mass.core import extras
 from quasar_mass.core.errors import ModelError
 
 BACKENDS = ("tensorflow", "jax")  # those that this project is tested with
@@ -37,7 +38,8 @@ def import_keras():
     Raises
     ------
     ModelError
-        If KERAS_BACKEND, or Keras's own configuration file, names another backend, or one that is not installed.
+        If Keras is not installed, or KERAS_BACKEND, or Keras's own configuration file, names another backend, or one
+        that is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "keras" in sys.modules else _first_import():
@@ -45,12 +47,12 @@ def import_keras():
         try:
             import keras  # not at the top: it takes seconds, and most of this project needs none of it
         except ModuleNotFoundError as error:
-            if error.name not in (*BACKENDS, "torch"):  # something else that Keras stands on
+            if error.name == "torch":
+                _check_backend(error.name)
+            if error.name not in ("keras", *BACKENDS):  # something else that Keras stands on
                 raise
-            _check_backend(error.name)
-            raise ModelError(
-                "Keras's backend", f"{error.name} is not installed; run: pip install {error.name}"
-            ) from error
+            where = "the network" if error.name == "keras" else "Keras's backend"
+            raise ModelError(where, extras.missing(error.name)) from error
         _check_backend(keras.backend.backend())  # which ~/.keras/keras.json may have named
         if keras.backend.backend() == "jax" and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
             # XLA reads it when JAX first looks for devices; without it, sums on a GPU differ from run to run.

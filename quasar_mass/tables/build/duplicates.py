@@ -1,9 +1,6 @@
 """Finds objects of a catalogue that are the same quasar, so that no quasar is in two splits under two names."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 # Diameter of a BOSS fibre in arcsec. Two objects closer than that are one quasar, images of one, or contaminate each
 # other's spectra. DR16Q merges within 0.5 arcsec; the closest two of the published run's 30,920 quasars are 2.1 apart.
@@ -25,6 +22,10 @@ def group_duplicates(ra: np.ndarray, dec: np.ndarray, row: np.ndarray, spectrum:
     ndarray of int, shape (n,)
         A number for each object, equal for objects that are one quasar.
     """
+    from scipy.sparse import coo_array  # not at the top: only who builds tables needs SciPy
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     ra, dec, size = ra[known], dec[known], len(ra)
