@@ -1,4 +1,5 @@
-# make run, make test: each first makes .venv and installs requirements.txt, if that has not been done.
+# make run, make test: each first makes .venv and installs what it needs, requirements.txt or requirements-test.txt, if
+# that has not been done.
 PYTHON  ?= python3
 SURVEY  ?= data/simulated
 MODELS  ?=
@@ -11,6 +12,7 @@ BIN := .venv/bin
 endif
 PY := $(BIN)/python
 INSTALLED := .venv/installed
+TEST_READY := .venv/installed-tests
 
 # the survey that make train takes, and where its figures and executed notebook go
 
@@ -38,6 +40,13 @@ $(INSTALLED): requirements.txt constraints.txt
 	@echo "installing requirements.txt into .venv (3 minutes, 3.6 GB) ..."
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+$(TEST_READY): $(INSTALLED) requirements-test.txt
+	@echo "installing requirements-test.txt into .venv (1 minute, TESTS_GB) ..."
+	@$(PY) -m pip install --disable-pip-version-check -q -r requirements-test.txt
+	@# Keras 2, which the saved networks must open in; the TensorFlow that it asks for is installed under another name
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps tf_keras
 	@touch $@
 
 run: $(INSTALLED)
@@ -73,15 +82,15 @@ published: $(INSTALLED)
 
 # what needs no network to be trained or loaded
 QUICK := tests/core tests/spectra tests/tables tests/fetch tests/virial tests/simulation tests/uncertainty
-check: $(INSTALLED)
+check: $(TEST_READY)
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(QUICK)
 
 # two files at a time, each about 1 GB of memory while a network is tested: make test WORKERS=4
 WORKERS ?= 2
-test: $(INSTALLED)
+test: $(TEST_READY)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --durations=25
 
-test-all: $(INSTALLED)
+test-all: $(TEST_READY)
 	@$(PY) -m pytest -m "slow or not slow"
 
 # each Python in an environment of its own, in .venvs; one that is not there is skipped: make test-versions VERSIONS="3.12 oldest"
@@ -89,13 +98,13 @@ VERSIONS ?= 3.11 3.12 3.13 oldest
 test-versions:
 	@sh tests/versions.sh "$(VERSIONS)"
 
-bench: $(INSTALLED)
+bench: $(TEST_READY)
 	@$(PY) benchmarks/run.py
 
-bench-training: $(INSTALLED)
+bench-training: $(TEST_READY)
 	@$(PY) benchmarks/training.py
 
-lint: $(INSTALLED)
+lint: $(TEST_READY)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(BIN)/lint-imports --no-cache

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("numpy", "pandas", "pyarrow", "astropy", "tensorflow", "keras", "requests", "urllib3")
+PACKAGES = ("numpy", "pandas", "pyarrow", "astropy", "onnxruntime", "tensorflow", "tensorflow-cpu", "keras", "urllib3")
 # this script, what the benchmarks share, the one that takes an hour (`make bench-training`), and tables of the docs
 APART = ("run.py", "contest.py", "training.py", "gaps.py", "redshifts.py", "spikes.py")
 
@@ -28,7 +28,8 @@ def processor() -> str:
 
 def machine() -> str:
     """Where and with what the figures were measured."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
+    versions = ", ".join(f"{name} {installed[name]}" for name in PACKAGES if name in installed)
     load = f"; load before the start: {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     system = f"{platform.system()}, Python {platform.python_version()}, {versions}"
     return f"{processor()}, {os.cpu_count()} cores{load}. {system}."

@@ -22,8 +22,8 @@ find_python() { # its number, such as 3.12
 said="" failed=0 ran=0
 for version in $versions; do
   case $version in
-    oldest) number=3.11 requirements=requirements-oldest.txt ;;
-    *) number=$version requirements=requirements.txt ;;
+    oldest) number=3.11 requirements=requirements-oldest.txt keras_2="" ;;
+    *) number=$version requirements=requirements-test.txt keras_2=tf_keras ;;
   esac
   python=$(find_python "$number")
   if [ -z "$python" ]; then
@@ -34,7 +34,8 @@ for version in $versions; do
   echo "== $version: $("$python" --version), $requirements"
   result="not installed" ran=1
   if { [ -x "$here/bin/python" ] || "$python" -m venv "$here"; } &&
-    "$here/bin/python" -m pip install --disable-pip-version-check -q -r "$requirements"; then
+    "$here/bin/python" -m pip install --disable-pip-version-check -q -r "$requirements" &&
+    { [ -z "$keras_2" ] || "$here/bin/python" -m pip install -q -c constraints.txt --no-deps $keras_2; }; then
     "$here/bin/python" -m pytest -p no:cacheprovider "$@" | tee "$here/tests.log"
     result=$(tail -n 1 "$here/tests.log")
   fi

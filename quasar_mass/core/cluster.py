@@ -26,7 +26,8 @@ from quasar_mass.core.errors import ClusterError, first_line
 CONNECT_TIMEOUT = 10.0  # seconds to wait for a scheduler's answer
 WORKER_TIMEOUT = 30.0  # seconds to wait for its first worker
 # Packages whose version can change the last digit of the results.
-_PACKAGES = ("astropy", "h5py", "keras", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy", "tensorflow")
+_PACKAGES = ("astropy", "h5py", "keras", "numpy", "onnxruntime", "pandas", "pyarrow", "scipy")
+_PACKAGES += ("tensorflow", "tensorflow-cpu")
 _START = "start workers in the repository's folder with its Python: .venv/bin/python -m dask worker ADDRESS"
 
 

@@ -18,8 +18,13 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def bounds() -> dict[str, str]:
+    """Package to oldest version, of what this one needs, and of its extras but those for tests and SPARCL."""
     project = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return dict(one.split(">=") for one in project["dependencies"])
+    extras = [
+        one for name in ("train", "report", "notebook", "cluster") for one in project["optional-dependencies"][name]
+    ]
+    named = [one.split(";")[0].split(">=") for one in (*project["dependencies"], *extras)]
+    return dict(one for one in named if len(one) == 2)
 
 
 def test_the_oldest_versions_that_are_tested_are_the_oldest_allowed():
@@ -32,6 +37,6 @@ def test_the_oldest_versions_that_are_tested_are_the_oldest_allowed():
 
 
 def test_the_newest_versions_are_allowed():
-    newest = pins("requirements.txt")
+    newest = pins("requirements.txt") | pins("requirements-test.txt")
     for package, bound in bounds().items():
         assert number(newest[package]) >= number(bound), package

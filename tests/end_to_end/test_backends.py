@@ -81,7 +81,7 @@ else:
 
 def run(code: str, *arguments, backend: str, status: int = 0) -> subprocess.CompletedProcess:
     if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install -r requirements.txt")
+        pytest.skip(f"{backend} is not installed: pip install -r requirements-test.txt")
     return launch([*STRICT, "-c", code, *map(str, arguments)], backend, status)
 
 
@@ -164,17 +164,16 @@ for name, count in (("one", 1), ("two", 2)):
     ("backend", "sentence"),
     [
         ("torch", "torch is not supported; set KERAS_BACKEND to tensorflow or jax"),
-        ("jax", "jax is not installed; run: pip install jax"),
+        ("jax", "jax is not installed; run: pip install 'quasar-mass-ml[jax]'"),
     ],
 )
-def test_a_backend_that_cannot_be_used_is_one_sentence(backend, sentence, tmp_path, make):
-    path = make.spec(tmp_path / "spec-4000-56000-0001.fits")
+def test_a_backend_that_cannot_be_used_is_one_sentence(backend, sentence, tmp_path):
     code = """
 import sys
 sys.modules["jax"] = None  # as if it were not installed
 from quasar_mass.cli import quasar_analysis
-sys.exit(quasar_analysis.main(["predict", sys.argv[1]]))
+sys.exit(quasar_analysis.main(["export", "--output", sys.argv[1]]))
 """
-    done = launch(["-c", code, path], backend, status=1)
+    done = launch(["-c", code, tmp_path / "model.keras"], backend, status=1)
     assert done.stderr == f"error: Keras's backend: {sentence}.\n"
     assert done.stdout == ""

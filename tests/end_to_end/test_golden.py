@@ -25,7 +25,7 @@ def predicted_with(backend):
     if backend == "here":
         return golden_sample.predicted(SHIPPED_MODEL)
     if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install -r requirements.txt")
+        pytest.skip(f"{backend} is not installed: pip install -r requirements-test.txt")
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "import golden_sample\n"

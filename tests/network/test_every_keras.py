@@ -124,7 +124,7 @@ def run(code: str, *arguments, **environment) -> str:
 
 def needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install -r requirements.txt")
+        pytest.skip(f"{package} is not installed: pip install -r requirements-test.txt")
 
 
 # Every layer that is listed takes minutes. Keras 3 reads a configuration alike with every back end.
