@@ -58,9 +58,9 @@ def ordered_map(function: Callable, tasks: list[tuple], jobs: int | str, needs: 
 def map_in_threads(function: Callable, tasks: list[tuple]) -> Iterator:
     """Results of ``function(*task)`` in the order of the tasks, from as many threads as this process has cores.
 
-    For work that mostly releases the interpreter's lock, such as a network's.
+    For work that mostly releases the interpreter's lock, such as a network's. Linear algebra gets one thread in each.
     """
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool, threadpool_limits(1, "blas"):
         yield from _in_order(pool.submit, function, tasks, cores)
 
 
