@@ -27,7 +27,7 @@ help:
 	@echo "make check  run the quick tests, without any training (2 minutes)"
 	@echo "make test   run the tests (5 minutes)"
 	@echo "make test-all  run the long ones too (about 30 minutes more)"
-	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 3.6 GB each)"
+	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 2.9 GB each)"
 	@echo "make bench  run the benchmarks; writes benchmarks/results.md (9 minutes)"
 	@echo "make bench-training  time until a network is as good as the published recipe gets (30 minutes), after make published"
 	@echo "make lint   check the style, and which module may import which"
@@ -37,13 +37,13 @@ help:
 $(INSTALLED): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: expected Python 3.11 or newer, got $$($(PYTHON) --version); name another one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing requirements.txt into .venv (3 minutes, 3.6 GB) ..."
+	@echo "installing requirements.txt into .venv (3 minutes, 2.5 GB) ..."
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
 	@touch $@
 
 $(TEST_READY): $(INSTALLED) requirements-test.txt
-	@echo "installing requirements-test.txt into .venv (1 minute, TESTS_GB) ..."
+	@echo "installing requirements-test.txt into .venv (1 minute, 0.4 GB) ..."
 	@$(PY) -m pip install --disable-pip-version-check -q -r requirements-test.txt
 	@# Keras 2, which the saved networks must open in; the TensorFlow that it asks for is installed under another name
 	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt --no-deps tf_keras

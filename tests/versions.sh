@@ -3,7 +3,7 @@
 #
 #     sh tests/versions.sh ["3.12 oldest" [PYTEST ARGUMENTS]]
 #
-# Each has a virtual environment of its own in .venvs/, 3.5 GB, which is kept; a Python that is not there is skipped and
+# Each has a virtual environment of its own in .venvs/, 2.9 GB, which is kept; a Python that is not there is skipped and
 # said. Pythons are looked for on the path and among pyenv's.
 cd "$(dirname "$0")/.." || exit 1
 versions=${1:-3.11 3.12 3.13 oldest}

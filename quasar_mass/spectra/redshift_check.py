@@ -50,6 +50,7 @@ IRON_STRENGTH = (1.0, 0.7)
 SLOPE, PIVOT, POLYNOMIAL = -1.5, 2100.0, (0.5, 0.6, 0.3, 0.2)
 LINES_OVER_CONTINUUM = 1.2  # of the median flux over the continuum
 
+NOTHING = 1e-20  # of templates near 1: what adds nothing to a sum
 BATCH = 128  # spectra at a time, so that intermediate arrays stay in the cache
 
 
@@ -127,7 +128,13 @@ class _Model:
         self.precision = np.concatenate([POLYNOMIAL, strengths[:, 1]]) ** -2
         # products of two components, for the matrices of the fits; those of the continuum alone never move
         self.pairs = [(i, j) for i in range(len(self.usual)) for j in range(max(i, len(continuum)), len(self.usual))]
-        self.products = np.stack([self.rows[:, i] * self.rows[:, j] for i, j in self.pairs])
+        products = (self.rows[:, i] * self.rows[:, j] for i, j in self.pairs)
+        # of each, the bins where it is not zero at all velocities: most are of a few lines
+        spans = ((product, np.flatnonzero((np.abs(product) > NOTHING).any(axis=0))) for product in products)
+        self.products = [
+            (slice(seen[0], seen[-1] + 1), product[:, seen[0] : seen[-1] + 1].copy()) if len(seen) else None
+            for product, seen in spans
+        ]
         self.still = [(i, j) for i in range(len(continuum)) for j in range(i, len(continuum))]
         self.still_products = np.stack([continuum[i] * continuum[j] for i, j in self.still])
 
@@ -150,9 +157,8 @@ class _Model:
         size, trials, n = len(self.usual), len(self.velocity), len(data)
         # matrix (upper half) and right-hand side of the normal equations of every fit
         matrix, right = np.empty((size, size, trials, n)), np.empty((size, trials, n))
-        moving = (self.products.reshape(-1, data.shape[1]) @ weight.T).reshape(-1, trials, n)
-        for (i, j), values in zip(self.pairs, moving, strict=True):
-            matrix[i, j] = values
+        for (i, j), product in zip(self.pairs, self.products, strict=True):
+            matrix[i, j] = product[1] @ weight[:, product[0]].T if product else 0.0
         for (i, j), values in zip(self.still, self.still_products @ weight.T, strict=True):
             matrix[i, j] = values
         weighted = (weight * data).T

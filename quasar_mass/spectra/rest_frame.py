@@ -170,16 +170,18 @@ def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool)
 
 
 def median(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis, without NaN: `numpy.nanmedian` in a tenth of its time."""
+    """Median along the last axis, without NaN: `numpy.nanmedian` in a fifth of its time, by a plain sort."""
     half = values.shape[-1] // 2
-    if np.isnan(values).any():
-        ordered = np.sort(values, axis=-1)  # NaN to the end
+    if values.shape[-1] % 2 and values.shape[-1] > 1000 and not np.isnan(values).any():
+        return np.partition(values, half, axis=-1)[..., half]  # of long rows, half the time of a sort
+    ordered = np.sort(values, axis=-1)
+    if np.isnan(ordered[..., -1:]).any():  # NaN is sorted to the end
         number = np.isfinite(ordered).sum(axis=-1, keepdims=True)
         middle = [np.take_along_axis(ordered, np.maximum(number - one, 0) // 2, axis=-1)[..., 0] for one in (1, 0)]
         return 0.5 * (middle[0] + middle[1])
     if values.shape[-1] % 2:
-        return np.partition(values, half, axis=-1)[..., half]
-    return np.partition(values, (half - 1, half), axis=-1)[..., half - 1 : half + 1].mean(axis=-1)
+        return ordered[..., half]
+    return ordered[..., half - 1 : half + 1].mean(axis=-1)
 
 
 def quality_flags(n_bad: int, n_pixels: int, extinction_known: bool) -> list[str]:
