@@ -3,7 +3,7 @@
 # module: the extra that brings it
 EXTRAS = {
     **dict.fromkeys(("keras", "tensorflow", "scipy", "sklearn"), "train"),
-    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    **dict.fromkeys(("bokeh", "jinja2", "matplotlib"), "report"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),
     "jax": "jax",
 }
