@@ -120,13 +120,13 @@ def shown(rows: pd.DataFrame, data: Dataset) -> pd.DataFrame:
 def _attributions(predictor: Predictor, data: Dataset, spectra: pd.DataFrame) -> Attributions:
     flux = predictor.inputs(data.flux[spectra["ROW"]], spectra["Z"].to_numpy(float))
     shape = attribution.typical_shape(flux)
-    return attribution.integrated_gradients(predictor.ensemble.first, flux, shape, steps=STEPS)
+    return attribution.integrated_gradients(predictor.in_keras, flux, shape, steps=STEPS)
 
 
 def _slopes(predictor: Predictor, data: Dataset) -> pd.DataFrame | None:
     if predictor.kind != "simulated":
         return None
-    return attribution.slopes(predictor.ensemble.first, data.grid, number=PROBES)
+    return attribution.slopes(predictor.in_keras, data.grid, number=PROBES)
 
 
 def headline(result: Assessment, confidence: float) -> list[tuple[str, str, str]]:
