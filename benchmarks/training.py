@@ -53,7 +53,7 @@ def train(recipe: str, survey: Survey) -> dict:
     data = dataset.load(survey)
     training, validation = data.part("training"), data.part("validation")
     layers, stages, batch_size = {
-        "published": (architecture.published_layers, architecture.STAGES, PUBLISHED_BATCH),
+        "published": (architecture.published_layers, architecture.PUBLISHED_STAGES, PUBLISHED_BATCH),
         "ours": (architecture.layers, OURS, OUR_BATCH),
     }[recipe]
     ann = EasyAI(layers(data.grid.step), input_shape=(data.grid.size, 1), seed=42)

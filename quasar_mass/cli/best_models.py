@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 SEEDS = (42,)  # with --seeds several are trained, and the best one on validation is kept
 LIBRARY = 80_000  # simulated quasars of the library
 LIBRARY_SEED = 1
-# learning rate at the start of each stage, and momentum of the mean of the weights: chosen on validation labels
+# learning rate at the start of each stage: chosen on validation labels
 LEARNING_RATES = {"intermediate": 1e-3, "final": 3e-4}
-AVERAGE = 0.995
 PRETRAINING_EPOCHS = 12
 FINAL_EPOCHS = 6
 PARTIAL = 0.5  # partial spectra in stage two, for each of the survey's
@@ -87,7 +86,7 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
     ann = EasyAI(architecture.layers(data.grid.step), input_shape=(data.grid.size, 1), seed=seed)
     validation_scores = {}
     for (name, rate), training_epochs in zip(LEARNING_RATES.items(), epochs, strict=True):
-        stage = Stage(name, rate, training_epochs, cosine=True, average=AVERAGE)
+        stage = Stage(name, rate, training_epochs, cosine=True, average=architecture.AVERAGE)
         ann.train(
             sources[stage.name],
             (validation, val_label, dataset.object_weights(val_label)),
@@ -201,7 +200,7 @@ def published(options) -> None:
     ann.train(
         data.part("training"),
         data.part("validation"),
-        stages=architecture.STAGES,
+        stages=architecture.PUBLISHED_STAGES,
         checkpoints=Path(options.work) / "checkpoints",
         quiet=options.quiet,
     )
