@@ -242,7 +242,8 @@ def density_at_3000(flux: np.ndarray, grid: Grid) -> np.ndarray:
             break
         pixels = flux[rows, slice(*np.searchsorted(grid.log_wavelength, np.log10(window)))]
         scale = 1.0 if window == CONTINUUM[0] else (3000.0 / np.mean(window)) ** COMPOSITE_SLOPE
-        level[rows] = median(pixels).astype(float) * scale
+        enough = np.isfinite(pixels).mean(axis=1) >= 0.5
+        level[rows] = np.where(enough, median(pixels).astype(float) * scale, np.nan)
     return level
 
 
@@ -319,6 +320,7 @@ def to_rest_frame(
         distance = float(luminosity_distance(redshift))
     # pixels beyond the nearest good ones on both sides are not needed
     good = np.flatnonzero(good)
+    ends = spectrum.pixel[good[[0, -1]]]
     left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
     good = good[max(left - 1, 0) : right + 2]
     pixel = spectrum.pixel[good]
@@ -350,7 +352,7 @@ def to_rest_frame(
         covered=(float(PIXEL * pixel[0] - shift), float(PIXEL * pixel[-1] - shift)) if partial else WINDOW,
     )
     if partial and not any(_shows(rest, name) for name in SHOWN):
-        raise SpectrumError(where, _not_shown(pixel, redshift, shift), reason=NOT_SHOWN)
+        raise SpectrumError(where, _not_shown(ends, redshift, shift), reason=NOT_SHOWN)
     return rest
 
 
