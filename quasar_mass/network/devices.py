@@ -6,7 +6,7 @@ checkpoints and saved files do not depend on the devices.
 """
 
 from quasar_mass.core.errors import ModelError
-from quasar_mass.network import backend
+from quasar_mass.network import averaging, backend
 from quasar_mass.network.checkpoints import restore, snapshot
 
 
@@ -43,6 +43,7 @@ class MultiDevice:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = keras.backend.backend() == "tensorflow"
             self._copy.compile_from_config(model.get_compile_config())
+            averaging.average(self._copy.optimizer)  # a mean of the weights stays with the optimizer, as in the network
 
     def fit(self, training) -> dict:
         """Train the network for one training epoch.

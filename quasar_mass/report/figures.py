@@ -78,7 +78,7 @@ def spectrum(wavelength: np.ndarray, flux: np.ndarray, title: str, kind: str, sm
     mean = np.convolve(flux, np.ones(smooth) / smooth, mode="same")
     inner = slice(smooth, -smooth)
     axes.plot(wavelength[inner], mean[inner], color=BLUE, lw=1.0, label=f"mean of {smooth} pixels")
-    low, high = np.percentile(flux, [0.3, 99.7])
+    low, high = np.nanpercentile(flux, [0.3, 99.7])
     axes.set_ylim(min(0, low), high * 1.15)
     return _finish_spectrum(figure, axes, f"{title} ({kind})")
 

@@ -29,7 +29,7 @@ def attribution(
     smooth = np.convolve(flux, np.ones(9) / 9, mode="same")
     top.plot(wavelength, flux, color=GREY, lw=0.4, alpha=0.6)
     top.plot(wavelength[9:-9], smooth[9:-9], color=BLUE, lw=1.0)
-    low, high = np.percentile(flux, [0.3, 99.7])
+    low, high = np.nanpercentile(flux, [0.3, 99.7])
     top.set_ylim(min(0.0, low), high * 1.15)
     top.set_ylabel(UNIT if parts.ndim == 1 else "luminosity density over its median", fontsize=7.5)
     bottom.axhline(0.0, color=GREY, lw=0.6)

@@ -78,7 +78,7 @@ def library(folder: Path, *, size: int, seed: int, group: int, jobs: int = 1, qu
         If a part is damaged.
     """
     folder = Path(folder)
-    paths = [folder / f"seed-{seed}-group-{group}-{n:04d}.npz" for n in range(-(-size // PART))]
+    paths = [folder / f"wide-seed-{seed}-group-{group}-{n:04d}.npz" for n in range(-(-size // PART))]
     tasks = [(path, seed, n, group, PART) for n, path in enumerate(paths) if not path.exists()]
     made = ordered_map(_simulate_part, tasks, jobs)
     for _ in progress(made, total=len(tasks), what="Library", unit=f"x {PART} quasars", quiet=quiet or not tasks):

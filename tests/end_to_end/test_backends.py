@@ -147,7 +147,6 @@ for options in ({"devices": 3, "batch_size": 15}, {"devices": 2, "batch_size": 1
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the copy on several devices puts the mean into its weights")
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_keep_the_mean_of_the_weights_that_one_keeps(tmp_path, backend):
     code = """

@@ -43,7 +43,7 @@ def test_all_redshifts_and_partial_spectra_are_taken_and_the_others_rejected_wit
     assert spectra["Z"].tolist() == [reach_survey.REDSHIFTS[number] for number in spectra.index]
     assert rejects["EPOCH"].tolist() == [reach_survey.name(4)]
     assert rejects["REASON"].tolist() == [NOT_SHOWN]
-    assert "1190-1666 Angstrom" in rejects["DETAIL"][0] or "1445-1666 Angstrom" in rejects["DETAIL"][0]
+    assert "1188-1666 Angstrom" in rejects["DETAIL"][0] or "1445-1666 Angstrom" in rejects["DETAIL"][0]
     about = survey_tables.read_about(built.spectra)
     assert about["partial"] is True
     assert about["cuts"][-4]["cut"] == "0.35 <= Z < 2.65"
