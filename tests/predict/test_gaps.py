@@ -12,7 +12,8 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
 from quasar_mass.predict import calibration_file
-from quasar_mass.predict.calibrate import calibrate_file, with_gaps
+from quasar_mass.predict.calibrate import calibrate_file
+from quasar_mass.predict.calibration_spectra import with_gaps
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.seen_lines import LINES, hidden_fractions, interpolate
 from quasar_mass.tables import dataset, survey_tables
