@@ -21,6 +21,7 @@ from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.requests import of_files
 from quasar_mass.spectra.rest_frame import NOT_SHOWN
 from quasar_mass.spectra.seen_lines import LINES as SEEN_LINES
+from quasar_mass.spectra.spectrum import PIXEL
 from quasar_mass.tables import formats, survey_tables
 from quasar_mass.tables.parquet import RowRange, split_evenly
 from quasar_mass.uncertainty.calibration import SYSTEMATIC
@@ -188,7 +189,9 @@ def _from_table(
     frame, flux = survey_tables.read_rows(ranges, build)
     frame = frame.reset_index(drop=True)
     flags = [list(filter(None, text.split("; "))) for text in frame["FLAGS"].fillna("")]
-    bad = frame["N_BAD"].fillna(0).to_numpy(float) / (predictor.grid.size * predictor.grid.step / 1e-4)
+    known = np.isfinite(flux)  # from the first to the last of these: what the spectrum shows of the window
+    shown = predictor.grid.size - known.argmax(axis=1) - known[:, ::-1].argmax(axis=1)
+    bad = frame["N_BAD"].fillna(0).to_numpy(float) / (shown * predictor.grid.step / PIXEL)
     rows = frame[["OBJECT", "EPOCH", "Z", *SEEN_LINES]].assign(
         SN=frame["SN"].to_numpy(np.float64), REASON=[bad_pixels(fraction) for fraction in bad]
     )
