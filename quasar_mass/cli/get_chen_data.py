@@ -115,7 +115,7 @@ def _build(survey: Survey, **options: object) -> None:
         print(f"{cut['cut']:<60} {cut['objects']:>9,} {cut.get('spectra', ''):>9}")
     for reason, number in about["rejects"].items():
         print(f"rejected, {reason}: {number:,} spectra")
-    if repair := plan.repair_command(survey, about["rejects"]):
+    if repair := plan.repair_command(survey, about):
         print(f"to fetch damaged files again: {common.as_typed(repair, '')}; then build again")
     elif survey.about().get("complete") and plan.damaged(about["rejects"]):
         print(f"damaged files of a simulation are not fetched: delete {survey.folder} and simulate it again")

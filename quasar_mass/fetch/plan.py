@@ -15,17 +15,19 @@ MAX_ADDRESSES = 3  # of spectra, at either end of a plan
 EXAMPLE = (7666, 57339, 121)  # a spectrum of BOSS
 
 
-def command(what: str, survey: Survey, mirror: str | None = None, source: str = "archive") -> str:
+def command(what: str, survey: Survey, mirror: str | None = None, source: str = "archive", reach: bool = False) -> str:
     """The command line that fetches something."""
     options = "" if survey.folder == REAL_FOLDER else f" --survey {shlex.quote(str(survey.folder))}"
     options += f" --mirror {mirror}" if mirror else ""
     options += " --from sparcl" if source == "sparcl" else ""
+    options += " --reach" if reach else ""
     return f"python get_Chen_data.py fetch {what}{options}"
 
 
-def repair_command(survey: Survey, reasons: Iterable[str]) -> str | None:
-    """Give the command that fetches damaged files again; None if the reasons for rejecting spectra show no damage."""
-    return command("spectra", survey) if damaged(reasons) and read(survey) else None
+def repair_command(survey: Survey, about: dict) -> str | None:
+    """Give the command that fetches damaged files again; None if the build that `about` describes found no damage."""
+    repair = command("spectra", survey, reach=about.get("partial", False))
+    return repair if damaged(about["rejects"]) and read(survey) else None
 
 
 def damaged(reasons: Iterable[str]) -> bool:

@@ -96,7 +96,7 @@ def fetch(
                 report = sparcl.fetch_spectra(survey, spec_ids, service, recheck=recheck, quiet=quiet)
             for line in plan.describe_report(report, write_list(survey, read(survey).values())):
                 say(line)
-            raise_if_failed(survey, report, plan.command(what, survey, mirror, source))
+            raise_if_failed(survey, report, plan.command(what, survey, mirror, source, reach))
 
 
 def dry_run(

@@ -40,11 +40,27 @@ def test_spectra_of_all_redshifts_are_fetched_beside_those_of_the_reference(arch
         assert sum(server.asked.values()) == 10, "those that are there are not asked for again"
 
 
-@pytest.mark.xfail(strict=True, reason="the command that is named fetches the reference's spectra alone")
 def test_the_command_that_asks_again_has_the_option(archive):
     survey, content = archive
     bad = urls.spectrum(*reach_survey.spectrum(2), "v5_13_0").removeprefix("https://data.sdss.org")
     broken = Archive(content, fault=lambda request: "status 500" if request.path == bad else None)
     with broken as server, pytest.raises(QuasarMassError) as caught:
         fetch(survey, server, reach=True)
-    assert "--reach" in str(caught.value)
+    assert (
+        str(caught.value).rstrip(".").endswith(f"fetch spectra --survey {survey.folder} --mirror {server.url} --reach")
+    )
+
+
+def test_damaged_spectra_are_fetched_again_with_the_option_that_they_were_built_with(archive, make, capsys):
+    import get_Chen_data
+
+    survey, content = archive
+    with Archive(content) as server:
+        fetch(survey, server, reach=True)
+    path = make.spec_path(survey.folder, reach_survey.spectrum(2))
+    path.write_bytes(path.read_bytes()[:5000])
+    for more in ([], ["--reach"]):
+        command = ["build", "--survey", str(survey.folder), "--step", "1e-3", "--quiet", *more]
+        assert get_Chen_data.main(command) == 0
+        again = f"fetch spectra --survey {survey.folder} --reach; then build again"
+        assert (again in capsys.readouterr().out) == bool(more), "quasar 2 is none of the reference's"
