@@ -99,6 +99,7 @@ class AugmentedSource:
     Parameters
     ----------
     spectra : ndarray of float32, or ScratchArray, shape (n, pixels, 1)
+        What the network takes (`spectra.network_input`); what is missing stays so, and moves with the spectrum.
     label : ndarray of float32, shape (n,)
         log10(M_BH / M_Sun).
     weight : ndarray of float32, shape (n,), optional
@@ -117,15 +118,19 @@ class AugmentedSource:
         spectra = self.spectra[rows][..., 0].astype(np.float32)
         n, pixels = spectra.shape
         spectra = np.take_along_axis(spectra, _shifts(rng, n, pixels), axis=1)
+        missing = spectra == MISSING
+        spectra[missing] = np.nan  # so that nothing is measured there
         fraction = (ADDED_NOISE * rng.random((n, 1))).astype(np.float32)
         spectra += fraction * _local_noise(spectra) * rng.standard_normal(spectra.shape, dtype=np.float32)
         for row in np.flatnonzero(rng.random(n) < GAPS):
             length = min(int(rng.geometric(1.0 / GAP_LENGTH)), pixels // 4)
             start = int(rng.integers(0, pixels - length - 1))
-            ends = spectra[row, [start, start + length]]
-            spectra[row, start : start + length + 1] = np.linspace(*ends, length + 1)
+            gap = slice(start, start + length + 1)
+            if not missing[row, gap].any():
+                spectra[row, gap] = np.linspace(*spectra[row, [start, start + length]], length + 1)
         spectra *= _tilts(rng, n, pixels)
         label = _change_brightness(rng, spectra, self.label[rows])
+        spectra[missing] = MISSING
         return spectra[..., np.newaxis], label, self.weight[rows]
 
     def digest(self) -> str:
@@ -213,10 +218,16 @@ def _tilts(rng: np.random.Generator, n: int, pixels: int) -> np.ndarray:
 
 
 def _local_noise(spectra: np.ndarray, width: int = 128) -> np.ndarray:
-    """Standard deviation of neighbouring pixels' differences over sqrt(2), in blocks of `width`; shape as given."""
+    """Standard deviation of neighbouring pixels' differences over sqrt(2), in blocks of `width`; shape as given.
+
+    Pixels without data are NaN; in a block of nothing else, it is 0.
+    """
     pixels = spectra.shape[1]
     squares = np.diff(spectra, axis=1, append=spectra[:, -2:-1]) ** 2
     blocks = -(-pixels // width)
     edges = np.linspace(0, pixels, blocks + 1).astype(int)
-    means = np.add.reduceat(squares, edges[:-1], axis=1) / np.diff(edges)
+    known = ~np.isnan(squares)
+    squares[~known] = 0.0
+    number = np.add.reduceat(known, edges[:-1], axis=1, dtype=int)
+    means = np.add.reduceat(squares, edges[:-1], axis=1) / np.maximum(number, 1)
     return np.repeat(np.sqrt(0.5 * means), np.diff(edges), axis=1)

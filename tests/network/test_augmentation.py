@@ -92,6 +92,56 @@ def test_added_noise_follows_the_spectrum_s_own(augmented, still, monkeypatch):
     assert added == pytest.approx(0.05 * augmentation.ADDED_NOISE / np.sqrt(3.0), rel=0.1)  # uniform fractions
 
 
+def test_spectra_that_show_the_whole_window_are_changed_as_ever(augmented):
+    """A training from one seed stays the same: sums that were printed before partial spectra were known."""
+    spectra, label, _ = augmented.take(np.arange(40), rng(5))
+    flux = spectra.astype(float).ravel()
+    assert flux.mean() == pytest.approx(2.133528, abs=2e-6)
+    assert flux @ np.cos(np.arange(flux.size)) == pytest.approx(-2.274542, abs=2e-4)  # notices where a pixel is
+    assert label.astype(float) @ np.cos(np.arange(40)) == pytest.approx(13.077983, abs=2e-5)
+
+
+@pytest.fixture
+def missing(augmented):
+    """Which pixels `augmented` does not have: the blue end, more than a block of the noise, and a stretch inside."""
+    missing = np.isin(np.arange(PIXELS), [*range(140), *range(200, 210)])
+    augmented.spectra[:, missing] = 0.0
+    return missing
+
+
+def test_what_a_spectrum_does_not_have_stays_missing_and_nothing_else_is(augmented, missing, monkeypatch):
+    monkeypatch.setattr(augmentation, "SHIFT", 0.0)
+    spectra = augmented.take(np.arange(300), rng())[0][..., 0]
+    assert np.isfinite(spectra).all()
+    assert np.array_equal(spectra == 0.0, np.broadcast_to(missing, spectra.shape))
+
+
+def test_what_is_missing_moves_with_the_spectrum(augmented, missing, still, monkeypatch):
+    monkeypatch.setattr(augmentation, "SHIFT", 2000.0)
+    spectra = augmented.take(np.arange(300), rng())[0][..., 0]
+    starts = (spectra != 0.0).argmax(axis=1)
+    assert len(set(starts)) > 5
+    for row, start in zip(spectra, starts, strict=True):
+        assert np.flatnonzero(row[start:] == 0.0).tolist() == list(range(60, 70))
+
+
+def test_added_noise_does_not_take_the_ends_of_what_is_seen_for_noise(augmented, missing, still, monkeypatch):
+    monkeypatch.setattr(augmentation, "GAPS", 0.0)
+    added = (augmented.take(np.arange(300), rng())[0] - augmented.spectra)[..., 0]
+    expected = 0.05 * augmentation.ADDED_NOISE / np.sqrt(3.0)
+    for pixels in (slice(140, 200), slice(210, PIXELS)):
+        assert added[:, pixels].std() == pytest.approx(expected, rel=0.1)
+
+
+def test_gaps_do_not_reach_across_what_is_missing(augmented, missing, still, monkeypatch):
+    """Lines of the level 1, on one side of what is missing, and 2, on the other: nothing lies in between."""
+    monkeypatch.setattr(augmentation, "GAPS", 1.0)
+    monkeypatch.setattr(augmentation, "ADDED_NOISE", 0.0)
+    augmented.spectra[:, 140:200], augmented.spectra[:, 210:] = 1.0, 2.0
+    spectra = augmented.take(np.arange(300), rng())[0]
+    assert np.array_equal(spectra, augmented.spectra)
+
+
 def test_spectra_are_shifted_as_redshifts_err(still, monkeypatch):
     """A single bright pixel shows by how much: 400 km/s, standard deviation."""
     monkeypatch.setattr(augmentation, "SHIFT", 400.0)
