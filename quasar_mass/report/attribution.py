@@ -19,6 +19,7 @@ from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import checked_spectra
 from quasar_mass.spectra.network_input import MISSING
+from quasar_mass.spectra.rest_frame import median
 
 STEPS = 32  # from the baseline to the spectrum: the sum then agrees to some per cent
 GROUP = 1.6e-3  # dex: parts are summed over 1,100 km/s before their sizes are compared, or noise would count as size
@@ -53,9 +54,9 @@ class Attributions:
 def typical_shape(flux: np.ndarray) -> np.ndarray:
     """Median of many spectra, each over its own median; shape (pixels,). What is missing in a spectrum is left out."""
     seen = np.where(flux == MISSING, np.nan, flux)
-    middle = np.nanmedian(seen, axis=1, keepdims=True)
-    shape = np.nanmedian(seen / np.where(middle > 0, middle, 1.0), axis=0)
-    return np.nan_to_num(shape, nan=MISSING)
+    middle = median(seen)[:, np.newaxis]
+    shape = median((seen / np.where(middle > 0, middle, 1.0)).T)
+    return np.nan_to_num(shape, nan=MISSING)  # of a pixel that no spectrum has, the median is NaN
 
 
 def integrated_gradients(

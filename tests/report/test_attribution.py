@@ -32,6 +32,13 @@ def test_parts_of_a_bent_network_add_up_to_the_difference_of_the_masses():
     np.testing.assert_allclose(result.parts.sum(axis=1), result.mass - result.baseline_mass, atol=2e-3)
 
 
+def test_a_typical_shape_is_that_of_the_spectra_that_have_a_pixel():
+    """By hand: the last spectrum has nothing at the left, the second nothing at the right, and none the last pixel."""
+    flux = np.array([[1, 2, 3, 2, 0], [8, 4, 4, 0, 0], [0, 0, 5, 10, 0]], np.float32)
+    expected = [(0.5 + 2.0) / 2, 1.0, 1.0, (1.0 + 10 / 7.5) / 2, 0.0]
+    np.testing.assert_allclose(attribution.typical_shape(flux), expected, rtol=1e-6)
+
+
 def test_fractions_go_to_the_line_that_moves_the_mass():
     parts = np.zeros((4, GRID.size))
     mgii = (GRID.wavelength > 2780) & (GRID.wavelength < 2820)
