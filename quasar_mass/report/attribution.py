@@ -18,6 +18,7 @@ from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import checked_spectra
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.network_input import MISSING
 from quasar_mass.spectra.rest_frame import median
 
@@ -153,15 +154,14 @@ NOISES = {"no noise": 0.0, "survey's noise": 1.0}
 PROBES = 100  # quasars
 
 
-def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, quiet: bool = True) -> pd.DataFrame:
+def slopes(predictor: Predictor, *, number: int = PROBES, seed: int = 1, quiet: bool = True) -> pd.DataFrame:
     """Change one property alone in simulated quasars, and measure how the predicted mass follows.
 
     The virial relation asks for a slope of 1 with 2 log FWHM (Mg II) and of 0.5 with log L.
 
     Parameters
     ----------
-    model : EasyAI
-    grid : Grid
+    predictor : Predictor
     number : int
         Quasars, each changed in `WIDTHS` and `LUMINOSITIES`.
     seed : int
@@ -175,18 +175,18 @@ def slopes(model: EasyAI, grid: Grid, *, number: int = PROBES, seed: int = 1, qu
     """
     from quasar_mass.simulation import probes  # not at the top: a model of real data needs no simulation
 
-    rows = {}
+    rows, grid = {}, predictor.grid
     rng = np.random.default_rng(seed)
     properties = (("2 log FWHM (Mg II)", WIDTHS, 1.0), ("log L", LUMINOSITIES, 0.5))
     for what, steps, expected in progress(properties, total=2, what="slopes", unit="properties", quiet=quiet):
         change = "width" if expected == 1.0 else "luminosity"
-        noiseless, sigma = probes.series(number, change, steps, grid, seed)
+        noiseless, sigma, redshift = probes.series(number, change, steps, grid, seed)
         x = np.array(steps) * (2.0 if change == "width" else 1.0)
         for noise, factor in NOISES.items():
             # the same noise on all versions of a quasar: what differs is what was changed
             drawn = rng.standard_normal((len(noiseless), 1, grid.size), dtype=np.float32)
             flux = (noiseless + np.float32(factor) * sigma * drawn).reshape(-1, grid.size)
-            mass = model.predict(flux).reshape(len(noiseless), len(steps))
+            mass = predictor.outputs(flux, np.repeat(redshift, len(steps))).mass.reshape(len(noiseless), len(steps))
             each = (mass - mass.mean(axis=1, keepdims=True)) @ (x - x.mean()) / np.sum((x - x.mean()) ** 2)
             error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else np.nan
             rows[what, noise] = {"slope": float(each.mean()), "error": error, "expected": expected}

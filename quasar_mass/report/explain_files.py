@@ -77,7 +77,7 @@ def explain(
         title = f"{name}: log mass {mass:.2f}; typical quasar of this luminosity: {baseline:.2f}"
         figure = quality.attribution(grid.wavelength, _drawn(one_flux), bins, one_parts, title, kind)
         figures.save_all(figure, folder, f"spectrum-{name}")
-    response = attribution.slopes(model, grid, quiet=quiet) if slopes else pd.DataFrame()
+    response = attribution.slopes(predictor, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)
     title = f"{len(flux):,} {'spectrum' if len(flux) == 1 else 'spectra'} ({kind}){note}; "
     title += f"model trained on {model_kind(model)} spectra"

@@ -66,7 +66,7 @@ def write(predictor: Predictor, data: Dataset, survey: Survey, folder: Path, *, 
         "baselines": lambda: _baselines(done["result"], data),
         "spectra": lambda: shown(done["result"].predictions, data),
         "attributions": lambda: _attributions(predictor, data, done["spectra"]),
-        "slopes": lambda: _slopes(predictor, data),
+        "slopes": lambda: _slopes(predictor),
     }
     for name in progress(work, total=len(work), what="report", unit="parts", quiet=quiet):
         done[name] = work[name]()
@@ -123,10 +123,8 @@ def _attributions(predictor: Predictor, data: Dataset, spectra: pd.DataFrame) ->
     return attribution.integrated_gradients(predictor.in_keras, flux, shape, steps=STEPS)
 
 
-def _slopes(predictor: Predictor, data: Dataset) -> pd.DataFrame | None:
-    if predictor.kind != "simulated":
-        return None
-    return attribution.slopes(predictor.in_keras, data.grid, number=PROBES)
+def _slopes(predictor: Predictor) -> pd.DataFrame | None:
+    return attribution.slopes(predictor, number=PROBES) if predictor.kind == "simulated" else None
 
 
 def headline(result: Assessment, confidence: float) -> list[tuple[str, str, str]]:

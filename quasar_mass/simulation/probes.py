@@ -14,7 +14,9 @@ from quasar_mass.simulation.quasar.received_flux import received_flux
 FIRST_SEED = 3_000_017  # added to a seed: these quasars are in no survey and in no library
 
 
-def series(number: int, change: str, steps: Sequence[float], grid: Grid, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def series(
+    number: int, change: str, steps: Sequence[float], grid: Grid, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw quasars and change each step by step, with the same spectrograph, night, dust and redshift.
 
     Parameters
@@ -35,9 +37,10 @@ def series(number: int, change: str, steps: Sequence[float], grid: Grid, seed: i
         Noise-free flux in the tables' unit.
     sigma : ndarray of float32, shape (number, 1, grid.size)
         Standard deviation of the noise of the unchanged spectrum.
+    redshift : ndarray, shape (number,)
     """
     seed = FIRST_SEED + seed
-    flux, sigma = [], []
+    flux, sigma, redshift = [], [], []
     for target in population.targets(2 * number + 10, seed):
         if len(flux) == number:
             break
@@ -49,7 +52,8 @@ def series(number: int, change: str, steps: Sequence[float], grid: Grid, seed: i
             sigma.append(_recorded(seed, quasar, target, grid)[1][None])
         except SpectrumError:  # does not cover the window
             continue
-    return np.array(flux, np.float32), np.array(sigma, np.float32)
+        redshift.append(target.z)
+    return np.array(flux, np.float32), np.array(sigma, np.float32), np.array(redshift)
 
 
 def changed(quasar: Quasar, change: str, step: float) -> Quasar:

@@ -6,7 +6,10 @@ import pytest
 from quasar_mass.core.survey import Grid
 from quasar_mass.network import backend
 from quasar_mass.network.easyai import EasyAI
+from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import attribution
+from quasar_mass.simulation import probes
+from quasar_mass.spectra.network_input import INPUT
 
 GRID = Grid()
 
@@ -51,17 +54,27 @@ def test_fractions_go_to_the_line_that_moves_the_mass():
     assert table["fraction"]["C IV"] == pytest.approx(0.25, abs=0.02)
 
 
-class Brightness:
-    """A predictor whose mass is 0.5 log10 of the median flux, whatever the lines."""
+class Network:
+    """A network without a last hidden layer, on the tables' flux unless its description says otherwise."""
 
-    def predict(self, flux):
+    def __init__(self, **about):
+        self.about = {"grid": {"step": GRID.step}} | about
+
+    def outputs(self, spectra):
+        return np.zeros((len(spectra), 1)), self.mass(spectra)
+
+
+class Brightness(Network):
+    """Its mass is 0.5 log10 of the median flux, whatever the lines."""
+
+    def mass(self, flux):
         return 0.5 * np.log10(np.median(flux, axis=1))
 
 
-class Wider:
-    """A predictor that measures how far Mg II spreads: 2 log10 of the line's area over its peak."""
+class Wider(Network):
+    """It measures how far Mg II spreads: 2 log10 of the line's area over its peak."""
 
-    def predict(self, flux):
+    def mass(self, flux):
         w = GRID.wavelength
         inside = (w > 2600) & (w < 3000)
         x = np.log(w[inside] / 2799.0)
@@ -71,9 +84,26 @@ class Wider:
 
 
 def test_slopes_are_those_of_the_predictor_and_only_one_thing_is_changed():
-    bright = attribution.slopes(Brightness(), GRID, number=3)
+    bright = attribution.slopes(Predictor.of(Brightness()), number=3)
     assert bright["slope"]["log L", "no noise"] == pytest.approx(0.5, abs=0.01)
     assert abs(bright["slope"]["2 log FWHM (Mg II)", "no noise"]) < 0.01
-    wide = attribution.slopes(Wider(), GRID, number=3)
+    wide = attribution.slopes(Predictor.of(Wider()), number=3)
     assert wide["slope"]["2 log FWHM (Mg II)", "no noise"] > 0.2
     assert abs(wide["slope"]["log L", "no noise"]) < 0.08  # residual sky light does not scale
+
+
+class MeanFlux(Network):
+    """Its mass is the mean of what it is given."""
+
+    def mass(self, flux):
+        return flux.mean(axis=1, dtype=float)
+
+
+def test_networks_get_the_simulated_quasars_as_they_get_other_spectra():
+    """The luminosity density in the rest frame of each quasar, or for models of older versions the tables' flux."""
+    flux, _, redshift = probes.series(4, "luminosity", attribution.LUMINOSITIES, GRID, seed=1)
+    assert np.ptp(redshift) > 0.05
+    each = np.polyfit(attribution.LUMINOSITIES, flux.mean(axis=2, dtype=float).T, 1)[0]
+    for network, factor in ((MeanFlux(), 1.0), (MeanFlux(input=INPUT), (1 + redshift) / 2.65)):
+        slopes = attribution.slopes(Predictor.of(network), number=4)
+        assert slopes["slope"]["log L", "no noise"] == pytest.approx(np.mean(each * factor), rel=1e-5)
