@@ -1,7 +1,10 @@
 # make run, make test: each first makes .venv and installs what it needs, requirements.txt or requirements-test.txt, if
 # that has not been done.
 PYTHON  ?= python3
+# what the notebook gets: the survey of make train, weights to start from, and where models and figures go
 SURVEY  ?= data/simulated
+START   ?=
+SEED    ?= 42
 MODELS  ?=
 RESULTS ?= results/$(notdir $(SURVEY))
 
@@ -13,8 +16,6 @@ endif
 PY := $(BIN)/python
 INSTALLED := .venv/installed
 TEST_READY := .venv/installed-tests
-
-# the survey that make train takes, and where its figures and executed notebook go
 
 .PHONY: help run train best-models published check test test-all test-versions bench bench-training lint docs clean
 .DEFAULT_GOAL := help
@@ -58,12 +59,8 @@ run: $(INSTALLED)
 	@$(MAKE) --no-print-directory train SURVEY=data/simulated
 
 train: $(INSTALLED)
-	@mkdir -p $(RESULTS)
-	@$(PY) -m papermill Quasar_mass_ML.ipynb $(RESULTS)/.Quasar_mass_ML.partial.ipynb -k python3 \
-	  -p SURVEY $(SURVEY) -p CREATING Load -p RESULTS $(RESULTS) -r MODELS "$(MODELS)" \
-	  --log-output --no-progress-bar
-	@mv $(RESULTS)/.Quasar_mass_ML.partial.ipynb $(RESULTS)/Quasar_mass_ML.ipynb
-	@echo; cat $(RESULTS)/summary.txt
+	@$(PY) -m quasar_mass.cli.notebook execute Quasar_mass_ML.ipynb $(RESULTS)/Quasar_mass_ML.ipynb \
+	  SURVEY=$(SURVEY) CREATING=Load RESULTS=$(RESULTS) "MODELS=$(MODELS)" "START=$(START)" SEED=$(SEED)
 	@echo "next       open the notebook above, or: $(PY) quasar_analysis.py predict SPEC_FILES"
 
 # the shipped models: a full-size simulated survey, pre-training on fresh simulated quasars of all redshifts, one comparison

@@ -147,7 +147,7 @@ def simulate(options) -> None:
 
 def _check(options, run) -> None:
     """Print a comparison of a survey with real data; simulate and build it first if that has not been done."""
-    from quasar_mass.report import figures
+    from quasar_mass.report import comparison_figures, figures
     from quasar_mass.simulation.check import comparison, fit_errors
 
     real = comparison.real_folder()  # first: without it, a survey would be simulated in vain
@@ -161,7 +161,8 @@ def _check(options, run) -> None:
     folder = Path("results") / survey.folder.resolve().name / "check"
     if result.plane is not None:
         figures.save(
-            figures.lines_beside(result.plane.spectra, result.plane.real, result.plane.simulated), folder / "lines.png"
+            comparison_figures.lines_beside(result.plane.spectra, result.plane.real, result.plane.simulated),
+            folder / "lines.png",
         )
         print(f"figure: {folder / 'lines.png'}")
     if not result.pairs:
@@ -169,7 +170,7 @@ def _check(options, run) -> None:
         print(f"no figure: none of the real spectra is at {low:g} <= z <= {high:g}")
         return
     path = folder / "simulated_and_real.png"
-    figures.save(figures.spectra_beside(comparison.figure_panels(result.pairs)), path)
+    figures.save(comparison_figures.spectra_beside(comparison.figure_panels(result.pairs)), path)
     print(f"figure: {path}")
 
 

@@ -28,3 +28,9 @@ C_III = 1908.73
 C_II = 2326.44
 FE_II = 2500.0  # the middle of its strongest blends
 MG_II = 2798.75
+
+# --- the night sky: observed frame, in vacuum, Angstrom ---------------------------------------------------------------
+# [O I], Na I D and [O I] twice (NIST); further to the red, the bands of OH are everywhere (Osterbrock et al. 1996, PASP
+# 108, 277)
+SKY_LINES = (5578.89, 5894.57, 6302.05, 6365.54)
+SKY_OH_FROM = 7240.0

@@ -4,6 +4,7 @@
 EXTRAS = {
     **dict.fromkeys(("keras", "tensorflow", "scipy", "sklearn"), "train"),
     **dict.fromkeys(("bokeh", "jinja2", "matplotlib"), "report"),
+    **dict.fromkeys(("nbclient", "nbformat"), "notebook"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),
     "jax": "jax",
 }

@@ -413,9 +413,23 @@ class EasyAI:
         spectra, label = checked_set(test[:2], self.model.input_shape[1:], "the test set")
         return evaluation.scores(label, self.predict(spectra))
 
-    def summary(self) -> None:
-        """Print the layers, their shapes and parameters."""
-        self.model.summary()
+    def summary(self) -> pd.DataFrame:
+        """List the layers.
+
+        Returns
+        -------
+        DataFrame
+            Index layer; its kind, the shape that it gives for one spectrum, and its number of parameters.
+        """
+        rows = [
+            {
+                "kind": type(layer).__name__,
+                "output": str(tuple(layer.output.shape[1:])),
+                "parameters": layer.count_params(),
+            }
+            for layer in self.model.layers
+        ]
+        return pd.DataFrame(rows, index=pd.Index([layer.name for layer in self.model.layers], name="layer"))
 
     # --- files ----------------------------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike, about: dict | None = None) -> None:

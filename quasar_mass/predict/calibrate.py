@@ -116,7 +116,22 @@ def calibrate(ensemble: Ensemble, survey: Survey, *, fresh: int = MONITORED, qui
 
 
 def calibrate_file(paths: list[Path], survey: Survey, *, fresh: int = MONITORED, quiet: bool = False) -> Calibration:
-    """Calibrate model files together, and write the result into the first one, whole or not at all."""
+    """Calibrate model files together, and write the result into the first one, whole or not at all.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Of one model, or of several whose mean is the mass.
+    survey, fresh, quiet
+        As of `calibrate`.
+
+    Raises
+    ------
+    ModelError
+        If a file cannot be used, or was made for another grid or unit than the survey's tables.
+    SurveyError
+        If the survey has no validation objects, or too few to replace a better calibration.
+    """
     ensemble = load_ensemble(paths)
     check_fit(ensemble.first, survey_tables.read_about(survey.spectra), survey.spectra)
     _keep_better(paths[0], ensemble, survey)

@@ -10,7 +10,6 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.predict.compatibility import check_fit, model_kind
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import attribution, figures
-from quasar_mass.report import quality_figures as quality
 from quasar_mass.spectra.network_input import MISSING
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.rest_frame import prepare
@@ -70,12 +69,12 @@ def explain(
     if enough:
         median = _drawn(shape)
         title = f"What moves the predicted masses: {len(flux):,} spectra"
-        figures.save_all(quality.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
+        figures.save_all(figures.attribution(grid.wavelength, median, bins, parts, title, kind), folder, "average")
     for name, one_flux, one_parts, mass, baseline in zip(
         names[:MAX_DRAWN], flux, parts, attributions.mass, attributions.baseline_mass, strict=False
     ):
         title = f"{name}: log mass {mass:.2f}; typical quasar of this luminosity: {baseline:.2f}"
-        figure = quality.attribution(grid.wavelength, _drawn(one_flux), bins, one_parts, title, kind)
+        figure = figures.attribution(grid.wavelength, _drawn(one_flux), bins, one_parts, title, kind)
         figures.save_all(figure, folder, f"spectrum-{name}")
     response = attribution.slopes(predictor, quiet=quiet) if slopes else pd.DataFrame()
     fractions = attribution.fractions(attributions, grid)

@@ -1,4 +1,4 @@
-"""Figures of spectra, populations, training and residuals, drawn from arrays; no file is read.
+"""Figures of spectra, populations, training, residuals, coverage and attributions, drawn from arrays.
 
 Every figure says ``simulated`` or ``sdss``: the parameter ``kind``.
 """
@@ -29,19 +29,28 @@ LABEL = r"label $\log_{10}(M_{\rm BH}/M_\odot)$"
 PREDICTED = r"predicted $\log_{10}(M_{\rm BH}/M_\odot)$"
 RESIDUAL = "prediction - label (dex)"
 WAVELENGTH = r"rest wavelength ($\rm\AA$)"
-COMPOSITES_SHOWN = 4  # in `lines_beside`
+SHOWN = (1440, 3395)  # Angstrom: the window, with a margin
 BLUE, ORANGE, GREY = "#1f4e79", "#d1661d", "#8a8a8a"
+COLOUR_OF_LINE = {"MgII": BLUE, "CIV": ORANGE}
+NAME_OF_LINE = {"MgII": "Mg II", "CIV": "C IV", "Hb": r"H$\beta$", "Ha": r"H$\alpha$"}
+MONITORED = 5  # an object with so many test spectra is named in the figure of residuals
+DPI = 150
 # How all figures look: a decorator of the functions that draw them.
 style = matplotlib.rc_context(
-    {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 8}
+    {
+        "figure.dpi": DPI,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
+    }
 )
-UNIT = r"luminosity density ($10^{-26}$ erg s$^{-1}$ cm$^{-2}$ $\rm\AA^{-1}$ $D_L^2$/Mpc$^2$)"
 
 
 def _new(width: float = 9.0, height: float = 4.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    return figure, axes
+    return figure, figure.add_subplot()
 
 
 def name_lines(axes: Axes) -> None:
@@ -60,27 +69,70 @@ def name_lines(axes: Axes) -> None:
         )
 
 
+# --- spectra ----------------------------------------------------------------------------------------------------------
 @style
-def spectrum(wavelength: np.ndarray, flux: np.ndarray, title: str, kind: str, smooth: int = 7) -> Figure:
-    """One spectrum in the rest frame, and its running mean.
+def spectrum(
+    wavelength: np.ndarray,
+    luminosity: np.ndarray,
+    error: np.ndarray | None = None,
+    *,
+    redshift: float,
+    title: str,
+    kind: str,
+    smooth: int = 9,
+) -> Figure:
+    """One spectrum in the rest frame: its pixels, their noise, a running mean, and where the night sky has lines.
 
     Parameters
     ----------
-    wavelength, flux : ndarray, shape (n,)
-        Rest wavelength in Angstrom, luminosity density in the tables' unit.
+    wavelength, luminosity : ndarray, shape (n,)
+        Rest wavelength in Angstrom, luminosity density in erg/s/A; NaN where there is no data.
+    error : ndarray, shape (n,), optional
+        Standard deviation of `luminosity`.
+    redshift : float
+        For the wavelengths of the sky's lines.
     title, kind : str
         What it is, and ``simulated`` or ``sdss``.
     smooth : int
         Pixels of the running mean.
     """
+    inside = (wavelength > SHOWN[0]) & (wavelength < SHOWN[1])
+    power = int(np.floor(np.log10(np.nanmax(_running_mean(luminosity[inside], smooth)))))
+    wavelength, luminosity = wavelength[inside], luminosity[inside] / 10.0**power
+    mean = _running_mean(luminosity, smooth)
     figure, axes = _new()
-    axes.plot(wavelength, flux, color=GREY, lw=0.4, alpha=0.7, label="pixels")
-    mean = np.convolve(flux, np.ones(smooth) / smooth, mode="same")
-    inner = slice(smooth, -smooth)
-    axes.plot(wavelength[inner], mean[inner], color=BLUE, lw=1.0, label=f"mean of {smooth} pixels")
-    low, high = np.nanpercentile(flux, [0.3, 99.7])
-    axes.set_ylim(min(0, low), high * 1.15)
-    return _finish_spectrum(figure, axes, f"{title} ({kind})")
+    if error is not None:
+        noise = error[inside] / 10.0**power
+        how = {"color": ORANGE, "alpha": 0.35, "lw": 0, "label": "noise of a pixel, 1 sigma"}
+        axes.fill_between(wavelength, mean - noise, mean + noise, **how)
+    axes.plot(wavelength, luminosity, color=GREY, lw=0.3, alpha=0.45, label="pixels")
+    axes.plot(wavelength, mean, color=BLUE, lw=1.0, label=f"mean of {smooth} pixels")
+    top = 1.2 * np.nanmax(mean)
+    axes.set_ylim(-0.08 * top, top)
+    _mark_sky(axes, redshift)
+    _finish_spectrum(axes, f"{title} ({kind})")
+    axes.set_ylabel(rf"$L_\lambda$ ($10^{{{power}}}$ erg s$^{{-1}}$ $\rm\AA^{{-1}}$)")
+    return figure
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean of `width` neighbouring values, without NaN; NaN where half of them or more are."""
+    known, ones = np.isfinite(values), np.ones(width)
+    number = np.convolve(known, ones, mode="same")
+    total = np.convolve(np.where(known, values, 0.0), ones, mode="same")
+    return np.divide(total, number, out=np.full(len(values), np.nan), where=number > 0.5 * width)
+
+
+def _mark_sky(axes: Axes, redshift: float) -> None:
+    """Mark at the bottom where the sky's lines are: single ones, and the hydroxyl bands, which the red is full of."""
+    low, high = axes.get_ylim()
+    level = low + 0.035 * (high - low)
+    shift = 1.0 + redshift
+    marks = [line / shift for line in constants.SKY_LINES]
+    axes.plot(marks, [level] * len(marks), "|", color="#4d7c2f", ms=7, mew=1.5, label="lines of the night sky")
+    start = max(constants.SKY_OH_FROM / shift, SHOWN[0])
+    if start < SHOWN[1]:
+        axes.plot([start, SHOWN[1]], [level] * 2, color="#4d7c2f", lw=3, alpha=0.5, solid_capstyle="butt")
 
 
 @style
@@ -98,24 +150,23 @@ def mean_spectrum(wavelength: np.ndarray, flux: np.ndarray, kind: str) -> Figure
     some = some / some.mean(axis=1, keepdims=True)
     low, middle, high = np.percentile(some, [16, 50, 84], axis=0)
     figure, axes = _new()
-    axes.fill_between(wavelength, low, high, color=BLUE, alpha=0.18, lw=0, label="16-84 %, noise included")
+    axes.fill_between(wavelength, low, high, color=BLUE, alpha=0.18, lw=0, label="two thirds of them, noise included")
     axes.plot(wavelength, middle, color=BLUE, lw=1.0, label="median")
     axes.set_ylim(0, None)
-    figure = _finish_spectrum(figure, axes, f"Median of {len(some):,} spectra, each divided by its own mean ({kind})")
-    axes.set_ylabel("luminosity density over its mean")
+    _finish_spectrum(axes, f"Median of {len(some):,} spectra, each divided by its own mean ({kind})")
+    axes.set_ylabel(r"$L_\lambda$ over its mean")
     return figure
 
 
-def _finish_spectrum(figure: Figure, axes: Axes, title: str) -> Figure:
+def _finish_spectrum(axes: Axes, title: str) -> None:
     name_lines(axes)
-    axes.set_xlim(1440, 3395)
+    axes.set_xlim(*SHOWN)
     axes.set_xlabel(WAVELENGTH)
-    axes.set_ylabel(UNIT, fontsize=7.5)
     axes.legend(loc="upper right")
-    axes.set_title(title, fontsize=11, pad=26)
-    return figure
+    axes.set_title(title, pad=26)
 
 
+# --- the survey and the training --------------------------------------------------------------------------------------
 @style
 def populations(quasars: pd.DataFrame, kind: str) -> Figure:
     """Redshifts and labels of the objects, by the line the label comes from."""
@@ -123,13 +174,14 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
     left, right = figure.subplots(1, 2)
     for axes, column, label in ((left, "Z", "redshift"), (right, "LMBH", LABEL)):
         bins = np.histogram_bin_edges(quasars[column], bins=40)
-        for line, colour in zip(
-            sorted(quasars["LABEL_LINE"].dropna().unique()), (ORANGE, BLUE, GREY, "k"), strict=False
-        ):
-            axes.hist(quasars.loc[quasars["LABEL_LINE"] == line, column], bins, color=colour, alpha=0.6, label=line)
+        for line in sorted(quasars["LABEL_LINE"].dropna().unique(), reverse=True):
+            counts, _ = np.histogram(quasars.loc[quasars["LABEL_LINE"] == line, column], bins)
+            name = f"{NAME_OF_LINE.get(line, line)} ({counts.sum():,})"
+            axes.stairs(counts, bins, color=COLOUR_OF_LINE.get(line, GREY), lw=1.4, label=name)
         axes.set_xlabel(label)
+        axes.set_ylim(0, None)
     left.set_ylabel("objects")
-    right.legend(title="label measured on")
+    right.legend(title="label measured on", loc="upper left")
     figure.suptitle(f"{len(quasars):,} quasars ({kind})", fontsize=11)
     return figure
 
@@ -146,7 +198,7 @@ def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
     kind : str
     """
     figure, axes = _new(7.0, 3.4)
-    axes.plot(history["training_epoch"], history["rmse"], "o-", ms=3, color=GREY, label="training")
+    axes.plot(history["training_epoch"], history["rmse"], "o-", ms=3, color=GREY, label="training, spectra varied")
     axes.plot(history["training_epoch"], history["val_rmse"], "o-", ms=3, color=BLUE, label="validation")
     kept = history[history["kept"]].iloc[0]
     label = f"kept: training epoch {kept['training_epoch']:.0f}"
@@ -159,131 +211,110 @@ def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
     later = history.loc[history["kept"] | (history["training_epoch"] > 1), ["rmse", "val_rmse"]].to_numpy()
     axes.set_ylim(0.9 * np.nanmin(later), 1.1 * np.nanmax(later))
     axes.legend()
-    axes.set_title(f"Training, stage {history['stage'].iloc[0]} ({kind})", fontsize=11)
+    axes.set_title(f"Training, stage {history['stage'].iloc[0]} ({kind})")
     return figure
 
 
+# --- how good the masses are ------------------------------------------------------------------------------------------
 @style
-def residuals(label: np.ndarray, prediction: np.ndarray, kind: str) -> Figure:
-    """Prediction against label, and residual against label.
+def residuals(predictions: pd.DataFrame, kind: str) -> Figure:
+    """Prediction and residual against label, by the line of the label; objects with many spectra are named.
 
     Parameters
     ----------
-    label, prediction : array_like, shape (n,)
-        log10(M_BH / M_Sun).
+    predictions : DataFrame
+        One row per spectrum: OBJECT, LMBH (label), PREDICTED, LABEL_LINE.
     kind : str
     """
-    label, prediction = np.asarray(label), np.asarray(prediction)
+    label, prediction = predictions["LMBH"].to_numpy(float), predictions["PREDICTED"].to_numpy(float)
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    size = 8 if len(label) < 1000 else 3
+    size = 9 if len(label) < 1000 else 3
     low, high = np.percentile(np.concatenate([label, prediction]), [0, 100]) + np.array([-0.1, 0.1])
-    left.plot([low, high], [low, high], color=ORANGE, lw=1)
-    left.scatter(label, prediction, s=size, color=BLUE, alpha=0.4, lw=0)
-    left.set(xlim=(low, high), ylim=(low, high), ylabel=PREDICTED)
+    left.plot([low, high], [low, high], color=GREY, lw=1)
     residual = prediction - label
     rmse = float(np.sqrt(np.mean(residual**2)))
-    right.axhline(0, color=ORANGE, lw=1)
-    right.axhspan(-rmse, rmse, color=ORANGE, alpha=0.12, lw=0, label=f"RMSE {rmse:.3f} dex")
-    right.scatter(label, residual, s=size, color=BLUE, alpha=0.4, lw=0)
+    right.axhline(0, color=GREY, lw=1)
+    right.axhspan(-rmse, rmse, color=GREY, alpha=0.15, lw=0, label=f"RMSE {rmse:.3f} dex")
+    spectra_of = predictions["OBJECT"].map(predictions["OBJECT"].value_counts()).to_numpy()
+    single = spectra_of < MONITORED
+    line = predictions["LABEL_LINE"].to_numpy()
+    for name in sorted(set(line[single]), reverse=True):
+        chosen = single & (line == name)
+        how = {"s": size, "alpha": 0.55, "lw": 0, "color": COLOUR_OF_LINE.get(name, GREY)}
+        left.scatter(label[chosen], prediction[chosen], label=f"label from {NAME_OF_LINE.get(name, name)}", **how)
+        right.scatter(label[chosen], residual[chosen], **how)
+    for number, (name, rows) in enumerate(predictions[~single].groupby("OBJECT", observed=True)):
+        how = {"s": size, "color": ("#3f7f4f", "#8a3f86")[number % 2], "alpha": 0.8, "lw": 0, "marker": "D"}
+        left.scatter(rows["LMBH"], rows["PREDICTED"], **how)
+        part = rows["PREDICTED"] - rows["LMBH"]
+        right.scatter(rows["LMBH"], part, label=f"{name}: {len(rows)} spectra", **how)
+    left.set(xlim=(low, high), ylim=(low, high), ylabel=PREDICTED)
     right.set(xlim=(low, high), ylabel=RESIDUAL)
-    right.legend()
     for axes in (left, right):
         axes.set_xlabel(LABEL)
-    figure.suptitle(f"{len(label):,} test spectra ({kind})", fontsize=11)
+        axes.legend(loc="upper left" if axes is left else "upper right")
+    figure.suptitle(f"{len(label):,} test spectra of {predictions['OBJECT'].nunique():,} objects ({kind})", fontsize=11)
     return figure
 
 
 @style
-def lines_beside(spectra: list, real: np.ndarray, simulated: np.ndarray) -> Figure:
-    """Composites of real quasars beside means of simulated ones, and strength and blueshift of C IV of both.
-
-    Parameters
-    ----------
-    spectra : list of (name, wavelength, real, simulated)
-        Name, rest wavelength in Angstrom, and the two flux densities over their medians, arrays of shape (n,). Four
-        are shown, from the smallest to the largest of their blueshifts.
-    real, simulated : ndarray, shapes (n, 2), (m, 2)
-        Blueshift of C IV in km/s and its equivalent width in Angstrom: of each of `spectra`, and of simulated quasars.
-    """
-    figure = Figure(figsize=(12.0, 6.4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.55, 1.0))
-    known = np.flatnonzero(np.isfinite(real).all(axis=1))
-    order = known[np.argsort(real[known, 0], kind="stable")]
-    chosen = order[np.linspace(0, len(order) - 1, min(COMPOSITES_SHOWN, len(order))).round().astype(int)]
-    panels = np.atleast_1d(left.subplots(len(chosen), 1, sharex=True))
-    for number, (axes, index) in enumerate(zip(panels, chosen, strict=True), 1):
-        _, wavelength, one, other = spectra[index]
-        axes.plot(wavelength, one, color=BLUE, lw=1.1, label="real (composite)")
-        axes.plot(wavelength, other, color=ORANGE, lw=1.1, label="simulated (mean)")
-        axes.set_xlim(1440, 3000)
-        inside = (wavelength > 1445) & (wavelength < 2990)
-        axes.set_ylim(0.0, 1.12 * max(one[inside].max(), other[inside].max()))
-        text = f"{number}: C IV {real[index, 1]:.0f} $\\rm\\AA$, {real[index, 0]:.0f} km/s"
-        axes.annotate(text, (0.985, 0.9), xycoords="axes fraction", ha="right", va="top", fontsize=9)
-    name_lines(panels[0])
-    panels[0].legend(loc="upper center")
-    panels[-1].set_xlabel(WAVELENGTH)
-    left.supylabel("flux density over its median", fontsize=9)
-    axes = right.subplots()
-    axes.scatter(*simulated.T, s=7, color=ORANGE, alpha=0.45, lw=0, label=f"simulated: {len(simulated):,} quasars")
-    axes.scatter(*real[known].T, s=34, color=BLUE, label=f"real: {len(known)} composites of SDSS quasars")
-    for number, index in enumerate(chosen, 1):
-        axes.annotate(str(number), real[index], xytext=(6, 4), textcoords="offset points", color=BLUE, fontsize=10)
-    axes.set_yscale("log")
-    axes.set_xlim(-1500, 4200)
-    axes.set_ylim(6, 200)
-    axes.set_xlabel("blueshift of the peak of C IV (km/s)")
-    axes.set_ylabel("equivalent width of C IV, 1500-1600 $\\rm\\AA$")
-    axes.legend(loc="upper right")
+def coverage(curve: pd.DataFrame, kind: str) -> Figure:
+    """Empirical against nominal coverage (`coverage_tables.curve`)."""
+    figure, axes = _new(4.4, 4.2)
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=GREY, lw=1, label="nominal")
+    errors = 2.0 * curve["error"]
+    label = "empirical, 2 standard errors"
+    axes.errorbar(curve.index, curve["coverage"], errors, fmt="o", ms=4, color=BLUE, label=label)
+    axes.set(xlim=(0.4, 1.0), ylim=(0.4, 1.0), aspect="equal")
+    axes.set(xlabel="nominal coverage", ylabel="empirical coverage: labels inside, by object")
+    axes.legend(loc="lower right")
+    axes.set_title(f"Coverage of the intervals ({kind})")
     return figure
 
 
-def spectra_beside(pairs: list, smooth: int = 9) -> Figure:
-    """Real and simulated spectra side by side, one pair a row.
+@style
+def attribution(
+    wavelength: np.ndarray, flux: np.ndarray, bins: np.ndarray, parts: np.ndarray, title: str, kind: str
+) -> Figure:
+    """Draw a spectrum, and below it what each part of it adds to the mass.
 
     Parameters
     ----------
-    pairs : list of (real, simulated)
-        Each a tuple (wavelength, flux, ivar, title): rest wavelength in Angstrom, flux density in any unit and its
-        inverse variance, 0 for bad pixels, arrays of shape (n,); text. Each spectrum is divided by its
-        median inside the window.
-    smooth : int
-        Pixels of the running mean, weighted by the inverse variance.
+    wavelength, flux : ndarray, shape (pixels,)
+        Rest wavelength in Angstrom, luminosity density in any unit; NaN where there is no data.
+    bins : ndarray, shape (m,)
+        Rest wavelengths of the parts.
+    parts : ndarray, shape (m,) or (n, m)
+        dex per bin, of one spectrum; of many, their mean and the mean of their sizes are drawn.
+    title, kind : str
+        What it is, and ``simulated`` or ``sdss``.
     """
-    figure = Figure(figsize=(12.0, 1.75 * len(pairs) + 1.1), layout="constrained")
-    grid = figure.subplots(len(pairs), 2, sharex=True, squeeze=False)
-    for row, pair in zip(grid, pairs, strict=True):
-        for axes, (wavelength, flux, ivar, title), colour in zip(row, pair, (BLUE, ORANGE), strict=True):
-            use = (ivar > 0) & (wavelength > 1440) & (wavelength < 3395)
-            scaled = np.where(use, flux, np.nan) / np.median(flux[use])
-            weight = np.where(use, ivar, 0.0)
-            total = np.convolve(weight, np.ones(smooth), mode="same")
-            summed = np.convolve(weight * np.nan_to_num(scaled), np.ones(smooth), mode="same")
-            mean = np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
-            axes.plot(wavelength, scaled, color=GREY, lw=0.3, alpha=0.6, rasterized=True)
-            axes.plot(wavelength, mean, color=colour, lw=0.9)
-            # a scale of its own: a red quasar beside a blue one would be flat
-            top = np.nanpercentile(mean, 99.7)
-            axes.set_ylim(-0.15 * top, 1.35 * top)
-            axes.annotate(
-                title,
-                (0.985, 0.93),
-                xycoords="axes fraction",
-                ha="right",
-                va="top",
-                fontsize=8.5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-            )
-            for _, line, _ in LINES:
-                axes.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
-    for axes, name in zip(grid[0], ("real (sdss)", "simulated"), strict=True):
-        name_lines(axes)
-        axes.set_title(name, fontsize=11, pad=26)
-    for axes in grid[-1]:
-        axes.set_xlim(1440, 3395)
-        axes.set_xlabel(WAVELENGTH)
-    figure.supylabel(f"flux density over its median (grey: pixels; coloured: mean of {smooth} pixels)", fontsize=9)
+    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.0))
+    flux = flux / np.nanmedian(flux)
+    top.plot(wavelength, flux, color=GREY, lw=0.4, alpha=0.6)
+    mean = _running_mean(flux, 9)
+    top.plot(wavelength, mean, color=BLUE, lw=1.0)
+    top.set_ylim(min(0.0, np.nanmin(mean)), 1.15 * np.nanmax(mean))
+    top.set_ylabel(r"$L_\lambda$ over its median")
+    bottom.axhline(0.0, color=GREY, lw=0.6)
+    if parts.ndim == 1:
+        bottom.fill_between(bins, parts, 0.0, where=parts > 0, color=BLUE, lw=0, step="mid", label="raises the mass")
+        bottom.fill_between(bins, parts, 0.0, where=parts < 0, color=ORANGE, lw=0, step="mid", label="lowers the mass")
+    else:
+        edges = np.sqrt(bins[1:] * bins[:-1])
+        edges = np.concatenate([[bins[0] ** 2 / edges[0]], edges, [bins[-1] ** 2 / edges[-1]]])
+        bottom.stairs(np.abs(parts).mean(axis=0), edges, color=BLUE, lw=1.2, label="mean of the sizes")
+        bottom.stairs(parts.mean(axis=0), edges, color=ORANGE, lw=1.0, label="mean", baseline=None)
+    bottom.set_ylabel("part of log mass (dex per bin)")
+    bottom.legend(loc="upper left")
+    bottom.set_xlabel(WAVELENGTH)
+    bottom.set_xlim(*SHOWN)
+    name_lines(top)
+    for _, line, _ in LINES:
+        bottom.axvline(line, color=GREY, lw=0.6, ls=":", zorder=0)
+    top.set_title(f"{title} ({kind})", pad=26)
     return figure
 
 
@@ -291,7 +322,7 @@ def save(figure: Figure, path: Path) -> Figure:
     """Write a figure as PNG, whole or not at all, and return it (a notebook shows the value of a cell's last line)."""
     with locked_write(path) as temporary:
         # no software version, no date: the same figure is the same bytes
-        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return figure
 
 
@@ -299,5 +330,5 @@ def save_all(figure: Figure, folder: Path, name: str) -> Path:
     """Write a figure as PNG and PDF, whole or not at all, the same bytes each time; the PNG's path."""
     for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         with locked_write(folder / f"{name}{ending}") as temporary:
-            figure.savefig(temporary, dpi=150, metadata=metadata)
+            figure.savefig(temporary, dpi=DPI, metadata=metadata)
     return folder / f"{name}.png"

@@ -20,6 +20,7 @@ from quasar_mass.tables.schemas import REFERENCE_COLUMNS
 
 HOME = Path(__file__).resolve().parents[2]
 OBJECTS = 80
+SHORT = {"INTERMEDIATE_EPOCHS": 1, "FINAL_EPOCHS": 1}
 
 
 def run(script: str, *arguments: str | Path, status: int = 0) -> SimpleNamespace:
@@ -32,10 +33,10 @@ def run(script: str, *arguments: str | Path, status: int = 0) -> SimpleNamespace
     return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
-def run_notebook(output: Path, *options: str | Path) -> None:
+def run_notebook(output: Path, parameters: dict) -> None:
     """Execute the notebook with one training epoch a stage."""
-    common = ("-p", "INTERMEDIATE_EPOCHS", "1", "-p", "FINAL_EPOCHS", "1", "-k", "python3", "--no-progress-bar")
-    command = [sys.executable, "-m", "papermill", "Quasar_mass_ML.ipynb", output, *options, *common]
+    command = [sys.executable, "-m", "quasar_mass.cli.notebook", "execute", "Quasar_mass_ML.ipynb", output]
+    command += [f"{name}={value}" for name, value in (SHORT | parameters).items()]
     done = subprocess.run(list(map(str, command)), cwd=HOME, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -58,7 +59,7 @@ def notebook(survey):
         "MODELS": base / "models",
         "CHECKPOINTS": base / "checkpoints",
     }
-    run_notebook(base / "executed.ipynb", *(part for name, value in parameters.items() for part in ("-r", name, value)))
+    run_notebook(base / "executed.ipynb", parameters)
     return base
 
 
@@ -94,9 +95,8 @@ def test_notebook_runs_on_the_references_own_tables(survey, tmp_path):
     folder = tmp_path / "survey"
     for name in ("quasars", "spectra"):
         run("get_Chen_data.py", "convert", tmp_path / f"{name}.parquet", "--survey", folder, "--quiet")
-    options = ["-r", "SURVEY", folder, "-p", "CREATING", "Load", "-r", "RESULTS", tmp_path / "results"]
-    options += ["-r", "MODELS", tmp_path / "models", "-r", "CHECKPOINTS", tmp_path / "checkpoints"]
-    run_notebook(tmp_path / "executed.ipynb", *options)
+    folders = {name.upper(): tmp_path / name for name in ("results", "models", "checkpoints")}
+    run_notebook(tmp_path / "executed.ipynb", folders | {"SURVEY": folder, "CREATING": "Load"})
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert summary["kind"] == "sdss"
     assert np.isfinite(summary["test"]["rmse"])

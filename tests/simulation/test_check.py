@@ -9,7 +9,7 @@ from scipy import stats
 import get_Chen_data
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import Grid, Survey
-from quasar_mass.report import figures
+from quasar_mass.report import comparison_figures, figures
 from quasar_mass.simulation.check import comparison, composite, label_table, noise_measures, spec_files, statistics
 from quasar_mass.simulation.simulated_survey import simulate
 from quasar_mass.tables.build.pipeline import build
@@ -278,5 +278,5 @@ def test_a_small_survey_compared_with_real_data_twice_gives_the_same(small_surve
     assert 3 <= len(first.pairs) <= comparison.SHOWN
     for real, simulated in first.pairs:
         assert (real.spectrum.kind, simulated.spectrum.kind) == ("sdss", "simulated")
-    figures.save(figures.spectra_beside(comparison.figure_panels(first.pairs)), tmp_path / "pairs.png")
+    figures.save(comparison_figures.spectra_beside(comparison.figure_panels(first.pairs)), tmp_path / "pairs.png")
     assert (tmp_path / "pairs.png").stat().st_size > 20_000

@@ -11,7 +11,7 @@ from scipy import stats
 from quasar_mass import virial
 from quasar_mass.core.constants import C_KM_S
 from quasar_mass.core.errors import FileError
-from quasar_mass.report import figures
+from quasar_mass.report import comparison_figures, figures
 from quasar_mass.simulation.check import composite, emission_lines, line_comparison, statistics
 
 WAVELENGTH = np.arange(1400.0, 3050.0, 0.25)
@@ -174,7 +174,7 @@ def test_composites_are_measured_and_drawn_beside_simulated_quasars(tmp_path):
     assert row["real"] == pytest.approx(4000.0, rel=0.03)
     assert row["group"] == "3 composites"
     assert len(plane.simulated) == 60
-    figures.save(figures.lines_beside(plane.spectra, plane.real, plane.simulated), tmp_path / "lines.png")
+    figures.save(comparison_figures.lines_beside(plane.spectra, plane.real, plane.simulated), tmp_path / "lines.png")
     assert (tmp_path / "lines.png").stat().st_size > 20_000
 
 

@@ -195,7 +195,7 @@ def _coverage(measured: noise_measures.Measured) -> float:
 
 
 def figure_panels(pairs: list) -> list:
-    """Give pairs of spectra as `figures.spectra_beside` takes them: rest frame, without weight where not good."""
+    """Give pairs of spectra to `comparison_figures.spectra_beside`: rest frame, without weight where not good."""
     return [tuple(_panel(measured) for measured in pair) for pair in pairs]
 
 
