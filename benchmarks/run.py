@@ -13,8 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("numpy", "pandas", "pyarrow", "astropy", "onnxruntime", "tensorflow", "tensorflow-cpu", "keras", "urllib3")
-# this script, what the benchmarks share, the one that takes an hour (`make bench-training`), and tables of the docs
-APART = ("run.py", "contest.py", "training.py", "gaps.py", "redshifts.py", "spikes.py")
+# this script, what the benchmarks share, those that train for long, and tables of the docs
+APART = ("run.py", "contest.py", "training.py", "seeds.py", "gaps.py", "redshifts.py", "spikes.py")
 
 
 def processor() -> str:

@@ -41,7 +41,8 @@ def luminosity_density(spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray, np.n
     array([0.9, nan])
     """
     if not spectrum.redshift > 0:
-        raise SpectrumError(f"spectrum {spectrum.spec_id}".strip(), "has no redshift; give it one: redshift=", reason="no redshift")
+        message = "has no redshift; give it one: redshift="
+        raise SpectrumError(f"spectrum {spectrum.spec_id}".strip(), message, reason="no redshift")
     stretch = 1.0 + spectrum.redshift
     factor = LUMINOSITY_UNIT * stretch * 1e-9 * luminosity_distance(spectrum.redshift) ** 2
     if np.isfinite(spectrum.ebv):

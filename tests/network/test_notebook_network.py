@@ -28,6 +28,7 @@ def test_the_layers_of_the_notebook_are_those_of_the_package(step):
 def test_the_stages_of_the_notebook_are_those_of_the_package():
     names = {"Stage": Stage}
     exec(next(source for source in CELLS if "SEED =" in source), names)
-    lines = [line for source in CELLS for line in source.splitlines() if line.startswith(("rate =", "first =", "second ="))]
+    begins = ("rate =", "first =", "second =")
+    lines = [line for source in CELLS for line in source.splitlines() if line.startswith(begins)]
     exec("\n".join(lines).replace("qm.", ""), names)
     assert (names["first"], names["second"]) == architecture.STAGES
