@@ -86,7 +86,7 @@ def predict(options) -> None:
 
     output = formats.check_output(options.output) if options.output else None
     _split_models(options)
-    files, whole_tables = _gathered(options)
+    files, whole_tables = _gathered(options, output)
     paths = _models(options)
     from quasar_mass.predict import mass_table
     from quasar_mass.predict.compatibility import transfer_note
@@ -178,7 +178,7 @@ def virial(options) -> None:
     from quasar_mass.virial import files as virial_files
 
     output = formats.check_output(options.output) if options.output else None
-    files, whole_tables = _gathered(options)
+    files, whole_tables = _gathered(options, output)
     if whole_tables:
         message = "holds spectra for the network, on its grid and without their errors; name the files of the spectra"
         raise FileError(whole_tables[0], message)
@@ -227,8 +227,11 @@ def _split_models(options) -> None:
         options.files += [name for name in others if not name.endswith(MODEL_ENDINGS)]
 
 
-def _gathered(options) -> "tuple[list[SpectrumRequest], list[Path]]":
-    """The spectra that were asked for, in files and in tables, after saying what was left out."""
+def _gathered(options, output: Path | None = None) -> "tuple[list[SpectrumRequest], list[Path]]":
+    """The spectra that were asked for, in files and in tables, after saying what was left out.
+
+    An `output` that is among what is read is refused.
+    """
     from quasar_mass.predict import inputs
 
     chosen = {name: getattr(options, name) for name in GIVEN if getattr(options, name) is not None}
@@ -236,8 +239,10 @@ def _gathered(options) -> "tuple[list[SpectrumRequest], list[Path]]":
         if chosen:
             raise common.UsageError(f"--{next(iter(chosen))}", OF_FILES)
         require_tables(options.survey)
-        return [], []
-    files, tables, notes = inputs.gather(options.files, options.survey, quiet=options.quiet, **chosen)
+    found = inputs.gather(options.files, options.survey, quiet=options.quiet, **chosen)
+    if output:
+        inputs.check_apart(output, [*options.files, *filter(None, [options.redshifts])], found, options.survey)
+    files, tables, notes = found
     if chosen and tables:
         raise common.UsageError(f"--{next(iter(chosen))}", f"{OF_FILES}; {tables[0]} has its own")
     if not tables:

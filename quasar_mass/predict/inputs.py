@@ -17,7 +17,7 @@ import numpy as np
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
 from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import column_names, fits_headers, table, table_files
-from quasar_mass.spectra.desi import without_tables
+from quasar_mass.spectra.desi import redshift_file, without_tables
 from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
 from quasar_mass.spectra.redshifts import Redshifts, Z
 from quasar_mass.spectra.requests import resolve
@@ -187,6 +187,30 @@ def check_exists(requests: Sequence[SpectrumRequest]) -> None:
     if len(requests) == 1 and not os.path.exists(requests[0].file):
         where = f"{requests[0].listed}: {requests[0].file}" if requests[0].listed else requests[0].file
         raise FileError(where, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
+
+
+def check_apart(output: Path, named: Iterable[str | Path], found: Inputs, survey: Survey) -> None:
+    """Refuse an output that is a file of the inputs or of the survey, also under another name; FileError.
+
+    Parameters
+    ----------
+    output : Path
+    named : iterable of str or path
+        What the user named: spectra, lists, a table of redshifts.
+    found : Inputs
+        What `gather` found.
+    survey : Survey
+    """
+    if not os.path.exists(output):
+        return
+    own = os.stat(output)
+    files = {*map(Path, named), *found.tables, *(request.file for request in found.requests)}
+    files |= {redshift_file(request.file) for request in found.requests if request.target is not None} - {None}
+    files |= {survey.dr16q, survey.quasars, survey.spectra, survey.rejects, survey.truth}
+    for folder in filter(os.path.isdir, [*found.tables, survey.spectra]):
+        files |= set(folder.glob("*.parquet"))
+    if any(os.path.exists(file) and os.path.samestat(os.stat(file), own) for file in files):
+        raise FileError(output, "is one of the inputs, and would be overwritten; choose another name")
 
 
 def _path(argument: str | Path) -> Path:

@@ -1,10 +1,14 @@
 """What a user may name: files, folders, spectra of a survey, lists, tables."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import Table
+from desi_files import Target, write_redrock, write_spectra
 
+from quasar_mass.cli import quasar_analysis
 from quasar_mass.core.errors import FileError, ModelError, SpectrumError, TableError
 from quasar_mass.core.survey import Survey
 from quasar_mass.predict.inputs import check_exists, count_skipped, default_model, expand, gather, model_files
@@ -153,3 +157,48 @@ def test_objects_without_a_name_are_not_one_object_named_nan(tmp_path):
     (tmp_path / "list.csv").write_text("EPOCH,Z,OBJECT\n7666-57339-0121,1.6,\n7666-57339-0122,1.6,\n")
     requests, *_ = gather([tmp_path / "list.csv"], SURVEY)
     assert [request.name for request in requests] == ["", ""]
+
+
+@pytest.mark.parametrize("verb", ["predict", "virial"])
+def test_an_output_that_is_an_input_is_refused_and_left_as_it_is(tmp_path, capsys, make, verb):
+    spectrum = make.spec(tmp_path / "in" / "mine.fits")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (tmp_path / "linked.fits").symlink_to(spectrum)
+    table = tmp_path / "z.csv"
+    table.write_text(f"FILE,Z\n{spectrum},1.6\n")
+    survey = Survey(tmp_path / "survey")
+    catalogue = make.dr16q(survey.dr16q, [make.dr16q_row(1, spectrum=(4000, 56000, 1))])
+    targets = [Target(39633345008634465)]
+    coadd, redrock = tmp_path / "coadd-main-dark-1.fits", tmp_path / "redrock-main-dark-1.fits"
+    write_redrock(redrock, targets)
+    write_spectra(coadd, targets)
+    for output, *named in [
+        (spectrum, spectrum),
+        (spectrum, tmp_path / "linked.fits"),
+        (tmp_path / "linked.fits", spectrum),
+        (tmp_path / "link" / "mine.fits", tmp_path / "in"),
+        (table, table),
+        (table, spectrum, "--redshifts", table),
+        (catalogue, spectrum),
+        (redrock, coadd),
+    ]:
+        before = output.read_bytes()
+        options = ("--survey", survey.folder, "--quiet", "--output", output)
+        assert quasar_analysis.main(list(map(str, (verb, *named, *options)))) == 1
+        printed = capsys.readouterr()
+        assert printed.err == f"error: {output}: is one of the inputs, and would be overwritten; choose another name.\n"
+        assert printed.out == ""
+        assert output.read_bytes() == before
+
+
+def test_a_survey_s_tables_are_no_output(tmp_path, capsys, made):
+    survey = Survey(shutil.copytree(made[0].folder, tmp_path / "survey"))
+    part = tmp_path / "parts" / "spectra.parquet" / "part-0.parquet"
+    part.parent.mkdir(parents=True)
+    shutil.copy(survey.spectra, part)
+    for output, *named in [(survey.spectra,), (survey.quasars,), (survey.rejects,), (part, part.parent)]:
+        before = output.read_bytes()
+        options = ("--survey", survey.folder, "--model", made[1][0], "--output", output)
+        assert quasar_analysis.main(list(map(str, ("predict", *named, *options)))) == 1
+        assert "is one of the inputs" in capsys.readouterr().err
+        assert output.read_bytes() == before
