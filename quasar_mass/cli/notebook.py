@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from quasar_mass.cli import common
-from quasar_mass.core.errors import FileError
-from quasar_mass.core.files import write_text
+from quasar_mass.core.errors import FileError, first_line
+from quasar_mass.core.files import check_writable, write_text
 
 TAG = "parameters"  # of the cell that holds them, one assignment a line
 
@@ -46,7 +46,7 @@ def with_parameters(source: str, values: dict[str, str]) -> str:
 
 def execute(options) -> None:
     """Execute a notebook, print what its cells print, and write it with all their outputs."""
-    import nbformat  # not at the top: of the extra "notebook"
+    import nbformat  # not at the top, as below: of the extra "notebook"
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
@@ -59,7 +59,7 @@ def execute(options) -> None:
                 print(out.text, end="", flush=True)
             return out
 
-    book = nbformat.read(options.notebook, as_version=4)
+    book = _read(options.notebook)
     headings, heading = {}, ""
     for index, cell in enumerate(book.cells):
         if TAG in cell.metadata.get("tags", ()):
@@ -75,6 +75,7 @@ def execute(options) -> None:
         if heading and heading != list(headings.values())[number - 1] and not options.quiet:
             print(f"cell {number + 1:2} of {len(headings)}  {heading}", flush=True)
 
+    _make_folder(options.output)
     quiet = {"extra_arguments": ["--IPKernelApp.log_level=ERROR"], "record_timing": False}
     client = Client(book, timeout=None, kernel_name="python3", on_cell_start=say, **quiet)
     try:
@@ -82,6 +83,28 @@ def execute(options) -> None:
     except CellExecutionError as error:
         raise FileError(options.notebook, f"stopped with {error.ename}: {error.evalue.rstrip('.')}") from error
     write_text(options.output, nbformat.writes(book))
+
+
+def _read(path: Path):
+    """Read a notebook; FileError for a file that is none."""
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    # what nbformat raises on other files, collected by trying some
+    except (ValueError, nbformat.ValidationError, AttributeError, TypeError, AssertionError) as error:
+        raise FileError(
+            path, f"is not a notebook ({first_line(error)}); name one, such as Quasar_mass_ML.ipynb"
+        ) from error
+
+
+def _make_folder(output: Path) -> None:
+    """Make the folder of the executed notebook; FileError, before an hour's work, where that cannot be."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FileError(output, "cannot be written, since part of its path is a file; choose another folder") from error
+    check_writable(output)
 
 
 def _value(text: str) -> str:
@@ -98,8 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
     verb = add(execute, example=example, survey=False, interrupted=common.GOES_ON)
     verb.add_argument("notebook", type=Path, metavar="NOTEBOOK")
     verb.add_argument("output", type=Path, metavar="OUTPUT", help="where the executed notebook goes")
-    help_ = "instead of the values in the notebook's cell of parameters"
-    verb.add_argument("values", type=_value, nargs="*", metavar="NAME=VALUE", help=help_)
+    help_ = "optional: instead of the values in the notebook's cell of parameters"
+    verb.add_argument("values", type=_value, nargs="*", default=[], metavar="NAME=VALUE", help=help_)
     return common.run(top, arguments)
 
 

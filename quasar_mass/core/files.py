@@ -10,8 +10,26 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from quasar_mass.core import locks
+from quasar_mass.core.errors import FileError
 
 PARTIAL = ".partial"  # part of the name of a file that is being written; never read, replaced by the next run
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output that could not be written, before any work is done.
+
+    Raises
+    ------
+    FileError
+        If the name is that of a folder, or the folder of the file does not exist or cannot be written to.
+    """
+    if path.is_dir():
+        raise FileError(path, "is a folder; name a file to write")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileError(path, f"there is no folder {folder}; create it, or choose another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(path, f"no permission to write in {folder}; choose another folder")
 
 
 @contextlib.contextmanager

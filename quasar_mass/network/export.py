@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quasar_mass.core.errors import ModelError
-from quasar_mass.core.files import locked_write
+from quasar_mass.core.files import check_writable, locked_write
 from quasar_mass.network import backend, onnx_graph
 
 if TYPE_CHECKING:
@@ -27,10 +27,17 @@ PIXELS = 512  # of a made-up spectrum, for a network that takes any number
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Refuse an unknown ending before any work is done; ModelError."""
+    """Refuse an output that could not be written, before any work is done.
+
+    Raises
+    ------
+    ModelError, FileError
+        If the ending says no format; as of `check_writable`.
+    """
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ModelError(path, f"the name must end in {' or '.join(ENDINGS)}")
+    check_writable(path)
     return path
 
 

@@ -1,7 +1,6 @@
 """Tables for other programs: Parquet, FITS, VOTable, ECSV or CSV by the file's ending, with units and descriptions."""
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from quasar_mass.core.errors import FileError
-from quasar_mass.core.files import locked_write
+from quasar_mass.core.files import check_writable, locked_write
 
 ENDINGS = {".parquet": "parquet", ".fits": "fits", ".vot": "votable", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
 
@@ -27,21 +26,14 @@ def check_output(path: str | Path) -> Path:
     Raises
     ------
     FileError
-        If the ending says no format, or the name is that of a folder, or the folder of the file does not exist or
-        cannot be written to.
+        If the ending says no format; as of `check_writable`.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         *others, last = ENDINGS
         endings = f"{', '.join(others)} or {last}"
         raise FileError(path, f"the name must end in {endings}; its ending chooses the format")
-    if path.is_dir():
-        raise FileError(path, "is a folder; name a file to write")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise FileError(path, f"there is no folder {folder}; create it, or choose another one")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise FileError(path, f"no permission to write in {folder}; choose another folder")
+    check_writable(path)
     return path
 
 

@@ -65,3 +65,38 @@ def test_a_failing_cell_ends_it_with_one_sentence_and_no_notebook(tmp_path):
     assert "ZeroDivisionError: division by zero" in done.stderr
     assert "never" not in done.stdout
     assert not (tmp_path / "b.ipynb").exists()
+
+
+def fails_at_once(*arguments):
+    """Run the command in this process; it must fail before a cell is executed. What it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nbclient.NotebookClient.execute", lambda *_, **__: pytest.fail("a cell was executed"))
+        assert notebook.main(["execute", *map(str, arguments)]) == 1
+
+
+@pytest.mark.parametrize("text", ["# A title\n", "", "{}", "[]", '{"nbformat": 4}', '{"nbformat": 99}', "\x00\xff"])
+def test_a_file_that_is_no_notebook_is_said_to_be_none(tmp_path, capsys, text):
+    (tmp_path / "a.md").write_text(text, encoding="latin-1")
+    fails_at_once(tmp_path / "a.md", tmp_path / "b.ipynb")
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'a.md'}: is not a notebook (")
+    assert said.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_is_refused_at_once(tmp_path, capsys):
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    for output in (tmp_path / "a.ipynb" / "b.ipynb", tmp_path / "a.ipynb" / "deep" / "b.ipynb", tmp_path):
+        fails_at_once(tmp_path / "a.ipynb", output)
+        assert capsys.readouterr().err.startswith(f"error: {output}: ")
+
+
+def test_the_folder_of_the_output_is_made(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "a.ipynb")
+    assert notebook.main(["execute", str(tmp_path / "a.ipynb"), str(tmp_path / "new" / "folder" / "b.ipynb")]) == 0
+    assert nbformat.read(tmp_path / "new" / "folder" / "b.ipynb", 4).cells == []
+
+
+def test_values_are_not_required(capsys):
+    with pytest.raises(SystemExit):
+        notebook.main(["execute"])
+    assert "required: NOTEBOOK, OUTPUT\n" in capsys.readouterr().err
