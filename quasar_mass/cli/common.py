@@ -73,7 +73,7 @@ def parser(description: str, program: str) -> tuple[argparse.ArgumentParser, Add
         )
         if survey is not False:
             default = survey.folder if survey else DEFAULT_SURVEY
-            verb.add_argument("--survey", metavar="DIR", type=Survey, help=f"the survey's folder (default: {default})")
+            verb.add_argument("--survey", metavar="DIR", type=Path, help=f"the survey's folder (default: {default})")
         verb.add_argument("--quiet", action="store_true", help="no progress bars, only the result")
         verb.set_defaults(function=function, usual_survey=survey or None, interrupted=interrupted)
         return verb
@@ -189,17 +189,16 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     if "function" not in options:
         top.print_help(sys.stderr)
         return 2
-    options.survey_option = ""
-    if "survey" in options:
-        if options.survey:
-            options.survey_option = f" --survey {shlex.quote(printable(options.survey.folder))}"
-        options.survey = options.survey or options.usual_survey or default_survey()
+    folder = getattr(options, "survey", None)
+    options.survey_option = survey_option(folder)
 
     def fail(sentence: str, status: int = 1) -> int:
         print(f"error: {' '.join(as_typed(sentence, options.survey_option).split())}", file=sys.stderr)
         return status
 
     try:
+        if "survey" in options:
+            options.survey = Survey(folder) if folder else options.usual_survey or default_survey()
         with signals.handle_signals():
             options.function(options)
         sys.stdout.flush()
@@ -225,6 +224,11 @@ def run(top: argparse.ArgumentParser, arguments: list[str] | None = None) -> int
     except KeyboardInterrupt:
         return fail(f"stopped by Ctrl-C; {options.interrupted}.", 128 + signal.SIGINT)
     return 0
+
+
+def survey_option(folder: str | os.PathLike | None) -> str:
+    """`` --survey DIR``, as `as_typed` takes it; empty where the user named no survey."""
+    return f" --survey {shlex.quote(printable(folder))}" if folder else ""
 
 
 _ADVISED = re.compile(

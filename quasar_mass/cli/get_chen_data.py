@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
-from quasar_mass.cli.status import next_step, print_status
-from quasar_mass.core.errors import FetchError
+from quasar_mass.cli.status import next_step, print_status, require_tables
+from quasar_mass.core.errors import FetchError, QuasarMassError
 from quasar_mass.core.parallel import cores
 from quasar_mass.core.survey import (
     DEMO_OBJECTS,
@@ -74,15 +74,20 @@ def get_Chen_data(
         raise SurveyError("creating", f"must be one of {', '.join(CREATING)}, not {creating!r}")
     usual = {"Simulate": Survey(SIMULATED_FOLDER), "Download": Survey(REAL_FOLDER)}
     chosen = Survey(survey) if survey else usual.get(creating) or default_survey()
-    if creating == "Download":
-        from quasar_mass.fetch.run import fetch
+    try:
+        if creating == "Download":
+            from quasar_mass.fetch.run import fetch
 
-        fetch("all", chosen, mirror=mirror and common.mirror(mirror), quiet=quiet)
-    if creating == "Simulate":
-        _simulate_if_needed(chosen, step, quiet)
-    if creating in ("Create dataframes", "Download"):
-        _build(chosen, step=step, jobs=cores(), quiet=quiet)
-    data = dataset.load(chosen)
+            fetch("all", chosen, mirror=mirror and common.mirror(mirror), quiet=quiet)
+        if creating == "Simulate":
+            _simulate_if_needed(chosen, step, quiet)
+        if creating in ("Create dataframes", "Download"):
+            _build(chosen, step=step, jobs=cores(), quiet=quiet)
+        require_tables(chosen)
+        data = dataset.load(chosen)
+    except QuasarMassError as error:  # whose advice does not know which survey was named
+        error.reword(common.as_typed(error.message, common.survey_option(survey)))
+        raise
     spectra = data.spectra.assign(flux=list(data.flux))
     parts = [data.part(split) for split in ("training", "validation", "test")]
     return data.quasars, spectra, *(X for X, _ in parts), *(y for _, y in parts)

@@ -26,9 +26,13 @@ class QuasarMassError(Exception):
     """
 
     def __init__(self, where: str | PathLike, message: str) -> None:
-        message = message if len(message) <= MAX_CHARACTERS else f"{message[:MAX_CHARACTERS]}..."
-        self.where, self.message = str(where), message
-        super().__init__(_printable(f"{self.where}: {message}."))
+        self.where = str(where)
+        self.reword(message)
+
+    def reword(self, message: str) -> None:
+        """Exchange the message, where a caller knows better what to do about the problem."""
+        self.message = message if len(message) <= MAX_CHARACTERS else f"{message[:MAX_CHARACTERS]}..."
+        self.args = (_printable(f"{self.where}: {self.message}."),)
 
     def __reduce__(self) -> tuple:
         """Travel between processes (exceptions with keyword arguments do not by themselves)."""

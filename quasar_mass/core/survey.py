@@ -6,6 +6,7 @@ write says which it was.
 
 import functools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,12 +101,20 @@ class Survey:
     ----------
     folder : path
         For example ``data`` (the real survey) or ``data/simulated``.
+
+    Raises
+    ------
+    SurveyError
+        If there is a file of that name.
     """
 
     folder: Path
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
+        for path in (self.folder, *self.folder.parents):
+            if os.path.isfile(path):
+                raise SurveyError(path, "is a file, and a survey is a folder; name the survey's folder")
 
     # published inputs, never edited
     @property

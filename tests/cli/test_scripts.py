@@ -159,6 +159,7 @@ def test_wrong_usage_exits_with_2_and_says_the_usage(capsys, arguments):
         (("quasar_analysis.py", "explain", "--survey", "{here}"), "holds no survey yet"),
         (("quasar_analysis.py", "report", "--survey", "{here}"), "holds no survey yet"),
         (("quasar_analysis.py", "export", "--model", "none.h5", "--output", "{here}/model.keras"), "none.h5"),
+        (("quasar_analysis.py", "export", "--output", "{here}/nofolder/model.keras"), "there is no folder"),
     ],
 )
 def test_a_failure_is_one_sentence_and_status_1(tmp_path, failure, arguments, word):
@@ -327,3 +328,25 @@ def test_the_notebook_s_function_gives_the_tables_and_the_parts(tiny_survey):
     for creating in ("load", "download", ""):
         with pytest.raises(SurveyError):
             get_Chen_data(creating, tiny_survey.folder)
+
+
+@pytest.mark.parametrize(("creating", "words"), [("Load", "run: {} simulate"), ("Create dataframes", "{} fetch")])
+def test_the_notebook_s_function_names_the_survey_in_its_advice(tmp_path, creating, words):
+    from get_Chen_data import get_Chen_data
+    from quasar_mass.core.errors import QuasarMassError
+
+    with pytest.raises(QuasarMassError) as raised:
+        get_Chen_data(creating, tmp_path / "nothere", quiet=True)
+    assert words.format("python get_Chen_data.py") in str(raised.value)
+    assert f" --survey {tmp_path / 'nothere'}" in str(raised.value)
+    assert str(raised.value) == f"{raised.value.where}: {raised.value.message}."
+
+
+@pytest.mark.parametrize("arguments", [("simulate",), ("fetch", "catalogs"), ("status",), ("build",)])
+def test_a_survey_that_is_a_file_is_said_to_be_one(tmp_path, failure, arguments):
+    (tmp_path / "README.md").write_text("text")
+    for folder in (tmp_path / "README.md", tmp_path / "README.md" / "survey"):
+        text = failure("get_Chen_data.py", *arguments, "--survey", folder)
+        assert (
+            text == f"error: {tmp_path / 'README.md'}: is a file, and a survey is a folder; name the survey's folder.\n"
+        )
