@@ -4,6 +4,7 @@ From a shell, `python quasar_analysis.py VERB --help`; the notebook calls `resul
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,8 @@ def evaluate(options) -> None:
 
 def predict(options) -> None:
     """Predict masses, with intervals and flags, of spectra in files of any kind, or of a survey."""
+    # before NumPy is loaded: its own threads of linear algebra are not used here, and spin when they start
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from quasar_mass.tables import formats
 
     output = formats.check_output(options.output) if options.output else None
