@@ -121,20 +121,16 @@ class _Model:
         self.power_law = _power_law(log_wavelength)
         x = 4.0 * (log_wavelength - np.log10(PIVOT))
         continuum = np.polynomial.legendre.legvander(x, len(POLYNOMIAL) - 1).T
-        moved = [np.concatenate([continuum, _lines(log_wavelength - v / KM_S_PER_DEX)]) for v in self.velocity]
-        self.rows = np.stack(moved)
+        lines = _lines(log_wavelength - self.velocity[:, None] / KM_S_PER_DEX)
+        self.rows = np.concatenate([np.broadcast_to(continuum, (len(lines), *continuum.shape)), lines], axis=1)
         strengths = np.array([*(component[3:] for component in COMPONENTS), IRON_STRENGTH])
         self.usual = np.concatenate([[1.0], np.zeros(len(continuum) - 1), strengths[:, 0]])
         self.precision = np.concatenate([POLYNOMIAL, strengths[:, 1]]) ** -2
+        moving = range(len(continuum), len(self.usual))
         # products of two components, for the matrices of the fits; those of the continuum alone never move
-        self.pairs = [(i, j) for i in range(len(self.usual)) for j in range(max(i, len(continuum)), len(self.usual))]
-        products = (self.rows[:, i] * self.rows[:, j] for i, j in self.pairs)
-        # of each, the bins where it is not zero at all velocities: most are of a few lines
-        spans = ((product, np.flatnonzero((np.abs(product) > NOTHING).any(axis=0))) for product in products)
-        self.products = [
-            (slice(seen[0], seen[-1] + 1), product[:, seen[0] : seen[-1] + 1].copy()) if len(seen) else None
-            for product, seen in spans
-        ]
+        self.pairs = [(i, j) for i in range(len(self.usual)) for j in moving if i <= j]
+        self.products = [_where_seen(self.rows[:, i] * self.rows[:, j]) for i, j in self.pairs]
+        self.continuum, self.lines = continuum, [_where_seen(self.rows[:, i]) for i in moving]
         self.still = [(i, j) for i in range(len(continuum)) for j in range(i, len(continuum))]
         self.still_products = np.stack([continuum[i] * continuum[j] for i, j in self.still])
 
@@ -157,13 +153,16 @@ class _Model:
         size, trials, n = len(self.usual), len(self.velocity), len(data)
         # matrix (upper half) and right-hand side of the normal equations of every fit
         matrix, right = np.empty((size, size, trials, n)), np.empty((size, trials, n))
-        for (i, j), product in zip(self.pairs, self.products, strict=True):
-            matrix[i, j] = product[1] @ weight[:, product[0]].T if product else 0.0
+        for (i, j), (bins, product) in zip(self.pairs, self.products, strict=True):
+            matrix[i, j] = product @ weight[:, bins].T
         for (i, j), values in zip(self.still, self.still_products @ weight.T, strict=True):
             matrix[i, j] = values
         weighted = (weight * data).T
+        right[: len(self.continuum)] = (self.continuum @ weighted)[:, None]
+        for i, (bins, row) in enumerate(self.lines, len(self.continuum)):
+            right[i] = row @ weighted[bins]
         for i in range(size):
-            right[i] = self.rows[:, i] @ weighted + self.precision[i] * self.usual[i]
+            right[i] += self.precision[i] * self.usual[i]
             matrix[i, i] += self.precision[i]
         chi_squared = np.tile((weighted * data.T).sum(axis=0) + (self.precision * self.usual**2).sum(), (trials, 1))
         for i in range(size):  # Gaussian elimination, of all fits at once
@@ -205,16 +204,28 @@ def _model(first: float, last: float, number: int) -> _Model:
     return _Model(np.linspace(first, last, number))
 
 
+def _where_seen(values: np.ndarray) -> tuple[slice, np.ndarray]:
+    """The bins where values of shape (trials, bins) are not zero at all velocities, and the values there."""
+    seen = np.flatnonzero((np.abs(values) > NOTHING).any(axis=0))  # most are of a few lines
+    bins = slice(seen[0], seen[-1] + 1) if len(seen) else slice(0)
+    return bins, values[:, bins].copy()
+
+
 def _power_law(log_wavelength: np.ndarray) -> np.ndarray:
     return (10.0**log_wavelength / PIVOT) ** SLOPE
 
 
 def _lines(log_wavelength: np.ndarray) -> np.ndarray:
-    """The components of the lines over the usual power law; shape (components, bins)."""
+    """The components of the lines over the usual power law; shape (trials, components, bins).
+
+    Parameters
+    ----------
+    log_wavelength : ndarray, shape (trials, bins)
+    """
     rows = []
     for lines, fwhm, shift, *_ in COMPONENTS:
         sigma = np.hypot(fwhm / 2.3548, KM_S_PER_DEX * STEP / 12**0.5)  # a bin is a box
-        row = np.zeros(len(log_wavelength))
+        row = np.zeros_like(log_wavelength)
         for wavelength, equivalent_width in lines:
             u = (KM_S_PER_DEX * (log_wavelength - np.log10(wavelength)) - shift) / sigma
             row += equivalent_width * C_KM_S / wavelength / sigma / np.sqrt(2.0 * np.pi) * np.exp(-0.5 * u**2)
@@ -222,4 +233,4 @@ def _lines(log_wavelength: np.ndarray) -> np.ndarray:
     fine = np.arange(3.11, 3.65, 5e-4)  # iron is zero to the blue of it
     template = np.interp(log_wavelength, fine, iron.emission(IRON_WIDTH, fine), left=0.0)
     middle = _power_law(np.log10(np.mean(iron.BAND)))
-    return np.stack([*rows, IRON_EW * template * middle / _power_law(log_wavelength)])
+    return np.stack([*rows, IRON_EW * template * middle / _power_law(log_wavelength)], axis=1)

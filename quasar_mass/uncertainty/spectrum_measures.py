@@ -4,7 +4,7 @@ Only flux on the grid is needed (the tables hold no inverse variance), for many 
 has no data, is left out.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -81,11 +81,16 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasu
     flux, redshift = np.asarray(flux, np.float32).reshape(len(flux), -1), np.asarray(redshift, float)
     batches = [slice(start, start + BATCH) for start in range(0, max(len(flux), 1), BATCH)]
     parts = [_measure(flux[rows], redshift[rows], grid) for rows in batches]
-    names = [field.name for field in fields(SpectrumMeasures)]
-    return SpectrumMeasures(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    shape, error = values["shape"], values["shape_error"]
+    centres = grid.log_wavelength[: shape.shape[1] * bin_width(grid)].reshape(shape.shape[1], -1).mean(axis=1)
+    ivar = np.where(np.isnan(shape) | np.isnan(error), 0.0, 1.0 / np.maximum(error, 1e-9) ** 2)
+    velocity, significance = redshift_check.line_offset(centres, shape, ivar)
+    return SpectrumMeasures(**values, line_velocity=velocity, line_significance=significance)
 
 
-def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasures:
+def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:
+    """All but where the lines are."""
     lag = max(1, round(LAG * 1e-4 / grid.step))
     group = bin_width(grid)
     bins = grid.size // group
@@ -102,19 +107,13 @@ def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeas
     local = np.pad(local, ((0, 0), (0, bins - local.shape[1])), mode="edge")
     # the averaged pixels are correlated (coadd, interpolation): 1.4 times as noisy
     error = 1.4 * local / np.sqrt(group)
-    shape, error = (shape / floor).astype(np.float32), (error / floor).astype(np.float32)
-    centres = grid.log_wavelength[: bins * group].reshape(bins, group).mean(axis=1)
-    ivar = np.where(np.isnan(shape) | np.isnan(error), 0.0, 1.0 / np.maximum(error, 1e-9) ** 2)
-    velocity, significance = redshift_check.line_offset(centres, shape, ivar)
-    return SpectrumMeasures(
-        signal_to_noise=(level / noise).astype(float),
-        log_luminosity=log_density + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
-        absorption=_absorption(flux, grid),
-        shape=shape,
-        shape_error=error,
-        line_velocity=velocity,
-        line_significance=significance,
-    )
+    return {
+        "signal_to_noise": (level / noise).astype(float),
+        "log_luminosity": log_density + np.log10(3000.0 * LUMINOSITY_UNIT) + np.log10(1.0 + redshift),
+        "absorption": _absorption(flux, grid),
+        "shape": (shape / floor).astype(np.float32),
+        "shape_error": (error / floor).astype(np.float32),
+    }
 
 
 def _absorption(flux: np.ndarray, grid: Grid) -> np.ndarray:
