@@ -172,8 +172,10 @@ def _without_notes(spectrum: Spectrum, *, redshift_given: bool, ebv_given: bool)
 def median(values: np.ndarray) -> np.ndarray:
     """Median along the last axis, without NaN: `numpy.nanmedian` in a fifth of its time, by a plain sort."""
     half = values.shape[-1] // 2
-    if values.shape[-1] % 2 and values.shape[-1] > 1000 and not np.isnan(values).any():
-        return np.partition(values, half, axis=-1)[..., half]  # of long rows, half the time of a sort
+    if values.shape[-1] > 1000 and not np.isnan(values).any():  # long rows: half the time of a sort
+        parted = np.partition(values, half, axis=-1)
+        upper = parted[..., half]
+        return upper if values.shape[-1] % 2 else 0.5 * (parted[..., :half].max(axis=-1) + upper)
     ordered = np.sort(values, axis=-1)
     if np.isnan(ordered[..., -1:]).any():  # NaN is sorted to the end
         number = np.isfinite(ordered).sum(axis=-1, keepdims=True)
@@ -324,12 +326,13 @@ def to_rest_frame(
     left, right = np.searchsorted(good, (inside.start, inside.stop - 1))
     good = good[max(left - 1, 0) : right + 2]
     pixel = spectrum.pixel[good]
-    seen = seen_fractions(PIXEL * pixel - shift)
+    log_wavelength, log_known = grid.log_wavelength + shift, PIXEL * pixel
+    seen = seen_fractions(log_known - shift)
     with np.errstate(all="ignore"):  # an absurd flux or E(B-V) is caught below
         luminosity = spectrum.flux[good] * (distance**2 * 1e-9)
         if ebv is not None and np.isfinite(ebv):
             luminosity /= transmission(pixel, ebv, curve)
-        flux = np.interp(grid.log_wavelength + shift, PIXEL * pixel, luminosity).astype(np.float32)
+        flux = np.interp(log_wavelength, log_known, luminosity).astype(np.float32)
     if not np.isfinite(flux).all():
         message = (
             f"has flux up to {np.abs(spectrum.flux[good]).max():.3g} and E(B-V) {ebv}; no quasar has, correct them"
@@ -338,7 +341,8 @@ def to_rest_frame(
     flux_over_error = spectrum.flux[inside][good_inside] * np.sqrt(spectrum.weight[inside][good_inside])
     first, last = np.ceil(low), np.floor(high)
     if partial:
-        flux[_unknown(grid.log_wavelength + shift, PIXEL * pixel)] = np.nan
+        for gap in _gaps(log_wavelength, log_known):
+            flux[gap] = np.nan
         first, last = max(first, pixel[0]), min(last, pixel[-1])
     n_pixels = int(last - first) + 1  # pixels missing among them count as bad
     n_spikes = int(((spikes >= first) & (spikes <= last)).sum())
@@ -349,26 +353,23 @@ def to_rest_frame(
         n_pixels=n_pixels,
         signal_to_noise=float(median(flux_over_error)),
         lines_seen=seen,
-        covered=(float(PIXEL * pixel[0] - shift), float(PIXEL * pixel[-1] - shift)) if partial else WINDOW,
+        covered=(float(log_known[0] - shift), float(log_known[-1] - shift)) if partial else WINDOW,
     )
     if partial and not any(_shows(rest, name) for name in SHOWN):
         raise SpectrumError(where, _not_shown(ends, redshift, shift), reason=NOT_SHOWN)
     return rest
 
 
-def _unknown(log_wavelength: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which grid pixels lie in a gap of more than `BRIDGED` pixels between good ones, or so far beyond their ends."""
-    edges = np.concatenate([[-np.inf], known, [np.inf]])
-    after = np.searchsorted(known, log_wavelength)
-    before, behind = edges[after], edges[after + 1]
-    outside = np.isinf(before) | np.isinf(behind)
-    gap = np.where(outside, np.inf, behind - before) > (BRIDGED + 1.5) * PIXEL
+def _gaps(log_wavelength: np.ndarray, known: np.ndarray) -> list[slice]:
+    """Grid pixels in a gap of more than `BRIDGED` pixels between good ones, or so far beyond their ends."""
+    before = np.flatnonzero(np.diff(known) > (BRIDGED + 1.5) * PIXEL)
+    gaps = list(zip(known[before], known[before + 1], strict=True))
     # an end of the window that the spectrum just misses is filled like a short gap
-    if known[0] - log_wavelength[0] <= BRIDGED * PIXEL:
-        gap &= ~np.isinf(before)
-    if log_wavelength[-1] - known[-1] <= BRIDGED * PIXEL:
-        gap &= ~np.isinf(behind)
-    return gap
+    if known[0] - log_wavelength[0] > BRIDGED * PIXEL:
+        gaps.append((-np.inf, known[0]))
+    if log_wavelength[-1] - known[-1] > BRIDGED * PIXEL:
+        gaps.append((known[-1], np.inf))
+    return [slice(*np.searchsorted(log_wavelength, ends, side="right")) for ends in gaps]
 
 
 def _shows(rest: RestFrame, name: str) -> bool:

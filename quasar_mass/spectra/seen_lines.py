@@ -45,8 +45,9 @@ def seen_fractions(log_wavelength: np.ndarray) -> list[float]:
     """
     before = np.flatnonzero(np.diff(log_wavelength) > (BRIDGED + 1.5) * PIXEL)
     # Python's own floats, with which the error function is five times as fast
-    low = [-math.inf, *(log_wavelength[np.append(before, -1)] + 0.5 * PIXEL).tolist()]
-    high = [*(log_wavelength[np.append(0, before + 1)] - 0.5 * PIXEL).tolist(), math.inf]
+    first, last = log_wavelength[[0, -1]].tolist()
+    low = [-math.inf, *(log_wavelength[before] + 0.5 * PIXEL).tolist(), last + 0.5 * PIXEL]
+    high = [first - 0.5 * PIXEL, *(log_wavelength[before + 1] - 0.5 * PIXEL).tolist(), math.inf]
     hidden = [hidden_fractions(*gap) for gap in zip(low, high, strict=True)]
     return [max(round(1.0 - sum(of_line), 3), 0.0) for of_line in zip(*hidden, strict=True)]
 

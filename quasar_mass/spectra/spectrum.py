@@ -150,10 +150,10 @@ def _without_absurd(ivar: np.ndarray, flux: np.ndarray) -> np.ndarray:
     """Inverse variances, 0 where they are too large to be data."""
     some = slice(None, None, max(1, len(ivar) // 100))  # of all pixels, sorting would take long
     known = ivar[some] > 0
-    middle = np.count_nonzero(known) // 2
-    if not known.any():
+    number = np.count_nonzero(known)
+    if not number:
         return ivar
-    usual, level = np.sort(ivar[some][known])[middle], np.sort(np.abs(flux[some][known]))[middle]
+    usual, level = (np.sort(values[known])[number // 2] for values in (ivar[some], np.abs(flux[some])))
     with np.errstate(all="ignore"):  # without any flux, there is no signal-to-noise ratio
         limit = min(MAX_IVAR * usual, np.square(MAX_SN / level))
     return ivar if ivar.max() <= limit else np.where(ivar > limit, 0.0, ivar)

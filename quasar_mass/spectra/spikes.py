@@ -41,6 +41,7 @@ NEGATIVE_CHI2 = 20.0  # chi-squared of the flux below zero: enough without any c
 _OFFSET = np.arange(-HALF, HALF + 1.0)
 _RIDGE = 1e-6 * np.eye(3)  # for surroundings without any pixel
 _FAR = 2 * HALF + CORE + 1  # pixels to either side that count for a candidate
+_BESIDE = np.abs(_OFFSET) > CORE
 _CURVE = np.vstack([np.ones_like(_OFFSET), _OFFSET / HALF, (_OFFSET / HALF) ** 2])
 
 
@@ -169,7 +170,7 @@ def _spike(flux: np.ndarray, weight: np.ndarray, at: int, sign: float) -> tuple[
 
 def _run(flux: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
     """First and last but one pixel of the run around the middle, None where it has no end."""
-    curve = _fit(flux, weight * (np.abs(_OFFSET) > CORE))[0] @ _CURVE
+    curve = _fit(flux, weight * _BESIDE)[0] @ _CURVE
     height = (flux - curve) * np.sqrt(weight)
     least = min(max(RUN_FRACTION * height[HALF], RUN_SIGMAS), RUN_ENOUGH)
     inside = ((height > least) | (weight == 0)).tolist()

@@ -309,7 +309,7 @@ def test_the_luminosity_of_no_quasar_is_flagged_in_partial_spectra():
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
-@pytest.mark.parametrize("shape", [(7,), (1,), (40, 9), (40, 10), (3, 5, 8)])
+@pytest.mark.parametrize("shape", [(7,), (1,), (40, 9), (40, 10), (3, 5, 8), (4, 1500), (4, 1501)])
 def test_the_median_leaves_out_what_is_unknown(shape):
     random = np.random.default_rng(2)
     for share in (0.0, 0.3, 0.95):

@@ -58,6 +58,14 @@ def test_scattered_bad_pixels_do_not_count_and_five_in_a_row_do():
     assert without(bad).rest_frame.lines_seen == pytest.approx([weighted(bad, line) for line in CENTRES], abs=0.02)
 
 
+@pytest.mark.parametrize(("line", "beyond"), [("CIV", REST < 1540.0), ("MgII", REST > 2810.0)])
+def test_of_a_line_at_an_end_of_the_spectrum_the_pixels_beyond_are_not_seen(line, beyond):
+    good = np.flatnonzero(~beyond)
+    seen = seen_lines.seen_fractions(1e-4 * PIXEL[good] - np.log10(1 + Z))
+    assert seen == pytest.approx([weighted(beyond, name) for name in CENTRES], abs=0.003)
+    assert 0.4 < seen[list(CENTRES).index(line)] < 0.8
+
+
 def test_a_line_that_is_partly_missing_is_flagged_by_its_name():
     for middle, half, flags in (
         (2798.75, 3, []),
