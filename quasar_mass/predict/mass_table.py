@@ -28,7 +28,8 @@ from quasar_mass.uncertainty.calibration import SYSTEMATIC
 from quasar_mass.uncertainty.network_view import NetworkView
 from quasar_mass.uncertainty.pooling import StackedSpectra
 
-BATCH = 1024  # spectra of a task
+BATCH = 1024  # spectra of a task, from a table
+FILES = 256  # files of a task: few, so that the networks of one task soon run while the files of the next one are read
 NOT_COVERED = ("does not cover the window", NOT_SHOWN)
 VIRIAL = "python quasar_analysis.py virial can measure single lines"
 FEW_FILES = 20  # they are done before a progress bar could be read
@@ -96,7 +97,7 @@ def predict_files(
     """
     predictor = Predictor.of(model)
     requests = of_files(files, quiet=quiet)
-    chunks = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+    chunks = [requests[start : start + FILES] for start in range(0, len(requests), FILES)]
     folder = Path.cwd()  # processes elsewhere have a current folder of their own
     tasks = [(predictor, chunk, folder, per_object) for chunk in chunks]
     needs = [*(path for path, _ in predictor.files), *(folder / request.file for request in requests[:1])]

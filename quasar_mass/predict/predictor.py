@@ -1,6 +1,7 @@
 """A predictor: a network with its calibration, which gives masses with intervals and flags."""
 
 import functools
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels ge
 _MASS = ("LMBH", "LMBH_LOW", "LMBH_HIGH")
 ROW = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
 ALWAYS = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "FLAGS", "REASON")  # columns that every result has
+# Of several threads one reads spectra, which keeps Python's interpreter busy, and the networks of the others run.
+_READING = threading.Lock()
 
 
 @dataclass(frozen=True, repr=False)
@@ -271,19 +274,20 @@ class Predictor:
         redshift, ebv = redshift or [np.nan] * len(spectra), ebv or [None] * len(spectra)
         rows, flags = [], []
         flux = np.zeros((len(spectra), self.grid.size), np.float32)
-        for n, source in enumerate(spectra):
-            how = {"correct_extinction": self.corrected, "partial": self.partial}
-            prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], **how)
-            spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
-            sn, n_spikes, seen, reason, own = np.nan, np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
-            if not prepared.error:
-                rest = prepared.rest_frame
-                sn, n_spikes, seen, flux[n] = rest.signal_to_noise, rest.n_spikes, rest.lines_seen, rest.flux
-                reason = bad_pixels(rest.n_bad / rest.n_pixels)
-                own = spectrum_flags(prepared.spectrum) + prepared.flags
-                own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
-            rows.append((spec_id, prepared.redshift, sn, n_spikes, *seen, reason, kind))
-            flags.append(own)
+        with _READING:
+            for n, source in enumerate(spectra):
+                how = {"correct_extinction": self.corrected, "partial": self.partial}
+                prepared = prepare(source, self.grid, redshift=redshift[n], ebv=ebv[n], **how)
+                spec_id, kind = (prepared.spectrum.spec_id, prepared.spectrum.kind) if prepared.spectrum else ("", "")
+                sn, n_spikes, seen, reason, own = np.nan, np.nan, [np.nan] * len(SEEN_LINES), prepared.reason, []
+                if not prepared.error:
+                    rest = prepared.rest_frame
+                    sn, n_spikes, seen, flux[n] = rest.signal_to_noise, rest.n_spikes, rest.lines_seen, rest.flux
+                    reason = bad_pixels(rest.n_bad / rest.n_pixels)
+                    own = spectrum_flags(prepared.spectrum) + prepared.flags
+                    own += luminosity_flags(rest.flux, prepared.redshift, self.grid)
+                rows.append((spec_id, prepared.redshift, sn, n_spikes, *seen, reason, kind))
+                flags.append(own)
         table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", "N_SPIKES", *SEEN_LINES, "REASON", "SURVEY_KIND"])
         return self.from_rest_frame(table, flux, flags)
 

@@ -152,6 +152,7 @@ def test_masses_predicted_on_a_cluster_are_the_same(built, model, address, tmp_p
     from quasar_mass.predict.predictor import Predictor
 
     monkeypatch.setattr(mass_table, "BATCH", 7)
+    monkeypatch.setattr(mass_table, "FILES", 7)
     survey = Survey(shutil.copytree(built, tmp_path / "survey"))
     predictor = Predictor.load(model, confidence=0.5)
     files = sorted(survey.folder.glob("spectra/*/*.fits"))

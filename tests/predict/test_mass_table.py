@@ -1,6 +1,7 @@
 """Tables of masses of files, tables and surveys: intervals, flags, reasons, ensembles, one mass per object."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.table import Table
 
@@ -91,6 +92,15 @@ def test_files_and_rows_of_tables_get_the_survey_s_masses_and_the_table_s_redshi
     assert by_object["N_EPOCHS"].sum() == len(files)
     _, (spectra,), _ = gather([survey.spectra], survey)
     np.testing.assert_allclose(mass_table.predict_table(spectra, predictor, quiet=True)["LMBH"], whole["LMBH"])
+
+
+def test_files_of_several_tasks_get_the_same_masses_in_the_same_order(made, monkeypatch):
+    survey, paths, _ = made
+    predictor = Predictor.load(paths[0], confidence=0.5)
+    files = sorted(survey.folder.glob("spectra/*/*.fits"))
+    whole = mass_table.predict_files(files, predictor, quiet=True)
+    monkeypatch.setattr(mass_table, "FILES", 3)
+    pd.testing.assert_frame_equal(mass_table.predict_files(files, predictor, quiet=True), whole, rtol=1e-6)
 
 
 def test_mostly_bad_pixels_and_no_redshift_are_null_with_the_reason(made, make, tmp_path):
