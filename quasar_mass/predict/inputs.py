@@ -81,7 +81,7 @@ def gather(
     arguments: Iterable[str | Path],
     survey: Survey,
     *,
-    redshift: float = np.nan,
+    redshift: float | None = None,
     redshifts: str | Path | None = None,
     ebv: float | None = None,
     quiet: bool = True,
@@ -97,7 +97,7 @@ def gather(
         TARGETID for files of DESI); or a spectra.parquet of this project. Of a DESI file, all quasars are taken.
     survey : Survey
         Where spectra named by plate, MJD and fibre are.
-    redshift : float
+    redshift : float, optional
         Of all of them, instead of their own.
     redshifts : path, optional
         A table of redshifts, which count more than the spectra's own.
@@ -281,7 +281,7 @@ def _rows(path: Path, survey: Survey) -> list[SpectrumRequest]:
     if table.empty:
         raise TableError(path, "has no rows; name another table")
     redshift = pd.to_numeric(columns["z"], errors="coerce").to_numpy(float, na_value=np.nan)
-    redshift = np.where(np.isfinite(redshift), redshift, 0.0)  # 0: no redshift, and not the file's own instead
+    redshift = np.where(np.isfinite(redshift), redshift, np.nan)  # no redshift, and not the file's own instead
     names = [_text(value) for value in columns.get("object", [""] * len(table))]
     targets = [None] * len(table)
     if "target" in columns and "file" in columns:

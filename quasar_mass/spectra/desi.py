@@ -149,8 +149,7 @@ def quasars(path: Path, redshifts: Redshifts | None = None, *, given: bool = Fal
         else:
             warning, redshift = int(rows["warning"].iat[n]), float(rows["z"].iat[n])
             notes = (f"ZWARN {warning}",) if warning else ()
-            # 0: no redshift, for a table that has the target, but no number
-            chosen.append(Target(number, redshift if np.isfinite(redshift) else 0.0, notes))
+            chosen.append(Target(number, redshift if np.isfinite(redshift) else np.nan, notes))
     return chosen, others
 
 

@@ -8,8 +8,6 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from quasar_mass.core.errors import SpectrumError, first_line
 from quasar_mass.spectra import desi, fits_headers, refused, sdss, sdss_fast, spspec, table
 from quasar_mass.spectra.redshifts import Redshifts
@@ -35,8 +33,8 @@ class SpectrumRequest:
     file : Path
     target : int, optional
         Which of the spectra in a file that holds many: DESI's TARGETID.
-    redshift : float
-        NaN: the file's own.
+    redshift : float, optional
+        NaN where it is not known; None: the file's own.
     ebv : float, optional
         E(B-V) in magnitudes; None: the file's own.
     notes : tuple of str
@@ -48,7 +46,7 @@ class SpectrumRequest:
     """
 
     file: Path
-    redshift: float = np.nan
+    redshift: float | None = None
     name: str = ""
     listed: str = ""
     target: int | None = None

@@ -142,13 +142,13 @@ class Redshifts:
         Returns
         -------
         float or None
-            0 where the table has the spectrum, but no redshift; None where it does not have it.
+            NaN where the table has the spectrum, but no redshift; None where it does not have it.
         """
         for name in map(_normal, names):
             for index in self._indices:
                 if name in index:
                     redshift = float(self.table["z"].iloc[index[name]])
-                    return redshift if np.isfinite(redshift) else 0.0
+                    return redshift if np.isfinite(redshift) else np.nan
             match = _ID.fullmatch(name)
             if match and int(match[3]) > 9999 and (found := self.of_spectrum([match[3]])) is not None:  # CATALOGID
                 return found

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from quasar_mass.core.errors import FileError, SpectrumError
 from quasar_mass.core.files import progress
 from quasar_mass.spectra import desi, table_files
@@ -19,7 +17,7 @@ _PATIENCE = 2.0  # seconds without a progress bar
 def resolve(
     files: Sequence[Path | SpectrumRequest],
     *,
-    redshift: float = np.nan,
+    redshift: float | None = None,
     redshifts: Redshifts | None = None,
     ebv: float | None = None,
     quiet: bool = True,
@@ -29,8 +27,8 @@ def resolve(
     Parameters
     ----------
     files : sequence of Path or SpectrumRequest
-    redshift : float
-        Of all of them; NaN: not given.
+    redshift : float, optional
+        Of all of them.
     redshifts : Redshifts, optional
         Where to look redshifts up; the spectra that it does not have keep their own.
     ebv : float, optional
@@ -57,7 +55,7 @@ def resolve(
         request = file if isinstance(file, SpectrumRequest) else SpectrumRequest(Path(file))
         if request.target is None and _may_hold_many(request.file) and desi.is_desi(request.file):
             try:
-                chosen, others = desi.quasars(request.file, redshifts, given=not np.isnan(redshift))
+                chosen, others = desi.quasars(request.file, redshifts, given=redshift is not None)
             except (ValueError, SpectrumError) as error:
                 if len(files) == 1 and isinstance(error, SpectrumError):
                     raise
@@ -76,7 +74,7 @@ def resolve(
             requests.append(request if found is None else replace(request, redshift=found))
         else:
             requests.append(request)
-    if not np.isnan(redshift):
+    if redshift is not None:
         requests = [replace(request, redshift=redshift, notes=()) for request in requests]
     if ebv is not None:
         requests = [replace(request, ebv=ebv) for request in requests]

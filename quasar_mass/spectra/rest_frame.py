@@ -136,14 +136,15 @@ def prepare(
     -------
     Prepared
     """
-    spectrum = None
+    spectrum, redshift_given = None, not np.isnan(redshift)
     if isinstance(source, SpectrumRequest):
-        redshift = source.redshift if np.isnan(redshift) else redshift
+        if source.redshift is not None and not redshift_given:
+            redshift, redshift_given = source.redshift, True
         ebv = source.ebv if ebv is None else ebv
     try:
         spectrum = source if isinstance(source, Spectrum) else read_one(source)
-        spectrum = _without_notes(spectrum, redshift_given=not np.isnan(redshift), ebv_given=ebv is not None)
-        redshift = spectrum.redshift if np.isnan(redshift) else redshift
+        spectrum = _without_notes(spectrum, redshift_given=redshift_given, ebv_given=ebv is not None)
+        redshift = redshift if redshift_given else spectrum.redshift
         ebv = spectrum.ebv if ebv is None else ebv
         if spec_id and spectrum.spec_id != spec_id:
             message = f"holds spectrum {spectrum.spec_id} instead of {spec_id}; fetch it again"

@@ -25,7 +25,7 @@ def test_files_folders_names_and_lists(tmp_path, make):
     (tmp_path / "list.txt").write_text(f"# two\n7666-57339-121\n\n{file}\n")
     requests, tables, _ = gather([file, tmp_path / "folder", "7666-57339-0121", tmp_path / "list.txt"], SURVEY)
     assert [request.file for request in requests] == [file, file, FILE, FILE, file]
-    assert all(np.isnan(request.redshift) for request in requests)
+    assert all(request.redshift is None for request in requests)
     assert tables == []
 
 

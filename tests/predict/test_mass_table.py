@@ -109,7 +109,7 @@ def test_mostly_bad_pixels_and_no_redshift_are_null_with_the_reason(made, make, 
     ivar[1500:4200] = 0
     bad = make.spec(tmp_path / "spec-4000-56000-0001.fits", ivar=ivar)
     good = make.spec(tmp_path / "spec-4000-56000-0002.fits")
-    requests = [SpectrumRequest(bad), SpectrumRequest(good, 0.0), SpectrumRequest(good)]
+    requests = [SpectrumRequest(bad), SpectrumRequest(good, np.nan), SpectrumRequest(good)]
     table = mass_table.predict_files(requests, Predictor.load(paths[0], confidence=0.5), quiet=True)
     assert table["LMBH"].isna().tolist() == [True, True, False]
     assert "too many bad pixels" in table["REASON"][0]

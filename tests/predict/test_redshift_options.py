@@ -38,7 +38,7 @@ def test_redshifts_are_found_by_whatever_names_a_spectrum(tmp_path, make, text):
     make.spec(tmp_path / "spectra" / "spec-4000-56000-0002.fits", spectrum=(4000, 56000, 2))
     given = found(tmp_path, text)
     assert given["spec-4000-56000-0001.fits"] == 1.7
-    assert np.isnan(given["spec-4000-56000-0002.fits"])
+    assert given["spec-4000-56000-0002.fits"] is None
     assert given["notes"] == [f"1 of 2 spectra are not in {tmp_path / 'table.csv'}; their own redshifts are used"]
 
 
@@ -67,9 +67,25 @@ def test_sdss_id_is_looked_up_in_the_file(tmp_path):
     assert found(tmp_path, f"SDSS_ID,Z\n{SDSS_ID + 1},1.77\n")["notes"] != []
 
 
-def test_a_spectrum_whose_redshift_the_table_lacks_has_none(tmp_path, make):
-    make.spec(tmp_path / "spectra" / "spec-4000-56000-0001.fits")
-    assert found(tmp_path, "EPOCH,Z\n4000-56000-0001,\n")["spec-4000-56000-0001.fits"] == 0.0
+@pytest.mark.parametrize("cell", ["", "nan", "high", "inf"])
+@pytest.mark.parametrize("verb", ["predict", "virial"])
+def test_a_spectrum_whose_redshift_a_table_lacks_has_none(tmp_path, capsys, make, verb, cell):
+    """Not even its own; and NaN in the table of masses is no redshift 0."""
+    names = [make.spec(tmp_path / f"spec-4000-56000-000{n}.fits", spectrum=(4000, 56000, n)) for n in (1, 2)]
+    (tmp_path / "some.csv").write_text(f"FILE,Z\n{names[0]},{cell}\n{names[1]},1.7\n")
+    (tmp_path / "none.csv").write_text(f"FILE,Z\n{names[0]},{cell}\n")
+    output = tmp_path / "out.csv"
+    for named in ([tmp_path / "some.csv"], [*names, "--redshifts", tmp_path / "some.csv"]):
+        assert run(verb, *named, "--output", output, "--quiet") == 0
+        table = pd.read_csv(output)
+        assert np.isnan(table["Z"][0])
+        assert table["Z"][1] == 1.7
+        assert table["REASON"][0].startswith("no redshift: ")
+        assert "redshift 0" not in table["REASON"][0]
+    capsys.readouterr()
+    for named in ([tmp_path / "none.csv"], [names[0], "--redshifts", tmp_path / "none.csv"]):
+        assert run(verb, *named, "--quiet") == 1
+        assert "no redshift: " in capsys.readouterr().err
 
 
 def test_given_values_count_more_than_those_of_lists_and_files(tmp_path, make):
