@@ -6,6 +6,7 @@ From a shell, `python quasar_analysis.py VERB --help`; the notebook calls `resul
 import argparse
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from quasar_mass.spectra.read import SpectrumRequest
 
 MAX_PRINTED, MAX_WIDTH, MAX_FILE_NAME = 50, 160, 40  # rows and characters of a table on a terminal
+MIN_WIDTH = 40  # of its flags and reasons
 PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
 ONLY_IN_FILES = ("N_SPIKES", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII")  # on a terminal they would cost the flags' room
 MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
@@ -272,16 +274,15 @@ def _predictor(paths: list[Path], options) -> "Predictor":
 
 
 def _print_rows(table: "pd.DataFrame", what: str) -> None:
-    """Print the first rows of a table of masses with short reasons and, on standard error, how many have no mass."""
+    """Print the first rows of a table of masses and, on standard error, how many have no mass."""
     from quasar_mass.predict.mass_table import count_reasons
 
-    shown = table.head(MAX_PRINTED).assign(REASON=lambda rows: rows["REASON"].str.split(":").str[0])
-    shown = shown.drop(columns=[name for name in ONLY_IN_FILES if name in shown])
+    shown = table.head(MAX_PRINTED).drop(columns=[name for name in ONLY_IN_FILES if name in table])
     if "OBJECT" in shown and (shown["OBJECT"] == "").all():
         shown = shown.drop(columns="OBJECT")
     if "FILE" in shown:
         shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
-    print(_fitted(shown).to_string(index=False, **PRINTING))
+    print(_wrapped(shown))
     if len(table) > len(shown):
         print(f"... {len(table) - len(shown):,} more rows; --output FILE writes all")
     without = int(table["LMBH"].isna().sum())
@@ -289,19 +290,15 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
         print(f"{without:,} of {len(table):,} {what} have no mass: {count_reasons(table)}", file=sys.stderr)
 
 
-def _fitted(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table with long flags and reasons cut, so that a row of it fits on `MAX_WIDTH` characters."""
-    words = [name for name in ("FILE", "FLAGS", "REASON") if name in table]
-    numbers = table.drop(columns=words).to_string(index=False, **PRINTING)
-    available = MAX_WIDTH - len(numbers.split("\n")[0])
-    limits = {name: max(len(name), int(table[name].str.len().max())) for name in words}
-    while sum(limits.values()) + len(words) > available and max(limits["FLAGS"], limits["REASON"]) > 10:
-        limits[max(("FLAGS", "REASON"), key=limits.get)] -= 1
-    cut = {
-        name: table[name].where(table[name].str.len() <= limit, table[name].str[: limit - 3] + "...")
-        for name, limit in limits.items()
-    }
-    return table.assign(**cut)
+def _wrapped(table: "pd.DataFrame") -> str:
+    """A table as text, with reasons and flags behind the numbers, on further lines where one is too short for them."""
+    first, *numbers = table.drop(columns=["FLAGS", "REASON"]).to_string(index=False, **PRINTING).split("\n")
+    width = max(MAX_WIDTH - len(first) - 2, MIN_WIDTH)
+    lines = [f"{first}  FLAGS or REASON"]
+    for row, *words in zip(numbers, table["REASON"], table["FLAGS"], strict=True):
+        begin, *more = textwrap.wrap("; ".join(filter(None, words)), width) or [""]
+        lines += [f"{row}  {begin}".rstrip(), *(f"{'':<{len(first)}}  {line}" for line in more)]
+    return "\n".join(lines)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

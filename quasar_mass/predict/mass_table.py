@@ -17,6 +17,7 @@ from quasar_mass.network.easyai import EasyAI
 from quasar_mass.predict.compatibility import check_fit
 from quasar_mass.predict.predictor import Batch, Predictor, bad_pixels
 from quasar_mass.spectra import spikes
+from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.requests import of_files
 from quasar_mass.spectra.rest_frame import NOT_SHOWN
@@ -253,7 +254,7 @@ def _per_object(table: pd.DataFrame, pooled: pd.DataFrame | None) -> pd.DataFram
     if pooled is None:
         return unusable.reset_index()
     groups = table[used].groupby(name[used], sort=True)
-    flags = groups["FLAGS"].agg(lambda texts: "; ".join(dict.fromkeys("; ".join(filter(None, texts)).split("; "))))
+    flags = groups["FLAGS"].agg(lambda texts: joined("; ".join(texts).split("; ")))
     result = groups[of_object].first().join(pooled).assign(FLAGS=flags, REASON="")
     result = pd.concat([result, unusable]) if len(unusable) else result
     return result.rename_axis("OBJECT").reset_index()

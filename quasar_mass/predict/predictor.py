@@ -21,6 +21,7 @@ from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind, takes_partial, takes_rest_frame
 from quasar_mass.predict.inputs import default_model
 from quasar_mass.spectra import redshift_check
+from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.network_input import network_input
 from quasar_mass.spectra.objects import as_spectra, for_each
 from quasar_mass.spectra.read import SpectrumRequest
@@ -302,18 +303,18 @@ class Predictor:
         flux : ndarray, shape (n, grid.size)
             In the tables' unit (`to_rest_frame`).
         flags : sequence of n sequences of str
-            What is known already; the flags of this predictor come before them.
+            What is known already, to which those of this predictor are added.
         """
         use = np.flatnonzero((rows["REASON"] == "").to_numpy())
         if not len(use):
-            return Batch(rows.assign(LMBH=np.nan, FLAGS=["; ".join(words) for words in flags]))
+            return Batch(rows.assign(LMBH=np.nan, FLAGS=[joined(words) for words in flags]))
         sn = rows["SN"].to_numpy(float)[use]
         seen = rows[list(SEEN_LINES)].to_numpy(float)[use]
         several = rows["SEVERAL"].to_numpy(bool)[use] if "SEVERAL" in rows else None
         view = self.view(flux[use], rows["Z"].to_numpy(float)[use], sn, seen, several)
         rows = rows.join(self.masses(view).set_index(rows.index[use]))
         own = dict(zip(use, self.flags(view, sn), strict=True))
-        rows = rows.assign(FLAGS=["; ".join([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
+        rows = rows.assign(FLAGS=[joined([*own.get(n, ()), *words]) for n, words in enumerate(flags)])
         return Batch(rows, flux=flux[use], view=view)
 
     # --- the steps ----------------------------------------------------------------------------------------------------

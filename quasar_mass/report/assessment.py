@@ -12,6 +12,7 @@ from quasar_mass.core.survey import Survey
 from quasar_mass.network.architecture import recipe
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.report import comparison, coverage_tables
+from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.seen_lines import LINES
 from quasar_mass.tables.dataset import Dataset
 from quasar_mass.uncertainty.calibration import coverage
@@ -97,7 +98,7 @@ def assess(predictor: Predictor, data: Dataset, survey: Survey) -> Assessment:
             rows[name] = masses[name].to_numpy()
     catalogued = predictor.catalogue_flags(data.quasars["BAL_PROB"].reindex(rows["OBJECT"]).to_numpy())
     flags = zip(predictor.flags(view, signal_to_noise), rows["FLAGS"].fillna(""), catalogued, strict=True)
-    rows["FLAGS"] = ["; ".join(filter(None, [*words, own, *bal])) for words, own, bal in flags]
+    rows["FLAGS"] = [joined([*words, *own.split("; "), *bal]) for words, own, bal in flags]
     rows = comparison.add_truth(rows, survey)
     scores = evaluation.score_table(rows)
     if predictor.calibration is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from quasar_mass.core.files import printable, progress
+from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.read import SpectrumRequest
 from quasar_mass.spectra.requests import of_files
 from quasar_mass.spectra.rest_frame import Prepared, prepare, spectrum_flags
@@ -59,7 +60,7 @@ def _rows(requests: list[SpectrumRequest], prepared: list[Prepared]) -> list[dic
         for request, outcome in zip(requests, prepared, strict=True)
     ]
     for row, outcome, values in zip([row for row in rows if not row["REASON"]], read, records, strict=True):
-        flags = "; ".join(filter(None, [values["FLAGS"], *spectrum_flags(outcome.spectrum)]))
+        flags = joined([*values["FLAGS"].split("; "), *spectrum_flags(outcome.spectrum)])
         row |= values | {
             "EPOCH": outcome.spectrum.spec_id,
             "Z": outcome.redshift,

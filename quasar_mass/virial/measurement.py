@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from quasar_mass.core.constants import C_KM_S, KM_S_PER_DEX, MPC
 from quasar_mass.spectra import redshift_check, spikes
 from quasar_mass.spectra.cosmology import luminosity_distance
+from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.objects import as_spectra, for_each
 from quasar_mass.spectra.rest_frame import quality_flags
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, check_ebv
@@ -205,7 +206,7 @@ class _Table:
         values["LMBH"] = np.where(line == "MgII", values["LMBH_MgII"], values["LMBH_CIV"])
         text = {
             "LABEL_LINE": [name or None for name in line.tolist()],
-            "FLAGS": ["; ".join(flags) for flags in self.flags],
+            "FLAGS": [joined(flags) for flags in self.flags],
             "REASON": ["; ".join(reasons) for reasons in self.reasons],
         }
         columns = {name: text.get(name, values.get(name)) for name in COLUMNS}

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from killing import hearing
 
@@ -190,13 +192,29 @@ def test_tables_on_a_terminal_are_narrow_and_count_the_reasons(tmp_path, capsys,
     printed = capsys.readouterr()
     table = [line for line in printed.out.splitlines() if ".fits" in line]
     assert [name in line for name, line in zip(("broken", "0001", "0002"), table, strict=True)] == [True] * 3
-    assert max(map(len, table)) <= 160
-    assert table[0].endswith(" unreadable file")
+    assert max(map(len, printed.out.splitlines()[:-3])) <= 160
+    assert " unreadable file: cannot be read as a spectrum" in table[0]
     assert "note: skipped 1 file that is not .fits, .fit or .npz\n" in printed.err
     assert "2 of 3 " in printed.err
     assert "unreadable file: 1" in printed.err
     single = "quasar_analysis.py virial can measure single lines"
     assert (single in printed.err) == (verb == "predict")
+
+
+@pytest.mark.parametrize("verb", ["predict", "virial"])
+def test_flags_and_reasons_are_printed_whole(tmp_path, capsys, make, verb):
+    for name, factor in (("spec-4000-56000-0001.fits", 1e9), ("new\nline.fits", 1.0)):
+        flux = factor * make.smooth_flux(make.first_pixel + np.arange(make.n_pixels))
+        ivar = np.full(make.n_pixels, 4.0 / factor**2)
+        make.spec(tmp_path / "in" / name, flux=flux, ivar=ivar, extinction=None)
+    (tmp_path / "in" / "broken.fits").write_bytes(b"nothing")
+    assert status_of("quasar_analysis.py", verb, tmp_path / "in", "--quiet") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert status_of("quasar_analysis.py", verb, tmp_path / "in", "--quiet", "--output", tmp_path / "t.csv") == 0
+    table = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+    assert (table["FLAGS"].str.len() > 60).any()
+    for words in (*table["FLAGS"], *table["REASON"]):
+        assert words in printed
 
 
 def test_spectra_behind_model_are_spectra(tmp_path, make, capsys):
