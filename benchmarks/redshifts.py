@@ -20,7 +20,8 @@ from quasar_mass.core.constants import C_KM_S
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.simulation.population import MONITORED_PLATES
 from quasar_mass.spectra.read import read
-from quasar_mass.spectra.redshift_check import FLAG
+from quasar_mass.spectra.redshift_check import FLAG, FLAG_NO_LINES
+from quasar_mass.spectra.spectrum import Spectrum
 
 OBJECTS = 1500
 ERRORS = (0, 500, -500, 1000, -1000, 2000, -2000, 3000, -3000, 5000, -5000, 10_000, -10_000)  # km/s
@@ -89,11 +90,32 @@ def flags_by_part(groups: dict) -> None:
         print(f"| {name} | {len(spectra)} | " + " | ".join(flagged(fit(spectra, error)) for error in errors) + " |")
 
 
+def power_laws(spectra) -> list[Spectrum]:
+    """Spectra without lines: power laws of many slopes with the noise and the median flux of these."""
+    rng = np.random.default_rng(1)
+    made = []
+    for spectrum in spectra:
+        flux = np.median(spectrum.flux[spectrum.good]) * (spectrum.wavelength / 6000.0) ** rng.uniform(-2.0, 0.0)
+        error = 1.0 / np.sqrt(np.where(spectrum.good, spectrum.ivar, np.inf))
+        made.append(replace(spectrum, flux=flux + error * rng.standard_normal(len(flux))))
+    return made
+
+
+def without_lines(groups: dict) -> None:
+    """Print how often `predict` flags that there are no lines."""
+    model = Predictor.load([MODEL])
+    print("\n| spectra | n | flagged: no broad lines |\n|---|---|---|")
+    for name, spectra in groups.items():
+        flags = model.predict(spectra)["FLAGS"]
+        print(f"| {name} | {len(spectra)} | {100 * flags.str.contains(FLAG_NO_LINES).mean():.1f} % |", flush=True)
+
+
 def main() -> int:
     """Measure, and print Markdown."""
     with simulated(OBJECTS) as folder:
         paths = sorted((folder / "spectra").glob("*/*.fits"))
         spectra = [read(path) for path in paths if int(path.parent.name) not in MONITORED_PLATES]
+        fainter = [spectrum for spectrum in spectra if signal_to_noise(spectrum) <= MIN_SN]
         spectra = [spectrum for spectrum in spectra if signal_to_noise(spectrum) > MIN_SN]
     masses_against_error(spectra)
     groups = {name: [only(spectrum, window) for spectrum in spectra] for name, window in PARTS.items()}
@@ -101,6 +123,10 @@ def main() -> int:
         real = [read(path) for path in sorted((Path(folder) / "sdss").glob("*/*.fits"))]
         groups["real spectra of SDSS"] = [spectrum for spectrum in real if signal_to_noise(spectrum) > MIN_SN]
     flags_by_part(groups)
+    quasars = {"simulated quasars, S/N > 4": spectra, "the same, S/N < 4": fainter}
+    without = {f"power laws instead of {name}": power_laws(some) for name, some in quasars.items()}
+    real = {name: some for name, some in groups.items() if name.startswith("real")}
+    without_lines(quasars | real | without)
     return 0
 
 

@@ -396,7 +396,7 @@ class Predictor:
             The flags of each spectrum.
         """
         measures = view.measures
-        shifted = redshift_check.flags(measures.line_velocity, measures.line_significance)
+        shifted = redshift_check.flags(measures.line_velocity, measures.line_significance, measures.line_evidence)
         outside = self._outside_training(view, signal_to_noise)
         return [words + more for words, more in zip(outside, shifted, strict=True)]
 

@@ -1,8 +1,9 @@
-"""Whether a spectrum's broad lines are where its redshift puts them.
+"""Whether a spectrum has broad lines, and whether they are where its redshift puts them.
 
 A continuum and the usual broad lines are fitted at many velocities from the redshift. Where the lines fit elsewhere
 much better than at the redshift, the redshift is doubtful. The fit is linear: each component has a usual strength and a
-scatter (a Gaussian prior), so no component has to be in the spectrum, and none can take any strength.
+scatter (a Gaussian prior), so no component has to be in the spectrum, and none can take any strength. Where a continuum
+without any of them fits as well, nothing shows that this is a quasar.
 """
 
 import functools
@@ -13,10 +14,15 @@ from quasar_mass.core.constants import AL_III, C_II, C_III, C_IV, C_KM_S, HE_II,
 from quasar_mass.spectra import iron
 
 FLAG = "lines shifted"  # and by how much
+FLAG_NO_LINES = "no broad lines"
 STEP = 2e-3  # dex per bin, 1,380 km/s: resolves the lines' widths; also the step between the velocities tried
 TRIALS = 22  # on either side of the redshift: 30,400 km/s
 AGREEING = 1  # trials on either side that agree with the redshift: C IV is blueshifted, and redshifts have errors
 MIN_SIGNIFICANCE = 3.5  # above it a redshift is doubtful: chosen here, see docs/spikes_gaps_redshifts.md
+# Difference in chi-squared below which no lines are seen: a continuum alone fits better. Lines that are not there
+# contradict the prior, so power laws have -10 to 1; quasars, at S/N < 2 as well, have more, but for faint ones that show
+# Mg II alone (docs/spikes_gaps_redshifts.md).
+MIN_EVIDENCE = 0.0
 MODEL_ERROR = 0.05  # of the flux: what the templates cannot follow
 ABSORBED, CLIPPINGS = 3.0, 4  # standard deviations below the fit at which a bin counts as absorbed; rounds
 
@@ -54,15 +60,19 @@ NOTHING = 1e-20  # of templates near 1: what adds nothing to a sum
 BATCH = 128  # spectra at a time, so that intermediate arrays stay in the cache
 
 
-def flags(velocity: np.ndarray, significance: np.ndarray) -> list[list[str]]:
-    """Flags of spectra whose lines are elsewhere than their redshifts say; parameters as `line_offset` returns them."""
-    return [
-        [f"{FLAG} by {round(shift, -2):+,.0f} km/s"] if sigmas > MIN_SIGNIFICANCE else []
-        for shift, sigmas in zip(velocity.tolist(), significance.tolist(), strict=True)
-    ]
+def flags(velocity: np.ndarray, significance: np.ndarray, evidence: np.ndarray) -> list[list[str]]:
+    """Flags of spectra without lines, or with lines elsewhere than their redshifts say (`line_offset`)."""
+    rows = zip(velocity.tolist(), significance.tolist(), evidence.tolist(), strict=True)
+    return [_flags(*row) for row in rows]
 
 
-def line_offset(log_wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _flags(velocity: float, significance: float, evidence: float) -> list[str]:
+    if significance > MIN_SIGNIFICANCE:
+        return [f"{FLAG} by {round(velocity, -2):+,.0f} km/s"]
+    return [FLAG_NO_LINES] if evidence < MIN_EVIDENCE else []
+
+
+def line_offset(log_wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, ...]:
     """Find where the broad lines of spectra are.
 
     Parameters
@@ -78,15 +88,21 @@ def line_offset(log_wavelength: np.ndarray, flux: np.ndarray, ivar: np.ndarray) 
         At which the lines fit best, km/s from the redshift; negative: to the blue, since the redshift is too high.
     significance : ndarray, shape (n,)
         Root of the difference in chi-squared between the redshift and there; 0 where the lines agree with the redshift.
+    evidence : ndarray, shape (n,)
+        Difference in chi-squared between a continuum alone and one with the lines at the redshift; large where lines
+        are seen, below `MIN_EVIDENCE` where none is. Infinite without data.
     """
     model = _model(float(log_wavelength[0]), float(log_wavelength[-1]), len(log_wavelength))
-    velocity, significance = np.zeros((2, len(flux)))
+    velocity, significance, evidence = np.zeros((3, len(flux)))
     for rows in _batches(np.arange(len(flux))):
         data, weight = model.normalised(flux[rows], ivar[rows])
-        velocity[rows], significance[rows] = model.offset(model.chi_squared(data, weight))
+        chi_squared = model.chi_squared(data, weight)
+        velocity[rows], significance[rows] = model.offset(chi_squared)
+        lowest = chi_squared[model.at_redshift(chi_squared), np.arange(len(data))]
+        evidence[rows] = np.where(weight.any(axis=1), model.without_lines(data, weight) - lowest, np.inf)
     for rows in _batches(np.flatnonzero(significance > MIN_SIGNIFICANCE)):
         velocity[rows], significance[rows] = _without_absorption(model, *model.normalised(flux[rows], ivar[rows]))
-    return velocity, significance
+    return velocity, significance, evidence
 
 
 def _batches(rows: np.ndarray) -> list[np.ndarray]:
@@ -172,6 +188,17 @@ class _Model:
                 matrix[j, j:] -= factor * matrix[i, j:]
                 right[j] -= factor * right[i]
         return chi_squared
+
+    def without_lines(self, data: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Chi-squared of the best fit of a continuum alone, shape (n,)."""
+        size = len(self.continuum)
+        precision, usual = self.precision[:size], self.usual[:size]
+        matrix = np.empty((len(data), size, size))
+        for (i, j), values in zip(self.still, self.still_products @ weight.T, strict=True):
+            matrix[:, i, j] = matrix[:, j, i] = values
+        right = (weight * data) @ self.continuum.T + precision * usual
+        solution = np.linalg.solve(matrix + np.diag(precision), right[:, :, None])[:, :, 0]
+        return (weight * data**2).sum(axis=1) + (precision * usual**2).sum() - (right * solution).sum(axis=1)
 
     def fit(self, data: np.ndarray, weight: np.ndarray, trial: np.ndarray) -> np.ndarray:
         """The best fit with the lines at one of the velocities, shape (n, bins); `trial` has shape (n,)."""

@@ -50,8 +50,9 @@ class SpectrumMeasures:
     shape, shape_error : ndarray, shape (n, bins)
         The spectrum in bins of `SHAPE_STEP`, over its own median, and the noise of these bins; NaN where a bin is not
         seen whole.
-    line_velocity, line_significance : ndarray
-        Where the broad lines are, km/s from the redshift, and how sure that is (`redshift_check.line_offset`).
+    line_velocity, line_significance, line_evidence : ndarray
+        Where the broad lines are, km/s from the redshift, how sure that is, and whether there are any
+        (`redshift_check.line_offset`).
     """
 
     signal_to_noise: np.ndarray
@@ -61,6 +62,7 @@ class SpectrumMeasures:
     shape_error: np.ndarray
     line_velocity: np.ndarray
     line_significance: np.ndarray
+    line_evidence: np.ndarray
 
 
 def bin_width(grid: Grid) -> int:
@@ -85,8 +87,12 @@ def measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> SpectrumMeasu
     shape, error = values["shape"], values["shape_error"]
     centres = grid.log_wavelength[: shape.shape[1] * bin_width(grid)].reshape(shape.shape[1], -1).mean(axis=1)
     ivar = np.where(np.isnan(shape) | np.isnan(error), 0.0, 1.0 / np.maximum(error, 1e-9) ** 2)
-    velocity, significance = redshift_check.line_offset(centres, shape, ivar)
-    return SpectrumMeasures(**values, line_velocity=velocity, line_significance=significance)
+    lines = zip(
+        ("line_velocity", "line_significance", "line_evidence"),
+        redshift_check.line_offset(centres, shape, ivar),
+        strict=True,
+    )
+    return SpectrumMeasures(**values, **dict(lines))
 
 
 def _measure(flux: np.ndarray, redshift: np.ndarray, grid: Grid) -> dict[str, np.ndarray]:

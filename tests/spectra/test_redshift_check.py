@@ -53,7 +53,7 @@ def sample(number, velocity=0.0, seen=WHOLE, seed=0, **properties):
 
 
 def flagged(flux, ivar):
-    _, significance = redshift_check.line_offset(CENTRES, flux, ivar)
+    significance = redshift_check.line_offset(CENTRES, flux, ivar)[1]
     return significance > redshift_check.MIN_SIGNIFICANCE
 
 
@@ -67,7 +67,7 @@ def test_lines_at_the_redshift_are_not_flagged_whatever_their_widths_and_winds(s
 @pytest.mark.parametrize("velocity", [-10_000.0, 10_000.0])
 def test_lines_elsewhere_are_found_where_they_are(seen, velocity):
     flux, ivar = sample(100, velocity, seen)
-    found, significance = redshift_check.line_offset(CENTRES, flux, ivar)
+    found, significance, _ = redshift_check.line_offset(CENTRES, flux, ivar)
     assert (significance > redshift_check.MIN_SIGNIFICANCE).mean() >= 0.9
     # winds move C IV by up to 2,500 km/s more
     assert np.median(found) == pytest.approx(velocity, abs=1500 if seen == C_IV_TO_C_III else 700)
@@ -108,12 +108,13 @@ def test_without_lines_or_without_data_nothing_is_flagged():
 
 def test_neither_the_unit_nor_the_other_spectra_nor_bins_without_data_matter():
     flux, ivar = sample(150, 4000.0)
-    velocity, significance = redshift_check.line_offset(CENTRES, flux, ivar)
+    measured = redshift_check.line_offset(CENTRES, flux, ivar)
+    significance = measured[1]
     assert (significance > 0).all()
     alone = [redshift_check.line_offset(CENTRES, flux[n : n + 1], ivar[n : n + 1]) for n in (0, 149)]
-    np.testing.assert_allclose(np.ravel(alone), [velocity[0], significance[0], velocity[149], significance[149]])
+    np.testing.assert_allclose(np.ravel(alone), np.ravel([[values[n] for values in measured] for n in (0, 149)]))
     scaled = redshift_check.line_offset(CENTRES, 1e40 * flux, 1e-80 * ivar)
-    np.testing.assert_allclose(scaled, (velocity, significance), rtol=1e-6)
+    np.testing.assert_allclose(scaled, measured, rtol=1e-6)
     ivar[:, (CENTRES < 3.16) | (CENTRES > 3.53)] = 0.0
     inside = (CENTRES > 3.16) & (CENTRES < 3.53)
     whole = redshift_check.line_offset(CENTRES, flux, ivar)
@@ -121,8 +122,26 @@ def test_neither_the_unit_nor_the_other_spectra_nor_bins_without_data_matter():
     np.testing.assert_allclose(whole, part, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("seen", "sn", "found"),
+    [(WHOLE, 5.0, 0.8), (WHOLE, 40.0, 0.95), (MG_II_ALONE, 40.0, 0.85), (C_IV_TO_C_III, 5.0, 0.75)],
+)
+def test_a_continuum_without_lines_is_flagged_and_lines_are_seen(seen, sn, found):
+    def without(strength, velocity=0.0):
+        flags = redshift_check.flags(
+            *redshift_check.line_offset(CENTRES, *sample(200, velocity, seen, strength=strength, sn=sn))
+        )
+        return np.mean([words == [redshift_check.FLAG_NO_LINES] for words in flags])
+
+    assert without(0.0) >= found
+    assert without(1.0) <= 0.01
+    assert without(1.0, 10_000.0) <= 0.01  # they are elsewhere, and that is flagged
+
+
 def test_the_flag_says_where_the_lines_are():
-    words = redshift_check.flags(np.array([-9765.0, 3049.0, 200.0]), np.array([20.0, 5.0, 0.0]))
+    words = redshift_check.flags(
+        np.array([-9765.0, 3049.0, 200.0]), np.array([20.0, 5.0, 0.0]), np.array([90.0, -8.0, 7.0])
+    )
     assert words == [["lines shifted by -9,800 km/s"], ["lines shifted by +3,000 km/s"], []]
 
 

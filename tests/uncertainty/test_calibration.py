@@ -117,7 +117,7 @@ def calibration():
 def view(mass):
     n = len(mass)
     measures = SpectrumMeasures(
-        np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
+        np.ones(n), np.full(n, np.nan), np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), *np.zeros((3, n))
     )
     return NetworkView(
         np.full(n, 1.6), np.ones(n), mass, np.zeros(n), np.zeros((n, 6)), measures, np.ones((n, 3)), np.zeros(n)

@@ -26,9 +26,7 @@ def objects():
     """The twelve spectra, whose flux is 10 times their mass in two pixels; the "network" takes the mean of the flux."""
     n = len(NAMES)
     luminosity = np.where(np.arange(n) == 2, np.nan, np.linspace(44.0, 45.1, n))
-    measures = SpectrumMeasures(
-        SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), np.zeros(n), np.zeros(n)
-    )
+    measures = SpectrumMeasures(SN, luminosity, np.zeros(n), np.zeros((n, 1)), np.ones((n, 1)), *np.zeros((3, n)))
     hidden = np.arange(n, dtype=float)[:, None]
     seen = np.column_stack([np.linspace(0.0, 1.0, n), np.ones((n, 2))])
     several = np.isin(NAMES, ["a", "b"])
@@ -138,7 +136,7 @@ def test_stacks_leave_out_what_a_spectrum_does_not_show():
 def test_the_network_gets_the_redshift_of_each_stack():
     names, n = list("caabcab"), 7
     redshift = np.array([{"a": 0.7, "b": 1.6, "c": 2.5}[name] for name in names])
-    measures = SpectrumMeasures(*np.ones((3, n)), np.ones((n, 1)), np.ones((n, 1)), np.ones(n), np.ones(n))
+    measures = SpectrumMeasures(*np.ones((3, n)), np.ones((n, 1)), np.ones((n, 1)), *np.ones((3, n)))
     asked = {}
 
     def network(flux, redshift):
