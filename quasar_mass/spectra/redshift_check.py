@@ -20,8 +20,8 @@ TRIALS = 22  # on either side of the redshift: 30,400 km/s
 AGREEING = 1  # trials on either side that agree with the redshift: C IV is blueshifted, and redshifts have errors
 MIN_SIGNIFICANCE = 3.5  # above it a redshift is doubtful: chosen here, see docs/spikes_gaps_redshifts.md
 # Difference in chi-squared below which no lines are seen: a continuum alone fits better. Lines that are not there
-# contradict the prior, so power laws have -10 to 1; quasars, at S/N < 2 as well, have more, but for faint ones that show
-# Mg II alone (docs/spikes_gaps_redshifts.md).
+# contradict the prior, so power laws have -10 to 1. Quasars have more, at S/N < 2 as well, except for some faint ones
+# that show Mg II alone (docs/spikes_gaps_redshifts.md).
 MIN_EVIDENCE = 0.0
 MODEL_ERROR = 0.05  # of the flux: what the templates cannot follow
 ABSORBED, CLIPPINGS = 3.0, 4  # standard deviations below the fit at which a bin counts as absorbed; rounds
