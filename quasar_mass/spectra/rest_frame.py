@@ -31,7 +31,7 @@ COMPOSITE_SLOPE = -1.54
 
 # --- what a spectrum must show where it need not show the whole window: either of these stretches (Angstrom), and at
 # least half of the lines in them -----------------------------------------------------------------------------------
-SHOWN = {"Mg II": (2700.0, 2900.0, ("SEEN_MgII",)), "C IV and C III]": (1500.0, 1950.0, ("SEEN_CIV", "SEEN_CIII"))}
+SHOWN = {"Mg II": (2700.0, 2900.0, ("SEEN_MgII",)), "C IV with C III]": (1500.0, 1950.0, ("SEEN_CIV", "SEEN_CIII"))}
 FLAG_NO_MGII = "Mg II not seen, mass from C IV and C III]"
 NOT_SHOWN = "shows neither Mg II nor C IV with C III]"
 # Bad pixels in a row (6,900 km/s) that are interpolated; in a longer gap, and at longer ends, nothing is known. Chosen
@@ -382,15 +382,28 @@ def _shows(rest: RestFrame, name: str) -> bool:
 
 
 def _not_shown(pixel: np.ndarray, redshift: float, shift: float) -> str:
+    """Say what is missing of `SHOWN`, and at which redshifts a spectrum of these good pixels would show enough."""
     ends = 10.0 ** (PIXEL * pixel[[0, -1]])
-    spans = [f"{name} ({low:.0f}-{high:.0f})" for name, (low, high, _) in SHOWN.items()]
-    redshifts = [(ends[0] / low - 1.0, ends[1] / high - 1.0) for low, high, _ in SHOWN.values()]
-    possible = [f"{max(first, 0.0):.2f} to {last:.2f}" for first, last in redshifts if last > max(first, 0.0)]
-    at = f"redshifts {' or '.join(possible)}" if possible else "no redshift"
-    rest = ends / 10.0**shift
-    return (
-        f"shows {rest[0]:.0f}-{rest[1]:.0f} Angstrom in the rest frame at redshift {redshift:.4f}, and neither "
-        f"{' nor '.join(spans)} without large gaps; its wavelengths cover one of them at {at}"
+    first, last = ends / 10.0**shift
+    text = f"shows {first:.0f}-{last:.0f} Angstrom in the rest frame at redshift {redshift:.4f}"
+    hidden = [name for name, (low, high, _) in SHOWN.items() if first <= low and high <= last]
+    needs = [f"{name} needs {low:.0f}-{high:.0f}" for name, (low, high, _) in SHOWN.items() if name not in hidden]
+    if hidden:
+        return "; ".join([f"{text}, with large gaps at {' and at '.join(hidden)}", *needs])
+    # rounded so that the spectrum shows enough at the redshifts that are printed
+    ranges = [
+        (max(np.ceil(100.0 * (ends[0] / low - 1.0)) / 100.0, 0.0), np.floor(100.0 * (ends[1] / high - 1.0)) / 100.0)
+        for low, high, _ in SHOWN.values()
+    ]
+    merged: list[tuple[float, float]] = []
+    for low, high in sorted(span for span in ranges if span[0] < span[1]):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    at = " or ".join(f"{low:.2f} to {high:.2f}" for low, high in merged)
+    return f"{text}; {', '.join(needs)}; " + (
+        f"at redshifts {at} it would show one of them" if at else "it is too short at any redshift"
     )
 
 

@@ -219,18 +219,30 @@ def test_a_refusal_says_what_is_shown_and_what_would_be_enough(make):
     for redshift, shown in ((4.9, r"60\d-170\d"), (0.30, r"274\d-7\d\d\d")):
         prepared = prepare(observed(make, redshift), GRID, partial=True)
         assert prepared.error.reason == NOT_SHOWN
-        start = f"{re.escape(NOT_SHOWN)}: shows {shown} Angstrom in the rest frame at redshift {redshift:.4f}, and "
+        start = f"{re.escape(NOT_SHOWN)}: shows {shown} Angstrom in the rest frame at redshift {redshift:.4f}; "
         assert re.match(start, prepared.reason)
-        assert "neither Mg II (2700-2900) nor C IV and C III] (1500-1950) without large gaps" in prepared.reason
+        assert "; Mg II needs 2700-2900, C IV with C III] needs 1500-1950; at redshifts " in prepared.reason
+        assert "gap" not in prepared.reason
     short = observed(make, first=37000, n=300)  # too short for either
-    assert prepare(short, GRID, partial=True).reason.endswith("cover one of them at no redshift")
+    assert prepare(short, GRID, partial=True).reason.endswith("; it is too short at any redshift")
 
 
 def test_a_refusal_says_at_which_redshifts_the_file_would_be_enough(make):
-    """Good pixels from 3570.9 to 10,040 Angstrom over 2700, 2900, 1500 and 1950."""
+    """Good pixels from 3564.5 to 10,044 Angstrom over 2700, 2900, 1500 and 1950: 0.320 to 2.463, 1.376 to 4.151."""
     for redshift in (0.02, 0.30, 4.9, 7.0):
         prepared = prepare(observed(make, redshift), GRID, partial=True)
-        assert prepared.reason.endswith("its wavelengths cover one of them at redshifts 0.32 to 2.46 or 1.38 to 4.15")
+        assert prepared.reason.endswith("; at redshifts 0.33 to 4.15 it would show one of them")
+    for redshift in (0.33, 4.15):
+        assert reason(observed(make, redshift)) == ""
+
+
+def test_a_refusal_for_gaps_says_where_they_are(make):
+    """1445 to 3388 Angstrom are seen, at 1.6, but for what is bad."""
+    near = both(around(C_IV, 3_000.0), around(MG_II, 5_000.0))
+    text = prepare(observed(make, 1.6, bad=near), GRID, partial=True).reason
+    assert text.endswith(" at redshift 1.6000, with large gaps at Mg II and at C IV with C III]")
+    text = prepare(observed(make, 1.6, bad=both(lambda rest: rest < 2000, near)), GRID, partial=True).reason
+    assert text.endswith(" at redshift 1.6000, with large gaps at Mg II; C IV with C III] needs 1500-1950")
 
 
 def test_no_good_pixel_in_the_window_is_told_from_none_at_all(make):
