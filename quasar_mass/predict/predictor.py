@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 FLAG_NO_CALIBRATION = "training range unknown"
 MAX_BAD_FRACTION = 0.5  # of the window: a spectrum with more replaced pixels gets no mass; chosen here
+_WORDS = ("FLAGS", "REASON", "SURVEY_KIND", "MODEL_KIND")
 _MASS = ("LMBH", "LMBH_LOW", "LMBH_HIGH")
-ROW = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", "FLAGS", "REASON")
-ALWAYS = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "FLAGS", "REASON")  # columns that every result has
+ROW = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, "TOTAL_LOW", "TOTAL_HIGH", "LMBH_ENS_STD", *_WORDS)
+ALWAYS = ("Z", "SN", "N_SPIKES", *SEEN_LINES, *_MASS, *_WORDS)  # columns that every result has
 # Of several threads one reads spectra, which keeps Python's interpreter busy, and the networks of the others run.
 _READING = threading.Lock()
 
@@ -105,6 +106,8 @@ class Predictor:
     >>> mass = model.predict(wavelength, flux, np.full(len(flux), 4.0), redshift=1.6, ebv=0.03)
     >>> bool(mass.LMBH_LOW < mass.LMBH < mass.LMBH_HIGH)
     True
+    >>> mass.MODEL_KIND  # what the model was trained on
+    'simulated'
     >>> model.predict(wavelength, flux, np.zeros(len(flux)), redshift=1.6).REASON.split(":")[0]
     'no good pixels'
     """
@@ -231,8 +234,10 @@ class Predictor:
             Z; SN, the median signal-to-noise ratio per pixel; N_SPIKES, the number of pixels removed as spikes;
             SEEN_CIV, SEEN_CIII and SEEN_MgII, the fraction of each line that gaps have left; LMBH,
             log10(M_BH / M_Sun), the single-epoch mass that one would measure; LMBH_LOW and LMBH_HIGH, its interval;
-            FLAGS, reasons to doubt it; REASON, why there is no mass, and LMBH is then NaN. An ensemble adds
-            LMBH_ENS_STD, `total` TOTAL_LOW and TOTAL_HIGH.
+            FLAGS, reasons to doubt it, the most serious one first; REASON, why there is no mass, and LMBH is then NaN;
+            SURVEY_KIND, what the spectrum says of itself (``"sdss"``, ``"desi"``, ``"simulated"``, or ``"unknown"``),
+            and MODEL_KIND, what the model was trained on (`kind`). An ensemble adds LMBH_ENS_STD, `total` TOTAL_LOW
+            and TOTAL_HIGH.
 
         Raises
         ------
@@ -252,7 +257,7 @@ class Predictor:
         redshift = for_each(np.nan if redshift is None else redshift, len(spectra), "redshift")
         options = {"confidence": confidence, "line": line}
         predictor = replace(self, **{key: value for key, value in options.items() if value is not None})
-        table = predictor.from_spectra(spectra, redshift, ebv).rows
+        table = predictor.from_spectra(spectra, redshift, ebv).rows.assign(MODEL_KIND=self.kind)
         table = table.reindex(columns=[name for name in ROW if name in table or name in ALWAYS])
         return table if several else table.iloc[0].rename(None)
 
@@ -290,7 +295,7 @@ class Predictor:
                 rows.append((spec_id, prepared.redshift, sn, n_spikes, *seen, reason, kind))
                 flags.append(own)
         table = pd.DataFrame(rows, columns=["EPOCH", "Z", "SN", "N_SPIKES", *SEEN_LINES, "REASON", "SURVEY_KIND"])
-        return self.from_rest_frame(table, flux, flags)
+        return self.from_rest_frame(table.astype({"N_SPIKES": "Int64"}), flux, flags)
 
     def from_rest_frame(self, rows: pd.DataFrame, flux: np.ndarray, flags: Sequence[Sequence[str]]) -> Batch:
         """Masses of spectra on the grid.

@@ -64,8 +64,11 @@ def write(table: pd.DataFrame, path: Path, columns: Mapping[str, tuple[str, str]
     for name in table:
         values = table[name]
         number = pd.api.types.is_numeric_dtype(values)
-        data = values.to_numpy() if number else np.array([_words(str(v), form) for v in values.fillna("")], dtype=str)
         mask = values.isna().to_numpy() if number else np.zeros(len(values), bool)
+        if number and pd.api.types.is_extension_array_dtype(values):  # whole numbers, some of which may be missing
+            missing = form == "parquet" and mask.any()
+            values = values.astype(float) if missing else values.fillna(0).astype(np.int64)
+        data = values.to_numpy() if number else np.array([_words(str(v), form) for v in values.fillna("")], dtype=str)
         # masked only where something is missing, because FITS readers prefer plain columns; and never in Parquet, where
         # astropy would add a column of truth values for each masked one, while every reader takes NaN for missing
         out[name] = MaskedColumn(data, mask=mask) if mask.any() and form != "parquet" else data

@@ -46,7 +46,7 @@ def measure_files(files: list[Path | SpectrumRequest], *, quiet: bool = False) -
             batch = requests[first : first + _BATCH]
             rows += _rows(batch, [prepare(request) for request in batch])
             bar.update(len(batch))
-    return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
+    return pd.DataFrame(rows, columns=list(FILE_COLUMNS)).astype({"N_SPIKES": "Int64"})
 
 
 def _rows(requests: list[SpectrumRequest], prepared: list[Prepared]) -> list[dict]:

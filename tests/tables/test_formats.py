@@ -15,6 +15,7 @@ COLUMNS = {
     "LMBH_ENS_STD": ("dex", "standard deviation over the networks"),
     "FWHM_MgII": ("km / s", "a description that is too long for one card of a FITS header, which has 80 characters"),
     "N_EPOCHS": ("", "spectra of the object"),
+    "N_SPIKES": ("", "pixels removed as spikes"),
 }
 UNITS = {"LMBH": "log(solMass)", "LMBH_ENS_STD": "dex", "FWHM_MgII": "km/s"}
 
@@ -28,6 +29,7 @@ def table():
             "LMBH_ENS_STD": [0.1, 0.2, 0.3],
             "FWHM_MgII": [4000.0, np.nan, np.nan],
             "N_EPOCHS": [1, 2, 3],
+            "N_SPIKES": pd.array([4, None, 0], "Int64"),
         }
     )
 
@@ -49,10 +51,17 @@ def test_astropy_reads_back_values_units_and_descriptions(table, tmp_path, endin
     path = tmp_path / f"t{ending}"
     formats.write(table, path, COLUMNS, {"model": "m.h5"})
     # no unit of a logarithm is known to astropy's reader of FITS, which else warns of it
-    read = Table.read(path, **({"unit_parse_strict": "silent"} if ending == ".fits" else {}))
+    how = {"unit_parse_strict": "silent"} if ending == ".fits" else {}
+    read = Table.read(path, **how)
     assert read.colnames == list(COLUMNS)
-    for name in ("LMBH", "FWHM_MgII", "N_EPOCHS"):
-        np.testing.assert_array_equal(np.ma.filled(read[name].astype(float), np.nan), table[name])
+    for name in ("LMBH", "FWHM_MgII", "N_EPOCHS", "N_SPIKES"):
+        expected = table[name].to_numpy(float, na_value=np.nan)
+        np.testing.assert_array_equal(np.ma.filled(read[name].astype(float), np.nan), expected)
+    assert read["N_EPOCHS"].dtype.kind == "i"
+    assert read["N_SPIKES"].dtype.kind == ("f" if ending == ".parquet" else "i")  # pandas reads null as NaN anyway
+    formats.write(table.drop(index=1), path, COLUMNS, {})
+    read = Table.read(path, **how)
+    assert (read["N_SPIKES"].tolist(), read["N_SPIKES"].dtype.kind) == ([4, 0], "i")
     assert str(read["EPOCH"][0]) == "4000-56000-0001"
     if ending != ".csv":
         log = "log(solMass)" if ending in (".fits", ".vot") else "dex(solMass)"
