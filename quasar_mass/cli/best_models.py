@@ -22,7 +22,7 @@ from quasar_mass.cli import common
 from quasar_mass.cli.quasar_analysis import add_fresh
 from quasar_mass.cli.status import require_tables
 from quasar_mass.core.files import locked_write, write_text
-from quasar_mass.core.survey import Survey
+from quasar_mass.core.survey import MODELS, Survey
 from quasar_mass.network import architecture
 from quasar_mass.network.architecture import Stage
 
@@ -39,7 +39,6 @@ PRETRAINING_EPOCHS = 12
 FINAL_EPOCHS = 6
 PARTIAL = 0.5  # partial spectra in stage two, for each of the survey's
 BATCH_SIZE = 128
-FILES = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}
 TARGETS = {
     "intermediate": "the true Mg II masses of simulated quasars that are in no survey, of all redshifts, observed anew "
     "and partly hidden in every training epoch; narrow and wide lines are taken more often than they occur",
@@ -103,7 +102,7 @@ def train_seed(survey: Survey, work: Path, seed: int, library_size: int, epochs:
             "pretrained_on": {"quasars": len(fresh.truth), "seed": LIBRARY_SEED, "uses_truth_of": "the simulation"},
             "metrics": {"validation": scores},
         }
-        ann.save(work / f"seed-{seed}" / FILES[stage.name], about=about)
+        ann.save(work / f"seed-{seed}" / MODELS[stage.name], about=about)
         validation_scores[stage.name] = scores
     return {"seed": seed, "validation": validation_scores}
 
@@ -170,17 +169,17 @@ def train(options) -> None:
     trained = list(ordered_map(train_seed, tasks, options.jobs))
     best = min(trained, key=lambda training: training["validation"]["final"]["rmse_by_object"])["seed"]
     for training in trained:
-        first, last = (training["validation"][name]["rmse_by_object"] for name in FILES)
+        first, last = (training["validation"][name]["rmse_by_object"] for name in LEARNING_RATES)
         scores = f"{first:.4f} dex after stage one, {last:.4f} after stage two"
         print(f"seed {training['seed']}: validation RMSE by object {scores}")
-    for name in FILES.values():
+    for name in MODELS.values():
         with locked_write(models / name) as temporary:
             shutil.copyfile(work / f"seed-{best}" / name, temporary)
-    for name in FILES.values():
+    for name in MODELS.values():
         calibrate_file([models / name], survey, fresh=options.fresh, quiet=options.quiet)
     print(f"seed {best} is the best on validation: {models}")
-    finals = {seed: work / f"seed-{seed}" / FILES["final"] for seed in options.seeds}
-    text, summary = accuracy.compare_networks(survey, finals, best, work / f"seed-{best}" / FILES["intermediate"])
+    finals = {seed: work / f"seed-{seed}" / MODELS["final"] for seed in options.seeds}
+    text, summary = accuracy.compare_networks(survey, finals, best, work / f"seed-{best}" / MODELS["intermediate"])
     results = Path(options.results)
     write_text(results / "accuracy.md", text + "\n")
     write_text(results / "accuracy.json", json.dumps(summary | {"seeds": trained}, indent=1))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from quasar_mass.cli import common
 from quasar_mass.cli.status import require_tables
 from quasar_mass.core.errors import FileError
+from quasar_mass.core.survey import MODELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,8 +229,12 @@ def _split_models(options) -> None:
     """Move what --model took from the spectra back to them: ``predict --model mine.h5 spec.fits``."""
     first, *others = options.model or [None]
     if first:
-        options.model = [first, *(name for name in others if name.endswith(MODEL_ENDINGS))]
-        options.files += [name for name in others if not name.endswith(MODEL_ENDINGS)]
+        options.model = [first, *(name for name in others if _is_model(name))]
+        options.files += [name for name in others if not _is_model(name)]
+
+
+def _is_model(name: str) -> bool:
+    return name in MODELS or name.endswith(MODEL_ENDINGS)
 
 
 def _gathered(options, output: Path | None = None) -> "tuple[list[SpectrumRequest], list[Path]]":
@@ -305,7 +310,7 @@ def _wrapped(table: "pd.DataFrame") -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     top, add = common.parser(__doc__.splitlines()[0], common.command("quasar_analysis.py"))
-    one_model = "a .h5 file (default: the shipped model, else the demonstration's)"
+    one_model = "a .h5 file, or final or intermediate, the shipped ones (default: final, else the demonstration's)"
     output = "table to write: .parquet, .fits, .vot, .ecsv or .csv"
 
     verb = add(evaluate, example="--json")
@@ -382,9 +387,9 @@ def _add_redshift_options(verb: argparse.ArgumentParser) -> None:
 
 def _add_model_options(verb: argparse.ArgumentParser) -> None:
     models = (
-        "a .h5 file, or several, whose mean is taken (default: the shipped final model, else the demonstration's). The "
-        "final model gives the mass that the Chen+ 2019 table would have, one in four from C IV; "
-        "Best_ANN_intermediate_stage.h5 beside it gives the mass from Mg II for every spectrum"
+        "a .h5 file, or several, whose mean is taken, or one of the shipped models: final (default; else the "
+        "demonstration's) gives the mass that the Chen+ 2019 table would have, one in four from C IV; intermediate "
+        "gives the mass from Mg II for every spectrum"
     )
     verb.add_argument("--model", metavar="FILE", nargs="+", help=models)
     confidence = "probability that an interval holds the mass (default: 0.9)"

@@ -46,6 +46,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _IN_REPOSITORY = all((_PACKAGE.parent / name).exists() for name in ("pyproject.toml", "get_Chen_data.py"))
 # Where the default surveys and results lie: in the repository, or, if the package is installed, in the current folder.
 HOME = _PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
+MODELS = {"final": "Best_ANN_final_stage.h5", "intermediate": "Best_ANN_intermediate_stage.h5"}  # the shipped ones
 REAL_FOLDER = HOME / "data"
 SIMULATED_FOLDER = HOME / "data" / "simulated"
 
@@ -202,9 +203,9 @@ def format_spec_id(plate: int, mjd: int, fiberid: int) -> str:
 
 
 def shipped_model(name: str) -> Path:
-    """The file of a shipped model: in the installed package, or in ``models/Best_models`` of the repository."""
-    inside = _PACKAGE / "models" / name
-    return inside if inside.exists() else HOME / "models" / "Best_models" / name
+    """The file of one of `MODELS`: in the installed package, or in ``models/Best_models`` of the repository."""
+    inside = _PACKAGE / "models" / MODELS[name]
+    return inside if inside.exists() else HOME / "models" / "Best_models" / MODELS[name]
 
 
 def default_survey() -> Survey:

@@ -15,16 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from quasar_mass.core.errors import FileError, ModelError, TableError, first_line
-from quasar_mass.core.survey import HOME, Survey, is_spectrum_id, shipped_model
+from quasar_mass.core.survey import HOME, MODELS, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import column_names, fits_headers, table, table_files
 from quasar_mass.spectra.desi import redshift_file, without_tables
 from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
 from quasar_mass.spectra.redshifts import Redshifts, Z
 from quasar_mass.spectra.requests import resolve
 
-FINAL = "Best_ANN_final_stage.h5"
-SHIPPED_MODEL = shipped_model(FINAL)
-DEMO_MODEL = HOME / "models" / "demo" / FINAL
+SHIPPED_MODEL = shipped_model("final")
+DEMO_MODEL = HOME / "models" / "demo" / MODELS["final"]
 
 SPEC_ID = re.compile(r"([0-9]{3,5})-([0-9]{5})-([0-9]{1,4})")  # plate-mjd-fiber
 LISTS = (".txt", ".lst")
@@ -50,11 +49,24 @@ def default_model() -> Path:
 
 
 def model_files(names: Sequence[str | Path] | None) -> list[Path]:
-    """The model files that were named, or the default one; ModelError for one that does not exist."""
-    paths = [Path(name) for name in names or [default_model()]]
+    """The model files that were named, or the default one.
+
+    Parameters
+    ----------
+    names : sequence of str or path, optional
+        Each a file, or the name of a shipped one: ``"final"`` or ``"intermediate"``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file.
+    """
+    paths = [shipped_model(name) if name in MODELS else Path(name) for name in names or [default_model()]]
     for path in paths:
         if not path.is_file():
-            raise ModelError(path, "does not exist; name a trained model with --model, or train one with: make run")
+            problem = "is a folder; name a model file in it" if path.is_dir() else "does not exist; name a model file"
+            shipped = " or ".join(MODELS)
+            raise ModelError(path, f"{problem}, or a shipped model ({shipped}), or train one with: make run")
     return paths
 
 

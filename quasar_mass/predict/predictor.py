@@ -19,7 +19,7 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.loading import load_network
 from quasar_mass.predict import calibration_file
 from quasar_mass.predict.compatibility import model_grid, model_kind, takes_partial, takes_rest_frame
-from quasar_mass.predict.inputs import default_model
+from quasar_mass.predict.inputs import default_model, model_files
 from quasar_mass.spectra import redshift_check
 from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.network_input import network_input
@@ -142,6 +142,7 @@ class Predictor:
         Parameters
         ----------
         paths : path or sequence of path
+            Or names of shipped models: ``"final"``, ``"intermediate"``.
         **options
             `confidence`, `line`, `total`.
 
@@ -151,7 +152,7 @@ class Predictor:
             If a file cannot be used, or the calibration has no such line.
         """
         try:
-            paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+            paths = model_files([paths] if isinstance(paths, str | Path) else list(paths))
         except TypeError as error:
             raise ModelError("the model", f"{paths!r} is not the name of a model file; give one, or a list") from error
         files = [model_file.read(path) for path in paths]
@@ -468,7 +469,8 @@ def load(path: str | Path | Sequence[str | Path] | None = None, **options) -> Pr
     Parameters
     ----------
     path : path or sequence of path, optional
-        A model file; of several, the mean is taken. By default the shipped model.
+        A model file, or the name of a shipped model: ``"final"``, the default, predicts the mass that the Chen+ 2019
+        table would have; ``"intermediate"`` predicts the mass from Mg II. Of several, the mean is taken.
     **options
         `confidence`, `line` and `total`, as of `Predictor`.
 
@@ -476,6 +478,11 @@ def load(path: str | Path | Sequence[str | Path] | None = None, **options) -> Pr
     ------
     ModelError
         If a file does not exist or cannot be used.
+
+    Examples
+    --------
+    >>> load("intermediate")
+    <Predictor Best_ANN_intermediate_stage.h5: trained on simulated spectra, calibrated, confidence 0.9>
     """
     return Predictor.load(default_model() if path is None else path, **options)
 

@@ -221,6 +221,8 @@ def test_spectra_behind_model_are_spectra(tmp_path, make, capsys):
     spectrum = make.spec(tmp_path / "spec-4000-56000-0001.fits")
     assert status_of("quasar_analysis.py", "predict", "--model", default_model(), spectrum) == 0
     assert spectrum.name in capsys.readouterr().out
+    assert status_of("quasar_analysis.py", "predict", "--model", "intermediate", "final", spectrum) == 0
+    assert "LMBH_ENS_STD" in capsys.readouterr().out
     assert status_of("quasar_analysis.py", "predict", "--model", "mine", spectrum) == 1
     assert "mine: does not exist" in capsys.readouterr().err
 

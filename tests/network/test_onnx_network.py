@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_every_keras import run
 
 from quasar_mass.core.errors import ModelError, TableError
+from quasar_mass.core.survey import MODELS, shipped_model
 from quasar_mass.network import architecture, backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.inference import Ensemble
@@ -18,11 +19,11 @@ from quasar_mass.network.keras_io import model_file
 from quasar_mass.network.loading import load_network
 from quasar_mass.network.onnx_graph import NotConvertible
 from quasar_mass.network.onnx_network import BATCH, OnnxNetwork
-from quasar_mass.predict.inputs import FINAL, SHIPPED_MODEL
+from quasar_mass.predict.inputs import SHIPPED_MODEL
 
 TOLERANCE = 1e-5  # dex
 PIXELS = 40
-SHIPPED = [SHIPPED_MODEL, SHIPPED_MODEL.with_name(FINAL.replace("final", "intermediate"))]
+SHIPPED = [shipped_model(name) for name in MODELS]
 
 
 def k():

@@ -206,8 +206,25 @@ def test_an_ensemble_and_total_add_their_columns(made, files):
 
 def test_the_shipped_model_is_loaded_by_default():
     ((path, checksum),) = predictor.load().files
-    assert path == shipped_model("Best_ANN_final_stage.h5").absolute()
+    assert path == shipped_model("final").absolute()
     assert checksum == model_file.read(path).sha256
+
+
+@pytest.mark.parametrize("name", ["final", "intermediate"])
+def test_a_shipped_model_is_loaded_by_its_name_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    ((path, _),) = predictor.load(name).files
+    assert path.name == f"Best_ANN_{name}_stage.h5"
+    assert path.parent != tmp_path
+    (tmp_path / name).write_text("a file of that name is named by its path")
+    with pytest.raises(ModelError, match="must end in"):
+        predictor.load(f"./{name}")
+
+
+def test_a_model_that_does_not_exist_is_told_the_names_of_those_that_do(tmp_path):
+    for unknown, words in (("finale", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(ModelError, match=rf"{words}; .*\(final or intermediate\)"):
+            predictor.load(unknown)
 
 
 def test_another_process_loads_the_same_file_or_refuses_it(made, tmp_path):
