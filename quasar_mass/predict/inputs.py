@@ -18,7 +18,7 @@ from quasar_mass.core.errors import FileError, ModelError, TableError, first_lin
 from quasar_mass.core.survey import HOME, MODELS, Survey, is_spectrum_id, shipped_model
 from quasar_mass.spectra import column_names, fits_headers, table, table_files
 from quasar_mass.spectra.desi import redshift_file, without_tables
-from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file
+from quasar_mass.spectra.read import SpectrumRequest, is_spectrum_file, missing
 from quasar_mass.spectra.redshifts import Redshifts, Z
 from quasar_mass.spectra.requests import resolve
 
@@ -198,7 +198,7 @@ def check_exists(requests: Sequence[SpectrumRequest]) -> None:
     """Raise FileError if a single spectrum was asked for and its file does not exist."""
     if len(requests) == 1 and not os.path.exists(requests[0].file):
         where = f"{requests[0].listed}: {requests[0].file}" if requests[0].listed else requests[0].file
-        raise FileError(where, "does not exist; fetch it (get_Chen_data.py fetch) or correct the name")
+        raise FileError(where, missing(requests[0].file))
 
 
 def check_apart(output: Path, named: Iterable[str | Path], found: Inputs, survey: Survey) -> None:

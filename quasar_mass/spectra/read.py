@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import threading
 import zlib
 from dataclasses import dataclass, replace
@@ -115,7 +116,7 @@ def read(
     except TypeError as error:
         raise SpectrumError(repr(path), "is not the name of a file; give one", reason="missing file") from error
     if not os.path.isfile(path):
-        message = "does not exist; fetch it (get_Chen_data.py fetch) or correct the name"
+        message = missing(path)
         if os.path.exists(path):
             message = f"is a {'folder' if os.path.isdir(path) else 'pipe or a device'}; name a spectrum file"
         raise SpectrumError(path, message, reason="missing file")
@@ -133,6 +134,13 @@ def read(
     except (OSError, EOFError, zlib.error, ValueError, KeyError, OverflowError) as error:
         message = f"cannot be read as a spectrum ({first_line(error)}); fetch it again or name another file"
         raise SpectrumError(path, message, reason="unreadable file") from error
+
+
+def missing(path: Path) -> str:
+    """What to do about a file that does not exist: those of a survey's folder (`Survey.spectrum`) can be fetched."""
+    fetched = re.fullmatch(r"spectra/\d{4,5}/spec-[\d-]+\.fits", "/".join(path.parts[-3:]))
+    fetch = "fetch it (python get_Chen_data.py fetch spectra) or " if fetched else ""
+    return f"does not exist; {fetch}correct the name"
 
 
 def _decode(content: memoryview, path: Path, redshifts: str | Path | None) -> Spectrum | list[Spectrum]:

@@ -14,6 +14,7 @@ PIXEL = 1e-4  # dex
 # Wavelengths this close to the grid lie on it: those of SDSS files are float32, and off by up to 2.4e-7 dex.
 ON_GRID = 3e-7  # dex
 WAVELENGTHS = (1e3, 1e5)  # Angstrom: what a spectrum may hold
+OPTICAL = (3e3, 1.1e4)  # Angstrom: what most do
 
 # An inverse variance is no data where it exceeds the spectrum's median by this factor (in SDSS's spectra, the largest
 # one is six times the median), or where the typical flux would have this signal-to-noise ratio.
@@ -306,10 +307,14 @@ def _check_wavelength(wavelength: np.ndarray) -> None:
     hint = "give Angstrom, in vacuum, as observed"
     if low > 3.0 and high < 5.0:
         hint = "these look like logarithms; give 10 ** wavelength"
+    elif np.log(OPTICAL[0]) <= low and high <= np.log(OPTICAL[1]):
+        hint = "these look like natural logarithms; give exp(wavelength)"
     for unit, factor in (("nanometres", 1e1), ("micrometres", 1e4), ("metres", 1e10)):
         if "logarithms" not in hint and low * factor >= WAVELENGTHS[0] and high * factor <= WAVELENGTHS[1]:
             hint = f"these look like {unit}; multiply them by {factor:g}"
             break
+    if "logarithms" not in hint and np.log(WAVELENGTHS[0]) <= low and high <= np.log(WAVELENGTHS[1]):
+        hint += ", or, if they are natural logarithms, give exp(wavelength)"
     raise _invalid(f"wavelengths of {low:g} to {high:g} are outside 1,000-100,000 Angstrom; {hint}")
 
 

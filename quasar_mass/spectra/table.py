@@ -9,7 +9,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.core.survey import BRIGHTSKY
 from quasar_mass.spectra import fits_headers, table_formats, units
 from quasar_mass.spectra.column_names import ERRORS, KEYS, is_spectrum, plain, roles, wavelength_name
-from quasar_mass.spectra.spectrum import FLUX_UNIT, Spectrum
+from quasar_mass.spectra.spectrum import EBV_NOTE, FLUX_UNIT, Spectrum
 from quasar_mass.spectra.table_formats import Column, Content
 
 WAVELENGTH_ASSUMED, FLUX_ASSUMED = "Angstrom", "1e-17 erg/s/cm2/A"
@@ -18,6 +18,8 @@ _SDSS_NAME = re.compile(r"\d{4,5}-\d{5}-\d{4}")  # plate-mjd-fiber
 _CLASSES = ("QSO", "GALAXY", "STAR")
 _AIR, _VACUUM = re.compile(r"\bair\b|obs\.atmos", re.IGNORECASE), re.compile(r"vac", re.IGNORECASE)
 _IMAGE = "is a FITS image, without the errors of its pixels; write a table with the columns wavelength, flux and error"
+
+_NOTHING = "is a FITS file of headers alone, without a table; name another file"
 
 
 # --- what is a table of a spectrum ------------------------------------------------------------------------------------
@@ -71,7 +73,8 @@ def decode(content: bytes, path: Path) -> Spectrum:
     spectra = [number for number, names in tables.items() if is_spectrum(names)]
     if not tables or len(spectra) > 1:
         message = f"holds {len(spectra)} spectra, in its HDUs {spectra}; write each into a file of its own"
-        raise SpectrumError(path, message if tables else _IMAGE, reason="unreadable file")
+        without = _IMAGE if any(hdu.data_bytes for hdu in hdus) else _NOTHING
+        raise SpectrumError(path, message if tables else without, reason="unreadable file")
     # a table that lacks something says what
     number = spectra[0] if spectra else next(n for n, names in tables.items() if _has_wavelengths(names))
     return spectrum(table_formats.read_fits(content, number), path)
@@ -115,13 +118,14 @@ def _spectrum(content: Content, path: Path) -> Spectrum:
     assumed = ", ".join(name for known, name in stated if not known)
     notes = [content.assumed, f"unit{'s' * (', ' in assumed)} assumed: {assumed}" if assumed else ""]
     notes.append("" if error_unit else f"unit of {columns[kind].name} not understood: that of the flux assumed")
+    said = identity(content)
     return Spectrum(
         wavelength=wavelength,
         flux=values["flux"][order] * factors,
         ivar=units.inverse_variance(values[kind][order], kind, error_factors),
         mask=_bad(columns, content)[order],
-        notes=tuple(filter(None, notes)),
-        **{"spec_id": _stem(path)} | identity(content),
+        notes=(*filter(None, notes), *said.pop("notes", ())),
+        **{"spec_id": _stem(path)} | said,
     )
 
 
@@ -224,8 +228,10 @@ def identity(content: Content) -> dict[str, object]:
     """The attributes of a `Spectrum` that are not its pixels, as far as a file says them; ValueError as of `said`."""
     ebv, targetid, spectral_class = (said(content, role) for role in ("ebv", "targetid", "class"))
     known = {"redshift": _number(said(content, "redshift")), "telescope": str(said(content, "telescope") or "").strip()}
-    if _number(ebv) >= 0:  # negative ones say that it is not known
+    if _number(ebv) >= 0:
         known["ebv"] = _number(ebv)
+    elif _number(ebv) < 0:  # some write -1 or -999 where it is not known
+        known["notes"] = (f"{EBV_NOTE} of {_number(ebv):g}, negative, not used",)
     if targetid is not None:
         known |= {"spec_id": str(targetid).strip(), "kind": "desi"}
     elif _SDSS_NAME.fullmatch(name := str(content.keys.get("object", "")).strip()):

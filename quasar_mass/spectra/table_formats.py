@@ -127,15 +127,18 @@ def _npz(content: bytes) -> Content:
         if sum(member.file_size for member in zipfile.ZipFile(io.BytesIO(content)).infolist()) > _MAX_ARRAYS:
             raise ValueError(f"it unpacks to more than {_MAX_ARRAYS:,} bytes, more than any spectrum has")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in arrays.files}
+            # what is not of NumPy is given as bytes
+            values = {name: array for name in arrays.files if isinstance(array := arrays[name], np.ndarray)}
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise ValueError("it holds pickled objects, which are not opened; save plain arrays") from error
         raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise ValueError(first_line(error)) from error
-    columns = [Column(name, array) for name, array in values.items() if isinstance(array, np.ndarray) and array.ndim]
-    return Content(columns, {plain(name): array[()] for name, array in values.items() if not np.ndim(array)})
+    if not values:
+        raise ValueError("a zip archive without arrays of NumPy")
+    columns = [Column(name, array) for name, array in values.items() if array.ndim]
+    return Content(columns, {plain(name): array[()] for name, array in values.items() if not array.ndim})
 
 
 def _votable(content: bytes) -> Content:

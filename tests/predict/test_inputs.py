@@ -15,6 +15,7 @@ from quasar_mass.predict.inputs import check_exists, count_skipped, default_mode
 from quasar_mass.predict.mass_table import predict_files
 from quasar_mass.predict.predictor import Predictor
 from quasar_mass.spectra.read import read_one
+from quasar_mass.spectra.rest_frame import prepare
 
 SURVEY = Survey("somewhere")
 FILE = SURVEY.spectrum(7666, 57339, 121)
@@ -98,6 +99,20 @@ def test_a_single_file_that_does_not_exist_is_reported_before_any_work(tmp_path)
     with pytest.raises(FileError, match="does not exist"):
         check_exists(requests)
     check_exists(requests * 2)  # of several each gets its reason in the table
+
+
+@pytest.mark.parametrize(
+    ("name", "fetched"),
+    [("7666-57339-0121", True), ("mine.dat", False), ("spec-7666-57339-0121.fits", False)],
+)
+def test_only_a_spectrum_of_a_survey_can_be_fetched(tmp_path, monkeypatch, name, fetched):
+    monkeypatch.chdir(tmp_path)
+    (request,), *_ = gather([name], SURVEY)
+    with pytest.raises(FileError) as raised:
+        check_exists([request])
+    for reason in (str(raised.value), prepare(request).reason):
+        assert ("fetch" in reason) == fetched
+        assert "correct the name" in reason
 
 
 def test_a_line_of_a_list_that_names_no_file_is_said(tmp_path, made):

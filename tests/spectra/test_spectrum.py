@@ -144,6 +144,12 @@ W = np.linspace(3700.0, 9500.0, 100)
         ({"wavelength": W / 1e4}, "micrometres; multiply them by 10000"),
         ({"wavelength": W / 1e10}, "metres; multiply them by 1e"),
         ({"wavelength": np.log10(W)}, r"logarithms; give 10 \*\* wavelength"),
+        ({"wavelength": np.log(W)}, r"natural logarithms; give exp\(wavelength\)\.$"),
+        (
+            {"wavelength": np.log(2 * W)},
+            "micrometres; multiply them by 10000, or, if they are natural logarithms",
+        ),
+        ({"wavelength": np.log(3 * W)}, "give Angstrom, in vacuum, as observed, or, if they are natural logarithms"),
         ({"wavelength": W * 100}, "give Angstrom"),
         ({"flux": ["a"] * 100}, "flux cannot be read as numbers"),
         ({"ivar": np.ones((100, 1))}, r"ivar has the shape \(100, 1\); give one-dimensional arrays"),

@@ -2,6 +2,7 @@
 
 import gzip
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from quasar_mass.core.errors import SpectrumError
 from quasar_mass.fetch.sparcl_targets import as_table
 from quasar_mass.spectra.column_names import wavelength_name
 from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.rest_frame import prepare, spectrum_flags
 from quasar_mass.spectra.sparcl_record import spectrum_of
 from quasar_mass.spectra.units import parse, vacuum
 
@@ -319,6 +321,8 @@ def test_a_header_tells_whose_spectrum_it_is(tmp_path):
     assert (spectrum.spectral_class, spectrum.telescope) == ("GALAXY", "KPNO 4.0-m telescope")
     unknown = read_spectrum(write(tmp_path, "csv", columns, z="unknown", ebv=-999.0))
     assert np.isnan([unknown.redshift, unknown.ebv]).all()
+    assert unknown.notes[-1] == "E(B-V) of -999, negative, not used"
+    assert not any("E(B-V)" in flag for flag in spectrum_flags(prepare(unknown, ebv=0.1).spectrum))
 
 
 def test_the_tables_that_fetch_writes_of_sparcl_s_records_are_those_spectra(tmp_path):
@@ -398,6 +402,11 @@ def test_several_spectra_in_one_file_are_refused(tmp_path):
 def test_images_texts_and_arrays_that_are_no_spectra_are_refused(tmp_path):
     fits.PrimaryHDU(FLUX).writeto(tmp_path / "image.fits")
     assert "without the errors of its pixels" in refusal(tmp_path / "image.fits")
+    fits.PrimaryHDU().writeto(tmp_path / "headers.fits")
+    assert refusal(tmp_path / "headers.fits").startswith("is a FITS file of headers alone, without a table")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    assert "a zip archive without arrays of NumPy" in refusal(tmp_path / "other.zip")
     np.savez(tmp_path / "pickled.npz", wave=WAVELENGTH, flux=FLUX, err=np.array([None, 1.0], dtype=object))
     assert "holds pickled objects" in refusal(tmp_path / "pickled.npz")
     np.savez(tmp_path / "lengths.npz", wave=WAVELENGTH, flux=FLUX, err=ERROR[1:])
