@@ -28,6 +28,7 @@ MIN_WIDTH = 40  # of its flags and reasons
 PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
 ONLY_IN_FILES = ("N_SPIKES", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII")  # on a terminal they would cost the flags' room
 MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
+ONE = {"rows": "row", "more rows": "more row", "spectra": "spectrum", "objects": "object"}
 GIVEN = ("redshift", "redshifts", "ebv")  # options that count more than what files say
 OF_FILES = "is for spectra in files; a survey's tables have redshifts and are corrected for extinction"
 NO_CALIBRATION = "this model file has no calibration; quasar_analysis.py calibrate --model FILE adds it"
@@ -114,8 +115,8 @@ def predict(options) -> None:
         mass_table.write(table, output, about | {"confid": predictor.confidence, "line": predictor.line})
         what = "objects" if options.per_object else "spectra"
         counts = f" ({mass_table.count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
-        masses = f"masses of {len(table) - without:,} {what}, {without:,} without one"
-        print(f"{len(table):,} rows in {output}: {masses}{counts}")
+        masses = f"masses of {_count(len(table) - without, what)}, {without:,} without one"
+        print(f"{_count(len(table), 'rows')} in {output}: {masses}{counts}")
     else:
         what = "objects" if options.per_object else "spectra"
         _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), what)
@@ -125,7 +126,7 @@ def predict(options) -> None:
         print(f"note: no intervals: {NO_CALIBRATION}")
     elif not options.total:
         print(
-            f"note: intervals hold the single-epoch mass one would measure, with {predictor.confidence:.0%} "
+            f"note: intervals hold the single-epoch mass one would measure, with {100 * predictor.confidence:g}% "
             "probability; --total adds the virial method's own scatter"
         )
     for kind in filter(None, kinds.split(" and ")):
@@ -195,8 +196,8 @@ def virial(options) -> None:
     if output:
         virial_files.write(table, output)
         counts = f" ({count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
-        masses = f"masses from {len(table) - without:,} spectra, {without:,} without one"
-        print(f"{len(table):,} rows in {output}: {masses}{counts}")
+        masses = f"masses from {_count(len(table) - without, 'spectra')}, {without:,} without one"
+        print(f"{_count(len(table), 'rows')} in {output}: {masses}{counts}")
     else:
         which = "FILE" if table["FILE"].is_unique else "EPOCH"  # a DESI file holds many
         names = [which, "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
@@ -278,6 +279,11 @@ def _predictor(paths: list[Path], options) -> "Predictor":
     return Predictor.load(paths, **chosen)
 
 
+def _count(number: int, what: str) -> str:
+    """``1 spectrum``, ``2 spectra``."""
+    return f"{number:,} {ONE[what] if number == 1 else what}"
+
+
 def _print_rows(table: "pd.DataFrame", what: str) -> None:
     """Print the first rows of a table of masses and, on standard error, how many have no mass."""
     from quasar_mass.predict.mass_table import count_reasons
@@ -289,7 +295,7 @@ def _print_rows(table: "pd.DataFrame", what: str) -> None:
         shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
     print(_wrapped(shown))
     if len(table) > len(shown):
-        print(f"... {len(table) - len(shown):,} more rows; --output FILE writes all")
+        print(f"... {_count(len(table) - len(shown), 'more rows')}; --output FILE writes all")
     without = int(table["LMBH"].isna().sum())
     if 0 < without < len(table):  # where none has one, `check_usable` says why
         print(f"{without:,} of {len(table):,} {what} have no mass: {count_reasons(table)}", file=sys.stderr)

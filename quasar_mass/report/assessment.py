@@ -23,7 +23,7 @@ POOLED = {"2": (2, 2), "3-59": (3, 59), "60+": (60, np.inf), "2 and more": (2, n
 NO_FLAG, ANY_FLAG = "no flag", "any flag"
 
 TITLES = {
-    "coverage": "intervals of {confidence:.0%} ({kind}): fraction of masses inside, by object; width in dex",
+    "coverage": "intervals of {confidence:g}% ({kind}): fraction of masses inside, by object; width in dex",
     "by_line": "the same intervals where the line of the label is known (--line)",
     "curve": "coverage of labels against confidence, by object",
     "pooled": "one mass per object, by number of spectra and method: RMSE in dex, coverage of labels",
@@ -250,7 +250,7 @@ def text(result: Assessment, predictor: Predictor, data: Dataset, survey: Survey
         _printed(result.scores.drop(columns="label_sd"), 4),
     ]
     for name, table in result.tables().items():
-        title = TITLES[name].format(confidence=predictor.confidence, kind=data.kind)
+        title = TITLES[name].format(confidence=100 * predictor.confidence, kind=data.kind)
         lines += ["", title, _printed(table, 3)]
     return "\n".join(lines)
 

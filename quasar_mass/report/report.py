@@ -154,8 +154,8 @@ def headline(result: Assessment, confidence: float) -> list[tuple[str, str, str]
     if result.coverage is None:
         return [*rows, ("Coverage", "unknown", "this model has no calibration, and so no intervals")]
     inside = result.coverage.loc[("all", "all")]
-    what = f"\u00b1 {inside['error']:.1%} of the labels inside intervals of {confidence:.0%}"
-    width = f"mean width of intervals of {confidence:.0%}"
+    what = f"\u00b1 {inside['error']:.1%} of the labels inside intervals of {100 * confidence:g}%"
+    width = f"mean width of intervals of {100 * confidence:g}%"
     return [*rows, ("Coverage", f"{inside['label']:.1%}", what), ("Width", f"{inside['width']:.2f} dex", width)]
 
 
@@ -284,7 +284,7 @@ def _intervals(result: Assessment, predictor: Predictor, kind: str) -> Section:
     drawn = Plot("coverage", plots.coverage(result.curve, kind), caption, f"coverage at confidence {measured}")
     blocks = [
         page.figures(drawn, small=True),
-        page.table(result.coverage, f"Intervals of {predictor.confidence:.0%} ({kind})"),
+        page.table(result.coverage, f"Intervals of {100 * predictor.confidence:g}% ({kind})"),
     ]
     if len(result.by_line):
         caption = f"The same where the line of the label is known: --line ({kind})"

@@ -217,6 +217,16 @@ def test_flags_and_reasons_are_printed_whole(tmp_path, capsys, make, verb):
         assert words in printed
 
 
+@pytest.mark.parametrize(("confidence", "percent"), [("0.29", "29%"), ("0.9", "90%"), ("0.999", "99.9%")])
+def test_what_is_printed_counts_one_and_does_not_round_the_confidence_up(tmp_path, capsys, make, confidence, percent):
+    spectrum, output = make.spec(tmp_path / "spec-4000-56000-0001.fits"), tmp_path / "t.csv"
+    options = ("--quiet", "--confidence", confidence, "--output", output)
+    assert status_of("quasar_analysis.py", "predict", spectrum, *options) == 0
+    printed = capsys.readouterr().out
+    assert f"1 row in {output}: masses of 1 spectrum, 0 without one\n" in printed
+    assert f"with {percent} probability" in printed
+
+
 def test_spectra_behind_model_are_spectra(tmp_path, make, capsys):
     spectrum = make.spec(tmp_path / "spec-4000-56000-0001.fits")
     assert status_of("quasar_analysis.py", "predict", "--model", default_model(), spectrum) == 0

@@ -174,4 +174,4 @@ def test_a_written_table_s_reasons_are_counted_on_the_screen(tmp_path, capsys, m
     names = [used, tmp_path / "empty.fits", tmp_path / "text.fits"]
     for verb in ("predict", "virial"):
         assert run(verb, *names, "--redshift", "1.7", "--output", tmp_path / "out.csv", "--quiet") == 0
-        assert "1 spectra, 2 without one (unreadable file: 2)" in capsys.readouterr().out
+        assert "1 spectrum, 2 without one (unreadable file: 2)" in capsys.readouterr().out
