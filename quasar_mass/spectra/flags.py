@@ -7,6 +7,7 @@ from collections.abc import Iterable
 GRAVE = (
     "luminosity of no quasar",
     "lines shifted",
+    "no broad lines",
     "class ",
     "redshift with",  # the survey's own doubt
     "ZWARN",
