@@ -132,7 +132,8 @@ def _mark_sky(axes: Axes, redshift: float) -> None:
     axes.plot(marks, [level] * len(marks), "|", color="#4d7c2f", ms=7, mew=1.5, label="lines of the night sky")
     start = max(constants.SKY_OH_FROM / shift, SHOWN[0])
     if start < SHOWN[1]:
-        axes.plot([start, SHOWN[1]], [level] * 2, color="#4d7c2f", lw=3, alpha=0.5, solid_capstyle="butt")
+        how = {"color": "#4d7c2f", "lw": 3, "alpha": 0.5, "solid_capstyle": "butt", "label": "its bands of OH"}
+        axes.plot([start, SHOWN[1]], [level] * 2, **how)
 
 
 @style
@@ -188,30 +189,41 @@ def populations(quasars: pd.DataFrame, kind: str) -> Figure:
 
 @style
 def learning_curve(history: pd.DataFrame, kind: str) -> Figure:
-    """RMSE of training and validation after every training epoch of a stage, and which weights were kept.
+    """RMSE of training and validation after every training epoch, stage after stage, and which weights were kept.
 
     Parameters
     ----------
     history : DataFrame
-        As `EasyAI.train` returns it: training_epoch, rmse, val_rmse, kept, stage. Training epoch 0 are the weights
-        that the stage started from.
+        As `EasyAI.train` returns it, of one stage or of several: training_epoch, rmse, val_rmse, kept, stage. Training
+        epoch 0 are the weights that a stage started from.
     kind : str
     """
-    figure, axes = _new(7.0, 3.4)
-    axes.plot(history["training_epoch"], history["rmse"], "o-", ms=3, color=GREY, label="training, spectra varied")
-    axes.plot(history["training_epoch"], history["val_rmse"], "o-", ms=3, color=BLUE, label="validation")
-    kept = history[history["kept"]].iloc[0]
-    label = f"kept: training epoch {kept['training_epoch']:.0f}"
-    if kept["training_epoch"] == 0:
-        label = "kept: the weights the stage started from"
-    axes.plot(kept["training_epoch"], kept["val_rmse"], "o", ms=9, mfc="none", color=ORANGE, label=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure, axes = _new(8.0, 3.6)
+    first, ticks = 0, {}
+    for stage, rows in history.groupby("stage", sort=False):
+        epoch = rows["training_epoch"].to_numpy() + first
+        trained = axes.plot(epoch, rows["rmse"], "o-", ms=3, color=GREY)
+        validated = axes.plot(epoch, rows["val_rmse"], "o-", ms=3, color=BLUE)
+        kept = rows["kept"].to_numpy()
+        marked = axes.plot(epoch[kept], rows.loc[kept, "val_rmse"], "o", ms=9, mfc="none", color=ORANGE)
+        at = rows.loc[kept, "training_epoch"].iloc[0]
+        words = f"kept: training epoch {at:.0f}" if at else "kept: the weights it started from"
+        axes.annotate(f"stage {stage}\n{words}", (first + 0.5, 0.97), xycoords=("data", "axes fraction"), va="top")
+        axes.axvline(first, color=GREY, lw=0.6, ls=":")
+        step = max(1, len(rows) // 5)
+        ticks |= {int(number): int(number) - first for number in epoch if (number - first) % step == 0}
+        first = epoch[-1] + 1
+    trained[0].set_label("training, on varied spectra")
+    validated[0].set_label("validation")
+    marked[0].set_label("weights that were kept")
+    axes.set_xticks(list(ticks), list(map(str, ticks.values())))
     axes.set(xlabel="training epoch (0: before the stage)", ylabel="RMSE of log mass (dex)")
-    # The start of a stage and its first training epoch may be far above the others and would flatten them.
-    later = history.loc[history["kept"] | (history["training_epoch"] > 1), ["rmse", "val_rmse"]].to_numpy()
-    axes.set_ylim(0.9 * np.nanmin(later), 1.1 * np.nanmax(later))
-    axes.legend()
-    axes.set_title(f"Training, stage {history['stage'].iloc[0]} ({kind})")
+    # A network that knows nothing yet has an RMSE far above the others, which would flatten them.
+    later = history.loc[history["kept"] | (history["training_epoch"] > 0), ["rmse", "val_rmse"]].to_numpy()
+    low, high = np.nanmin(later), np.nanmax(later)
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
+    axes.legend(loc="center right")
+    axes.set_title(f"Training ({kind})")
     return figure
 
 
@@ -305,9 +317,9 @@ def attribution(
     else:
         edges = np.sqrt(bins[1:] * bins[:-1])
         edges = np.concatenate([[bins[0] ** 2 / edges[0]], edges, [bins[-1] ** 2 / edges[-1]]])
-        bottom.stairs(np.abs(parts).mean(axis=0), edges, color=BLUE, lw=1.2, label="mean of the sizes")
+        bottom.stairs(np.abs(parts).mean(axis=0), edges, color=BLUE, lw=1.2, label="mean of the absolute values")
         bottom.stairs(parts.mean(axis=0), edges, color=ORANGE, lw=1.0, label="mean", baseline=None)
-    bottom.set_ylabel("part of log mass (dex per bin)")
+    bottom.set_ylabel("attribution (dex per bin)")
     bottom.legend(loc="upper left")
     bottom.set_xlabel(WAVELENGTH)
     bottom.set_xlim(*SHOWN)

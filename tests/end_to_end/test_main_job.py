@@ -67,10 +67,10 @@ def test_notebook_runs_top_to_bottom_and_leaves_models_figures_and_summary(noteb
     executed = nbformat.read(notebook / "executed.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
-    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 8
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 7
     for name in ("Best_ANN_intermediate_stage.h5", "Best_ANN_final_stage.h5"):
         assert (notebook / "models" / name).stat().st_size < 10e6
-    assert len(list((notebook / "results" / "figures").glob("*.png"))) == 8
+    assert len(list((notebook / "results" / "figures").glob("*.png"))) == 7
     summary = json.loads((notebook / "results" / "summary.json").read_text())
     assert summary["kind"] == "simulated"
     assert np.isfinite(summary["test"]["rmse"])

@@ -7,9 +7,7 @@ import pytest
 from quasar_mass.report import figures
 
 
-@pytest.mark.parametrize(
-    ("kept", "words"), [(0, "kept: the weights the stage started from"), (2, "kept: training epoch 2")]
-)
+@pytest.mark.parametrize(("kept", "words"), [(0, "kept: the weights it started from"), (2, "kept: training epoch 2")])
 def test_the_learning_curve_says_which_weights_were_kept(kept, words):
     history = pd.DataFrame(
         {
@@ -20,12 +18,13 @@ def test_the_learning_curve_says_which_weights_were_kept(kept, words):
             "kept": [epoch == kept for epoch in range(3)],
         }
     )
-    axes = figures.learning_curve(history, "simulated").axes[0]
-    *_, label = (text.get_text() for text in axes.get_legend().get_texts())
-    marked = axes.lines[-1].get_xydata()[0]
-    assert label == words
-    assert marked.tolist() == [kept, history["val_rmse"][kept]]
-    assert axes.get_ylim()[0] < marked[1] < axes.get_ylim()[1]
+    both = pd.concat([history.assign(stage="intermediate"), history])
+    axes = figures.learning_curve(both, "simulated").axes[0]
+    assert [text.get_text() for text in axes.texts] == [f"stage {name}\n{words}" for name in ("intermediate", "final")]
+    for line, start in zip((line for line in axes.lines if line.get_markersize() == 9), (0, 3), strict=True):
+        (marked,) = line.get_xydata()
+        assert marked.tolist() == [start + kept, history["val_rmse"][kept]]
+        assert axes.get_ylim()[0] < marked[1] < axes.get_ylim()[1]
     assert "simulated" in axes.get_title()
 
 
