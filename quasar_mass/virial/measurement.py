@@ -9,7 +9,7 @@ from quasar_mass.spectra import redshift_check, spikes
 from quasar_mass.spectra.cosmology import luminosity_distance
 from quasar_mass.spectra.flags import joined
 from quasar_mass.spectra.objects import as_spectra, for_each
-from quasar_mass.spectra.rest_frame import quality_flags
+from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY, LUMINOSITY_RANGE, quality_flags
 from quasar_mass.spectra.spectrum import PIXEL, Spectrum, check_ebv
 from quasar_mass.virial import continuum, lines
 from quasar_mass.virial.bins import BinnedSpectra, bin_centres, bin_spectra, coarse
@@ -160,6 +160,9 @@ class _Table:
                 self.reasons[i].append(f"no fit of the continuum at {at:.0f} Angstrom")
             for i in rows[beyond > np.log10(EXTRAPOLATED)]:
                 self.flags[i].append(f"L{at:.0f} extrapolated")
+        low, high = LUMINOSITY_RANGE
+        for i in rows[(self.values["LOG_L3000"][rows] < low) | (self.values["LOG_L3000"][rows] > high)]:
+            self.flags[i].append(FLAG_LUMINOSITY)
 
     def add_line(self, line: lines.Complex) -> None:
         """Fill in the measurements of a line, after the luminosities."""

@@ -12,6 +12,7 @@ from quasar_mass.spectra import iron
 from quasar_mass.spectra.cosmology import luminosity_distance
 from quasar_mass.spectra.extinction import transmission
 from quasar_mass.spectra.read import read as read_spectrum
+from quasar_mass.spectra.rest_frame import FLAG_LUMINOSITY
 from quasar_mass.spectra.spectrum import Spectrum
 from quasar_mass.virial import files, lines
 
@@ -217,6 +218,14 @@ def test_galactic_extinction_is_corrected_where_it_is_known():
     assert wrong["LOG_L1350"] < clean["LOG_L1350"] - 0.3
     assert "no extinction known" in wrong["FLAGS"]
     assert "no extinction known" not in right["FLAGS"]
+
+
+def test_fluxes_in_another_unit_are_flagged_as_for_the_network():
+    spectrum, _ = quasar(6, sn=20.0)
+    factors = (1.0, 1e-17, 1e17, 1e-2)  # the last is that of a faint quasar
+    scaled = [dataclasses.replace(spectrum, flux=spectrum.flux * f, ivar=spectrum.ivar / f**2) for f in factors]
+    flags = virial.measure(scaled, redshift=1.65, ebv=0.0)["FLAGS"]
+    assert flags.str.startswith(FLAG_LUMINOSITY).tolist() == [False, True, True, False]
 
 
 # --- absorption and bad pixels ------------------------------------------------------------------------------------
