@@ -46,7 +46,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _IN_REPOSITORY = all((_PACKAGE.parent / name).exists() for name in ("pyproject.toml", "get_Chen_data.py"))
 # Where the default surveys and results lie: in the repository, or, if the package is installed, in the current folder.
 HOME = _PACKAGE.parent if _IN_REPOSITORY else Path.cwd()
-MODELS = {"final": "Best_ANN_final_stage.h5", "intermediate": "Best_ANN_intermediate_stage.h5"}  # the shipped ones
+MODELS = {"intermediate": "Best_ANN_intermediate_stage.h5", "final": "Best_ANN_final_stage.h5"}  # shipped
 REAL_FOLDER = HOME / "data"
 SIMULATED_FOLDER = HOME / "data" / "simulated"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from quasar_mass.cli import best_models
 from quasar_mass.core import evaluation
-from quasar_mass.core.survey import DEMO_OBJECTS, Survey
+from quasar_mass.core.survey import DEMO_OBJECTS, MODELS, Survey
 from quasar_mass.network import architecture, backend
 from quasar_mass.network.easyai import EasyAI
 from quasar_mass.network.keras_io import model_file
@@ -296,7 +296,7 @@ def small(monkeypatch):
 
     def train(survey, work):
         best_models.train_seed(survey, work, 1, 40, (1, 1), quiet=True)
-        return {stage: work / "seed-1" / name for stage, name in best_models.FILES.items()}
+        return {stage: work / "seed-1" / name for stage, name in MODELS.items()}
 
     return train
 
@@ -336,7 +336,7 @@ def test_training_knows_no_test_object_and_says_whose_truth_it_knows(survey, cop
         about = model_file.read(path).about
         assert about["pretrained_on"]["uses_truth_of"] == "the simulation"
         assert "true" in about["targets"][stage]
-        assert list(about["targets"]) == list(best_models.FILES)[: len(about["targets"])]
+        assert list(about["targets"]) == list(MODELS)[: len(about["targets"])]
         assert stage in about["targets"]
 
 

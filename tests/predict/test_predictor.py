@@ -223,7 +223,7 @@ def test_a_shipped_model_is_loaded_by_its_name_from_any_folder(tmp_path, monkeyp
 
 def test_a_model_that_does_not_exist_is_told_the_names_of_those_that_do(tmp_path):
     for unknown, words in (("finale", "does not exist"), (tmp_path, "is a folder")):
-        with pytest.raises(ModelError, match=rf"{words}; .*\(final or intermediate\)"):
+        with pytest.raises(ModelError, match=rf"{words}; .*\(intermediate or final\)"):
             predictor.load(unknown)
 
 
