@@ -29,7 +29,7 @@ help:
 	@echo "make test   run the tests (5 minutes)"
 	@echo "make test-all  run the long ones too (about 30 minutes more)"
 	@echo "make test-versions  run them with Python 3.11, 3.12, 3.13 and with the oldest packages (15 minutes and 2.9 GB each)"
-	@echo "make bench  run the benchmarks; writes benchmarks/results.md (9 minutes)"
+	@echo "make bench  run the benchmarks; writes benchmarks/results.md (15 minutes)"
 	@echo "make bench-training  time until a network is as good as the published recipe gets (30 minutes), after make published"
 	@echo "make lint   check the style, and which module may import which"
 	@echo "make docs   build the documentation into docs/_build/html"
