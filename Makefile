@@ -21,7 +21,7 @@ TEST_READY := .venv/installed-tests
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (4 minutes, 1.1 GB)"
+	@echo "make run    simulate a small survey, build its tables, train the network in the notebook (5 minutes, 1.1 GB)"
 	@echo "make train  execute the notebook on another survey whose tables are built: make train SURVEY=data"
 	@echo "make best-models  train the shipped models anew, on a full-size simulated survey (about an hour, 12 GB)"
 	@echo "make published  after it: the published recipe on the same survey, for comparison (about 25 minutes, 1 GB)"
