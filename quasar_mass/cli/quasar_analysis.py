@@ -6,12 +6,12 @@ From a shell, `python quasar_analysis.py VERB --help`; the notebook calls `resul
 import argparse
 import os
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quasar_mass.cli import common
 from quasar_mass.cli.status import require_tables
+from quasar_mass.cli.terminal import count, print_rows
 from quasar_mass.core.errors import FileError
 from quasar_mass.core.survey import MODELS
 
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
     from quasar_mass.predict.predictor import Predictor
     from quasar_mass.spectra.read import SpectrumRequest
 
-MAX_PRINTED, MAX_WIDTH, MAX_FILE_NAME = 50, 160, 40  # rows and characters of a table on a terminal
-MIN_WIDTH = 40  # of its flags and reasons
-PRINTING = {"float_format": lambda value: f"{value:.3f}", "na_rep": "-"}
-ONLY_IN_FILES = ("N_SPIKES", "SEEN_CIV", "SEEN_CIII", "SEEN_MgII")  # on a terminal they would cost the flags' room
 MODEL_ENDINGS = (".h5", ".hdf5", ".keras")
-ONE = {"rows": "row", "more rows": "more row", "spectra": "spectrum", "objects": "object"}
 GIVEN = ("redshift", "redshifts", "ebv")  # options that count more than what files say
 OF_FILES = "is for spectra in files; a survey's tables have redshifts and are corrected for extinction"
 NO_CALIBRATION = "this model file has no calibration; quasar_analysis.py calibrate --model FILE adds it"
@@ -115,11 +110,11 @@ def predict(options) -> None:
         mass_table.write(table, output, about | {"confid": predictor.confidence, "line": predictor.line})
         what = "objects" if options.per_object else "spectra"
         counts = f" ({mass_table.count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
-        masses = f"masses of {_count(len(table) - without, what)}, {without:,} without one"
-        print(f"{_count(len(table), 'rows')} in {output}: {masses}{counts}")
+        masses = f"masses of {count(len(table) - without, what)}, {without:,} without one"
+        print(f"{count(len(table), 'rows')} in {output}: {masses}{counts}")
     else:
         what = "objects" if options.per_object else "spectra"
-        _print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), what)
+        print_rows(table.drop(columns=[name for name in ("SURVEY_KIND", "MODEL_KIND") if name in table]), what)
         if table["REASON"].str.startswith(mass_table.NOT_COVERED).any():
             print(f"note: {common.as_typed(mass_table.VIRIAL, '')}", file=sys.stderr)
     if predictor.calibration is None:
@@ -196,12 +191,12 @@ def virial(options) -> None:
     if output:
         virial_files.write(table, output)
         counts = f" ({count_reasons(table)})" if 0 < without < len(table) else ""  # or `check_usable` says
-        masses = f"masses from {_count(len(table) - without, 'spectra')}, {without:,} without one"
-        print(f"{_count(len(table), 'rows')} in {output}: {masses}{counts}")
+        masses = f"masses from {count(len(table) - without, 'spectra')}, {without:,} without one"
+        print(f"{count(len(table), 'rows')} in {output}: {masses}{counts}")
     else:
         which = "FILE" if table["FILE"].is_unique else "EPOCH"  # a DESI file holds many
         names = [which, "Z", "SN", "LOG_L1350", "FWHM_CIV", "LMBH_CIV", "LOG_L3000", "FWHM_MgII", "LMBH_MgII"]
-        _print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "spectra")
+        print_rows(table[[*names, "LMBH", "FLAGS", "REASON"]], "spectra")
         print("--output FILE also gives errors, equivalent widths and shifts")
     check_usable(table, output or "the spectra")
 
@@ -277,39 +272,6 @@ def _predictor(paths: list[Path], options) -> "Predictor":
 
     chosen = {name: getattr(options, name) for name in ("confidence", "line", "total") if hasattr(options, name)}
     return Predictor.load(paths, **chosen)
-
-
-def _count(number: int, what: str) -> str:
-    """``1 spectrum``, ``2 spectra``."""
-    return f"{number:,} {ONE[what] if number == 1 else what}"
-
-
-def _print_rows(table: "pd.DataFrame", what: str) -> None:
-    """Print the first rows of a table of masses and, on standard error, how many have no mass."""
-    from quasar_mass.predict.mass_table import count_reasons
-
-    shown = table.head(MAX_PRINTED).drop(columns=[name for name in ONLY_IN_FILES if name in table])
-    if "OBJECT" in shown and (shown["OBJECT"] == "").all():
-        shown = shown.drop(columns="OBJECT")
-    if "FILE" in shown:
-        shown["FILE"] = [Path(name).name[-MAX_FILE_NAME:] for name in shown["FILE"].fillna("")]
-    print(_wrapped(shown))
-    if len(table) > len(shown):
-        print(f"... {_count(len(table) - len(shown), 'more rows')}; --output FILE writes all")
-    without = int(table["LMBH"].isna().sum())
-    if 0 < without < len(table):  # where none has one, `check_usable` says why
-        print(f"{without:,} of {len(table):,} {what} have no mass: {count_reasons(table)}", file=sys.stderr)
-
-
-def _wrapped(table: "pd.DataFrame") -> str:
-    """A table as text, with reasons and flags behind the numbers, on further lines where one is too short for them."""
-    first, *numbers = table.drop(columns=["FLAGS", "REASON"]).to_string(index=False, **PRINTING).split("\n")
-    width = max(MAX_WIDTH - len(first) - 2, MIN_WIDTH)
-    lines = [f"{first}  FLAGS or REASON"]
-    for row, *words in zip(numbers, table["REASON"], table["FLAGS"], strict=True):
-        begin, *more = textwrap.wrap("; ".join(filter(None, words)), width) or [""]
-        lines += [f"{row}  {begin}".rstrip(), *(f"{'':<{len(first)}}  {line}" for line in more)]
-    return "\n".join(lines)
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
