@@ -60,20 +60,21 @@ def execute(options) -> None:
             return out
 
     book = _read(options.notebook)
-    headings, heading = {}, ""
+    code, sections, heading = [], {}, ""
     for index, cell in enumerate(book.cells):
         if TAG in cell.metadata.get("tags", ()):
             cell.source = with_parameters(cell.source, dict(value.split("=", 1) for value in options.values))
         if cell.cell_type == "markdown" and (found := re.search("^##? (.+)$", cell.source, re.MULTILINE)):
             heading = re.sub("<.*?>", "", found[1])
         elif cell.cell_type == "code":
-            cell.outputs, headings[index] = [], heading
+            cell.outputs = []
+            code.append(index)
+            if heading:  # the first cell of a section announces it
+                sections[index], heading = heading, ""
 
     def say(cell, cell_index: int) -> None:
-        number = list(headings).index(cell_index) if cell_index in headings else 0
-        heading = headings.get(cell_index)
-        if heading and heading != list(headings.values())[number - 1] and not options.quiet:
-            print(f"cell {number + 1:2} of {len(headings)}  {heading}", flush=True)
+        if cell_index in sections and not options.quiet:
+            print(f"cell {code.index(cell_index) + 1:2} of {len(code)}  {sections[cell_index]}", flush=True)
 
     _make_folder(options.output)
     quiet = {"extra_arguments": ["--IPKernelApp.log_level=ERROR"], "record_timing": False}
